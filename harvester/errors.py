@@ -1,0 +1,201 @@
+"""Every error of harvester, grouped by what the caller does next.
+
+HarvesterError
+├── TryAgain                 wait, then send the same request again
+│   ├── TimedOut             no complete answer within the time allowed
+│   ├── ConnectionLost       no connection, or it ended in the middle of an answer
+│   ├── ServerBusy           429 or 503; may say how long to wait
+│   └── ServerFailed         any other answer that another try may change (500, 502, 504, …)
+├── GiveUp                   this DOI (or line, or entry) is a failure; go on with the next
+│   ├── InvalidDoi           the text is no DOI
+│   ├── DoiMismatch          the answer is about another DOI
+│   ├── InvalidJson          the answer is not the JSON we need
+│   ├── TooLarge             the answer is larger than the cap
+│   ├── RedirectRefused      the answer points to where we do not go
+│   └── Refused              the service refuses this request for good (400, 404, …)
+├── Outage                   the service as a whole is down; nobody is to blame, nothing is charged
+└── StopRun                  the run ends; each class carries its exit code
+    ├── Usage            2   the command line asks for something that cannot be
+    ├── OutOfBudget      4   the daily budget is used up; resumable
+    ├── LockHeld        11   another run works on the same ledger
+    ├── CredentialsRefused 12  OPERAS does not accept e-mail and password
+    ├── InputUnusable   65   nothing in the input is a DOI
+    ├── InputMissing    66   an input cannot be read
+    ├── ServiceDown     69   a service stayed down for longer than our patience; resumable
+    ├── PromiseBroken   70   output and ledger contradict each other
+    ├── DiskFailed      74   a write, sync or rename failed; resumable
+    └── Misconfigured   78   a setting is wrong or missing
+"""
+
+from typing import ClassVar
+
+
+class HarvesterError(Exception):
+    """The root of the tree; never raised itself."""
+
+
+class TryAgain(HarvesterError):
+    """A request failed in a way that may pass; `kind` is the failure's kind if it never does.
+
+    Args:
+        message: what happened, without secrets.
+        status: the HTTP status, if there was an answer.
+        retry_after: seconds the server asks us to wait, already clamped to be positive; None if it did not say.
+    """
+
+    kind: ClassVar[str] = "http"
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class TimedOut(TryAgain):
+    """No complete answer within the total time allowed for one attempt."""
+
+    kind = "timeout"
+
+
+class ConnectionLost(TryAgain):
+    """No connection could be made (DNS, refused, TLS), or it ended before the answer was complete."""
+
+    kind = "connection"
+
+
+class ServerBusy(TryAgain):
+    """429 or 503: the server wants fewer requests."""
+
+
+class ServerFailed(TryAgain):
+    """Any other answer that may be different next time: 500, 502, 504, an unexpected status."""
+
+
+class GiveUp(HarvesterError):
+    """This request will never give a result; `kind` is the failure's kind.
+
+    Args:
+        message: what happened, for a person, without secrets.
+        status: the HTTP status, if there was an answer.
+    """
+
+    kind: ClassVar[str] = "http"
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class InvalidDoi(GiveUp):
+    """The text is no DOI."""
+
+    kind = "invalid-doi"
+
+
+class DoiMismatch(GiveUp):
+    """The answer is about another DOI than the one asked for (wire fact P2)."""
+
+    kind = "doi-mismatch"
+
+
+class InvalidJson(GiveUp):
+    """The body is no JSON, or not the JSON object the service promises."""
+
+    kind = "invalid-json"
+
+
+class TooLarge(GiveUp):
+    """The decompressed body is larger than the cap."""
+
+    kind = "too-large"
+
+
+class RedirectRefused(GiveUp):
+    """A redirect to another origin, of a POST, or one too many."""
+
+    kind = "redirect"
+
+
+class Refused(GiveUp):
+    """The service refuses this very request: 400, 404, 414 and the like."""
+
+
+class Outage(HarvesterError):
+    """The service as a whole is down; the work under way goes back to due without being charged an attempt."""
+
+
+class StopRun(HarvesterError):
+    """The run ends with `exit_code`; the message says what was kept and what to do next."""
+
+    exit_code: ClassVar[int] = 1
+    name: ClassVar[str] = "bug"
+
+
+class Usage(StopRun):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+    name = "usage"
+
+
+class OutOfBudget(StopRun):
+    """The daily budget is used up; the same command goes on when it is free again."""
+
+    exit_code = 4
+    name = "stopped-early"
+
+
+class LockHeld(StopRun):
+    """Another run works on the same ledger."""
+
+    exit_code = 11
+    name = "locked"
+
+
+class CredentialsRefused(StopRun):
+    """OPERAS does not accept the e-mail and password, or the account is not approved."""
+
+    exit_code = 12
+    name = "credentials"
+
+
+class InputUnusable(StopRun):
+    """The inputs can be read but not used: no DOI in them, or a column that cannot be told."""
+
+    exit_code = 65
+    name = "input-unusable"
+
+
+class InputMissing(StopRun):
+    """An input does not exist or cannot be read."""
+
+    exit_code = 66
+    name = "input-missing"
+
+
+class ServiceDown(StopRun):
+    """A service stayed down for longer than our patience; the same command goes on later."""
+
+    exit_code = 69
+    name = "service-down"
+
+
+class PromiseBroken(StopRun):
+    """Output and ledger contradict each other; nothing is touched."""
+
+    exit_code = 70
+    name = "promise-broken"
+
+
+class DiskFailed(StopRun):
+    """A write, sync or rename failed; what was committed before is safe."""
+
+    exit_code = 74
+    name = "disk"
+
+
+class Misconfigured(StopRun):
+    """A setting is wrong, unknown or missing."""
+
+    exit_code = 78
+    name = "configuration"

@@ -1,0 +1,44 @@
+"""Text from outside, made safe to show and to store."""
+
+import re
+import unicodedata
+
+MAX_SHOWN = 512
+"""Characters of a server's or a file's text that are kept in messages (wire fact O2)."""
+
+_EMAIL = re.compile(r"[A-Za-z0-9._%+'-]+(?:@|%40)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+_CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9+/_.=~-]+", re.IGNORECASE)
+_TOKEN = re.compile(r"\beyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){0,2}")
+
+
+def printable(text: str, limit: int = MAX_SHOWN) -> str:
+    r"""One line without anything a terminal or a log would obey: other than printable characters stand as `\\x1b`.
+
+    Args:
+        text: untrusted.
+        limit: characters to keep; an ellipsis stands for the rest.
+    """
+    shown = "".join(char if char.isprintable() else _escaped(char) for char in text[:limit])
+    return shown + "…" if len(text) > limit else shown
+
+
+def _escaped(char: str) -> str:
+    if unicodedata.category(char) == "Zs":
+        return " "
+    code = ord(char)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def redacted(text: str) -> str:
+    """The text without e-mail addresses, tokens and Authorization values, as far as their form tells."""
+    text = _CREDENTIALS.sub(r"\1 ***", text)
+    text = _TOKEN.sub("***", text)
+    return _EMAIL.sub(lambda match: mask_email(match[0]), text)
+
+
+def mask_email(address: str) -> str:
+    """`jane@press.example` as `j***@press.example`."""
+    name, _, host = address.replace("%40", "@").partition("@")
+    return f"{name[:1]}***@{host}"
