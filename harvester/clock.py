@@ -5,6 +5,8 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
+from harvester.errors import Stopped, StopRun
+
 
 class Clock(Protocol):
     """All that harvester knows of time."""
@@ -36,6 +38,60 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
+
+
+class Stop:
+    """The wish to end early, made by a signal, a limit or an error; nothing new is begun after it."""
+
+    def __init__(self) -> None:
+        self._wished = asyncio.Event()
+        self.reason: StopRun | None = None
+
+    def wish(self, reason: StopRun | None = None) -> None:
+        """End early; of several reasons the first counts."""
+        self.reason = self.reason or reason
+        self._wished.set()
+
+    @property
+    def wished(self) -> bool:
+        """Whether somebody wants to end early."""
+        return self._wished.is_set()
+
+    async def wait(self) -> None:
+        """Return as soon as somebody does."""
+        await self._wished.wait()
+
+
+class StoppableClock:
+    """A clock on which nobody sleeps past a stop, so that no pause of any part delays the end of a run.
+
+    Args:
+        clock: keeps the time.
+        stop: ends all sleeping.
+    """
+
+    def __init__(self, clock: Clock, stop: Stop) -> None:
+        self._clock = clock
+        self._stop = stop
+        self.now = clock.now
+        self.monotonic = clock.monotonic
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, unless the run ends.
+
+        Raises:
+            Stopped: it ends, or has ended already.
+        """
+        if not self._stop.wished:
+            nap = asyncio.ensure_future(self._clock.sleep(seconds))
+            wish = asyncio.ensure_future(self._stop.wait())
+            try:
+                await asyncio.wait({nap, wish}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                nap.cancel()
+                wish.cancel()
+        if self._stop.wished:
+            raise Stopped
 
 
 def timestamp(moment: datetime) -> str:

@@ -4,6 +4,7 @@ HarvesterError
 ├── TryAgain                 wait, then send the same request again
 │   ├── TimedOut             no complete answer within the time allowed
 │   ├── ConnectionLost       no connection, or it ended in the middle of an answer
+│   ├── NotJson              200 with a web page: something in front of the service answered
 │   ├── ServerBusy           429 or 503; may say how long to wait
 │   └── ServerFailed         any other answer that another try may change (500, 502, 504, …)
 ├── GiveUp                   this DOI (or line, or entry) is a failure; go on with the next
@@ -14,6 +15,7 @@ HarvesterError
 │   ├── RedirectRefused      the answer points to where we do not go
 │   └── Refused              the service refuses this request for good (400, 404, …)
 ├── Outage                   the service as a whole is down; nobody is to blame, nothing is charged
+├── Stopped                  somebody wants the run to end; what is not finished stays due
 └── StopRun                  the run ends; each class carries its exit code
     ├── Usage            2   the command line asks for something that cannot be
     ├── OutOfBudget      4   the daily budget is used up; resumable
@@ -24,7 +26,8 @@ HarvesterError
     ├── ServiceDown     69   a service stayed down for longer than our patience; resumable
     ├── PromiseBroken   70   output and ledger contradict each other
     ├── DiskFailed      74   a write, sync or rename failed; resumable
-    └── Misconfigured   78   a setting is wrong or missing
+    ├── Misconfigured   78   a setting is wrong or missing
+    └── Interrupted 130/143  ^C or SIGTERM; resumable
 """
 
 from typing import ClassVar
@@ -61,6 +64,12 @@ class ConnectionLost(TryAgain):
     """No connection could be made (DNS, refused, TLS), or it ended before the answer was complete."""
 
     kind = "connection"
+
+
+class NotJson(TryAgain):
+    """200, but not labelled as JSON: something in front of the service answered in its place."""
+
+    kind = "invalid-json"
 
 
 class ServerBusy(TryAgain):
@@ -124,10 +133,14 @@ class Outage(HarvesterError):
     """The service as a whole is down; the work under way goes back to due without being charged an attempt."""
 
 
+class Stopped(HarvesterError):
+    """The run is to end early; whoever waits stops waiting and drops its work, which stays due."""
+
+
 class StopRun(HarvesterError):
     """The run ends with `exit_code`; the message says what was kept and what to do next."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
     name: ClassVar[str] = "bug"
 
 
@@ -199,3 +212,17 @@ class Misconfigured(StopRun):
 
     exit_code = 78
     name = "configuration"
+
+
+class Interrupted(StopRun):
+    """^C or SIGTERM ended the run; what was under way was committed.
+
+    Args:
+        signal_number: of the signal; the exit code is 128 + this.
+    """
+
+    name = "interrupted"
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("stopped by a signal. What was harvested is kept; give the same command again to go on.")
+        self.exit_code = 128 + signal_number

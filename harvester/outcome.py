@@ -29,6 +29,11 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Blank:
+    """A line, row or entry of the input with nothing in it that could be a DOI."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The record of one DOI, as Paperbuzz gave it.
 
@@ -86,6 +91,21 @@ class Failure:
     message: str
     failed_at: str
     stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A work to be asked for now.
+
+    Args:
+        work_id: its key.
+        doi: canonical.
+        origin: `file:line`, for the failure if it becomes one.
+    """
+
+    work_id: int
+    doi: str
+    origin: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,88 @@
+"""Whether a service is up, told by what its answers are together: one DOI may fail by itself, all DOIs do not.
+
+Theory. A 500 may belong to one DOI for good (P11) and many to an outage (P10). What tells them apart is success: while
+anything succeeds the service is up, and each failing DOI spends its own attempts. The breaker opens when `threshold`
+*different* DOIs failed in a row, or when one DOI has spent all its attempts and nothing succeeded meanwhile. It closes
+with the next good record. After `patience` without one the run ends.
+
+The breaker decides and remembers; it neither waits nor sends. `harvester.fetch` acts on what it says.
+"""
+
+from harvester.clock import Clock, timestamp
+from harvester.errors import ServiceDown
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 300.0
+
+
+class Breaker:
+    """Watches one service.
+
+    Args:
+        service: its name, for people.
+        threshold: different DOIs that fail in a row until it opens.
+        patience_seconds: how long it may stay open.
+        clock: for both.
+    """
+
+    def __init__(self, service: str, clock: Clock, *, threshold: int, patience_seconds: float) -> None:
+        self._service = service
+        self._clock = clock
+        self._threshold = threshold
+        self._patience = patience_seconds
+        self._suspects: set[str] = set()
+        self._opened_at: float | None = None
+        self._pause = FIRST_PAUSE_SECONDS
+        self._reason = ""
+        self.since = ""
+        """When it opened last, as a timestamp."""
+        self.successes = 0
+        """Good records so far."""
+        self.outages = 0
+        """Probes so far that found the service down: an open breaker is a suspicion, this is the proof."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether fetching has to stop."""
+        return self._opened_at is not None
+
+    def succeeded(self) -> None:
+        """A DOI got its record: the service is up."""
+        self.successes += 1
+        if self._suspects or self.is_open:
+            self._suspects.clear()
+            self._opened_at = None
+            self._pause = FIRST_PAUSE_SECONDS
+
+    def failed(self, doi: str, reason: str) -> None:
+        """An attempt for a DOI failed in a way that an outage would explain."""
+        self._suspects.add(doi)
+        if len(self._suspects) >= self._threshold:
+            self.trip(reason)
+
+    def trip(self, reason: str) -> None:
+        """Open, if not open already."""
+        self._reason = reason
+        if self._opened_at is None:
+            self._opened_at = self._clock.monotonic()
+            self.since = timestamp(self._clock.now())
+
+    def still_down(self, reason: str) -> None:
+        """A probe found the service down."""
+        self.outages += 1
+        self._reason = reason
+
+    def next_pause(self) -> float:
+        """Seconds to wait before the next probe; they grow from call to call.
+
+        Raises:
+            ServiceDown: the patience is over.
+        """
+        down_for = 0.0 if self._opened_at is None else self._clock.monotonic() - self._opened_at
+        if down_for >= self._patience:
+            raise ServiceDown(
+                f"{self._service} has given no good answer since {self.since} (last: {self._reason}). Nothing is lost, "
+                "and no DOI was written off for it; give the same command again when the service is back."
+            )
+        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+        return min(pause, self._patience - down_for)

@@ -1,0 +1,241 @@
+"""How often a service may be asked: a rate for every window of time, a quota for every day, and pauses it asks for.
+
+Theory. A request may start when three things agree:
+
+1. nobody is told to wait: `Retry-After` speaks to all fetchers of a service, not to the task that met it (pitfall 10);
+2. the rate: a leaky bucket, so that in any window of w seconds at most rate * w + burst requests start;
+3. the quota: at most `daily` requests in any 24 hours. It is kept in a small SQLite file shared by all processes of the
+   user that ask this service, and is deducted in blocks *before* the requests are sent, so that a crash can only waste
+   what was deducted, never overspend. Any 24 hours contain the UTC day so far, so this one bound covers both.
+
+The quota is asked last, at the very moment of sending: what it deducts is stamped with the time the request really goes
+out. Whoever sends goes through `Metered`; nothing else has a way to the wire, so that retries, probes, redirects and
+tokens count by construction.
+"""
+
+import hashlib
+import math
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from aiolimiter import AsyncLimiter
+
+from harvester.clock import Clock
+from harvester.errors import DiskFailed, OutOfBudget
+from harvester.wire import Request, Response, Transport
+
+BLOCK_SECONDS = 60
+"""A block that was deducted is used within this time or given back."""
+
+DAY_MINUTES = 24 * 60
+
+MARGIN_MINUTES = 2
+"""How much longer than a day a minute's requests count: a block may be used up to a minute after it was deducted, and
+minutes are counted whole. Errs on the side of the service."""
+
+
+def default_burst(rate: float) -> float:
+    """The burst that keeps any second close to the rate at full speed: 1,009 requests at 1,000/s (measured)."""
+    return max(1.0, rate / 100)
+
+
+class Budget:
+    """The budget of one service in one process.
+
+    Args:
+        rate: requests per second.
+        clock: for the quota and the pauses.
+        burst: requests that may start at once; None for `default_burst`.
+        quota: the daily quota; None for none.
+        wait: whether to wait when the quota is used up; otherwise the run stops.
+        on_wait: told what everybody waits for, in words, and "" when it is over.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        clock: Clock,
+        *,
+        burst: float | None = None,
+        quota: "Quota | None" = None,
+        wait: bool = False,
+        on_wait: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        burst = burst or default_burst(rate)
+        self._limiter = AsyncLimiter(burst, burst / rate)
+        self._clock = clock
+        self._quota = quota
+        self._wait = wait
+        self._on_wait = on_wait
+        self._paused_until = 0.0
+        self.requests = 0
+
+    async def acquire(self) -> None:
+        """Wait until one more request may start, and count it.
+
+        Raises:
+            OutOfBudget: the daily quota is used up, and `wait` is off.
+        """
+        while True:
+            await self._pause_over()
+            await self._limiter.acquire()
+            if self._pause_left() > 0:
+                continue
+            if self._quota is None or self._quota.take():
+                break
+            await self._quota_free(self._quota)
+        self.requests += 1
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody start for some seconds from now; pauses do not add up."""
+        self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+
+    @property
+    def left(self) -> int | None:
+        """Requests left in the daily quota; None without one."""
+        return None if self._quota is None else self._quota.left
+
+    def _pause_left(self) -> float:
+        return self._paused_until - self._clock.monotonic()
+
+    async def _pause_over(self) -> None:
+        while (seconds := self._pause_left()) > 0:
+            self._on_wait(f"a pause the service asked for, {seconds:.0f} s")
+            await self._clock.sleep(seconds)
+            self._on_wait("")
+
+    async def _quota_free(self, quota: "Quota") -> None:
+        free_at = quota.free_at()
+        if not self._wait:
+            raise OutOfBudget(
+                f"the daily budget of {quota.daily:,} requests is used up. What was harvested is kept; "
+                f"give the same command again after {free_at:%Y-%m-%d %H:%M} UTC, or use --wait."
+            )
+        self._on_wait(f"the daily budget, free again at {free_at:%Y-%m-%d %H:%M} UTC")
+        await self._clock.sleep(max(1.0, (free_at - self._clock.now()).total_seconds()))
+        self._on_wait("")
+
+
+class Metered:
+    """A transport that asks the budget before each request.
+
+    Args:
+        transport: what sends.
+        budget: what decides when.
+    """
+
+    def __init__(self, transport: Transport, budget: Budget) -> None:
+        self._transport = transport
+        self._budget = budget
+
+    async def send(self, request: Request) -> Response:
+        """Wait for the budget, then send; see `harvester.wire.Transport`.
+
+        Raises:
+            OutOfBudget: see `Budget.acquire`.
+        """
+        await self._budget.acquire()
+        return await self._transport.send(request)
+
+
+class Quota:
+    """At most `daily` requests in any 24 hours, over all processes of the user that share the file.
+
+    Args:
+        path: the SQLite file; made if missing, with its folder.
+        daily: requests.
+        clock: wall time decides. Where it jumps back, what was spent in the future still counts.
+        block: requests deducted at a time.
+
+    Raises:
+        DiskFailed: the file cannot be made.
+    """
+
+    def __init__(self, path: Path, daily: int, clock: Clock, *, block: int = 20) -> None:
+        self.daily = daily
+        self._path = path
+        self._clock = clock
+        self._block = block
+        self._held = 0
+        self._held_minute = 0
+        self._held_until = 0.0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DiskFailed(
+                f"the folder {path.parent} for the daily budget cannot be made: {error.strerror}."
+            ) from error
+        self.left = max(0, daily - self._book(0)[1])
+
+    def take(self) -> bool:
+        """Take one request out of the quota; False if it is used up."""
+        if self._held and self._clock.monotonic() > self._held_until:
+            self.give_back()
+        if not self._held:
+            self._held, spent = self._book(self._block)
+            self._held_minute = self._minute()
+            self._held_until = self._clock.monotonic() + BLOCK_SECONDS
+            self.left = max(0, self.daily - spent) + self._held
+        if not self._held:
+            return False
+        self._held -= 1
+        self.left -= 1
+        return True
+
+    def give_back(self) -> None:
+        """Return what is left of the block, at the end of a run or when the block has become too old."""
+        if self._held:
+            with closing(self._open()) as db, db:
+                db.execute(
+                    "UPDATE spent SET requests = MAX(0, requests - ?) WHERE minute = ?", (self._held, self._held_minute)
+                )
+            self._held = 0
+
+    def free_at(self) -> datetime:
+        """When at least one more request may be sent."""
+        with closing(self._open()) as db:
+            rows = db.execute("SELECT minute FROM spent WHERE requests > 0 ORDER BY minute LIMIT 1").fetchone()
+        oldest = rows[0] if rows else self._minute()
+        free = datetime.fromtimestamp((oldest + DAY_MINUTES + MARGIN_MINUTES) * 60, UTC)
+        return max(free, self._clock.now() + timedelta(minutes=1))
+
+    def _book(self, wanted: int) -> tuple[int, int]:
+        """Deduct up to `wanted` requests; returns how many, and how many are spent with them."""
+        minute = self._minute()
+        with closing(self._open()) as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("DELETE FROM spent WHERE minute <= ?", (minute - DAY_MINUTES - MARGIN_MINUTES,))
+            spent = int(db.execute("SELECT COALESCE(SUM(requests), 0) FROM spent").fetchone()[0])
+            granted = max(0, min(wanted, self.daily - spent))
+            if granted:
+                db.execute(
+                    "INSERT INTO spent VALUES (?, ?) ON CONFLICT DO UPDATE SET requests = requests + excluded.requests",
+                    (minute, granted),
+                )
+            db.execute("COMMIT")
+        return granted, spent + granted
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS spent (minute INTEGER PRIMARY KEY, requests INTEGER NOT NULL) STRICT"
+            )
+        except sqlite3.Error as error:
+            raise DiskFailed(
+                f"the daily budget's file {self._path} cannot be used: {error}. Nothing more was asked; mend it, "
+                "or delete it if you know what was spent today."
+            ) from error
+        return db
+
+    def _minute(self) -> int:
+        return math.floor(self._clock.now().timestamp() / 60)
+
+
+def quota_path(state_folder: Path, base_url: str) -> Path:
+    """The file of a service's quota: one for each base URL, so that a sandbox never spends the real budget."""
+    return state_folder / f"budget-{hashlib.sha256(base_url.encode()).hexdigest()[:16]}.sqlite"

@@ -1,0 +1,230 @@
+"""One work until it has an outcome: attempts, pauses, and the question whether it or the service is to blame.
+
+Theory. A work leaves here with a Result or with a Failure that is its own fault. If the service is down the work stays
+here and waits; the attempts it spent meanwhile are given back. Waiting works take turns in probing:
+
+1. the status page, which costs the service nothing;
+2. if that answers, a DOI known to be good, which tells a service that is up from one that only looks so;
+3. if that fails, the waiting work itself. Where no DOI is known to be good yet, a work that fails by itself in
+   `STRIKES` such trials counts as its own fault, so that a list of nothing but bad DOIs comes to an end.
+
+Where a probe succeeds the service was up all the time: then spent attempts stay spent.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from harvester.breaker import Breaker
+from harvester.clock import Clock, timestamp
+from harvester.errors import DoiMismatch, GiveUp, Outage, Refused, ServiceDown, TryAgain
+from harvester.outcome import Due, Failure, Result, Stage
+from harvester.paperbuzz import Record
+from harvester.report import Tally
+from harvester.retry import attempts
+
+STRIKES = 3
+"""Trials in which a DOI may fail while no DOI is known to be good."""
+
+OWN_FAULT = (DoiMismatch, Refused)
+"""Answers that prove the service is up, and that this DOI will get no record."""
+
+
+class Client(Protocol):
+    """What fetching needs of `harvester.paperbuzz`."""
+
+    async def record(self, doi: str) -> Record:
+        """One attempt for one DOI."""
+        ...
+
+    async def alive(self) -> None:
+        """Raise unless the service's status page answers."""
+        ...
+
+
+@dataclass(slots=True)
+class Tries:
+    """What a work has spent.
+
+    Args:
+        made: attempts that were sent.
+        charged: those of them that count against it.
+        strikes: failed trials while no DOI was known to be good.
+        error: why the last attempt failed.
+        spent: whether that error is the last word, unless the service proves to have been down.
+    """
+
+    made: int = 0
+    charged: int = 0
+    strikes: int = 0
+    error: TryAgain | GiveUp | None = None
+    spent: bool = False
+
+
+class Fetcher:
+    """Turns due works into outcomes; shared by all that fetch from one service.
+
+    Args:
+        client: asks Paperbuzz.
+        breaker: tells an outage.
+        max_attempts: attempts for a work.
+        patience_seconds: the longest pause the server may ask for before the run ends instead.
+        pause: makes everybody wait, in seconds: `Budget.pause`.
+        tally: retries and bytes are counted here.
+        clock: time; its sleep ends when the run does.
+        random: spreads the pauses.
+        canary: a DOI that is known to have a record, if there is one.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        breaker: Breaker,
+        *,
+        max_attempts: int,
+        patience_seconds: float,
+        pause: Callable[[float], None],
+        tally: Tally,
+        clock: Clock,
+        random: Random,
+        canary: str | None = None,
+    ) -> None:
+        self._client, self._breaker = client, breaker
+        self._max_attempts, self._patience, self._pause = max_attempts, patience_seconds, pause
+        self._tally, self._clock, self._random = tally, clock, random
+        self._canary = canary
+        self._turn = asyncio.Lock()
+
+    async def outcome(self, due: Due) -> Result | Failure:
+        """Ask for one work until it has an outcome.
+
+        Raises:
+            Stopped: the run ends early; the work stays due.
+            StopRun: a reason to end the run.
+        """
+        tries = Tries()
+        while True:
+            successes = self._breaker.successes
+            try:
+                return self._result(due, await self._attempt(due, tries), tries)
+            except (TryAgain, GiveUp) as error:
+                if isinstance(error, GiveUp) or self._breaker.successes > successes:
+                    return self._failure(due, tries, error)
+                tries.spent = True
+                self._breaker.trip(str(error))
+            except Outage:
+                tries.spent = isinstance(tries.error, GiveUp)
+            await self._outage_over(due, tries)
+            if tries.error and (tries.spent or tries.strikes >= STRIKES):
+                return self._failure(due, tries, tries.error)
+
+    async def _attempt(self, due: Due, tries: Tries) -> Record:
+        """Attempts with pauses in between, up to what the work has left; raises the last one's error."""
+        async for attempt in attempts(
+            self._max_attempts - tries.charged, sleep=self._clock.sleep, random=self._random, before_sleep=self._retried
+        ):
+            with attempt:
+                return await self._ask(due.doi, tries)
+        raise AssertionError("attempts either return or raise")
+
+    def _retried(self) -> None:
+        self._tally.retries += 1
+
+    async def _ask(self, doi: str, tries: Tries) -> Record:
+        """One attempt; what it says about the service goes to the breaker."""
+        if self._breaker.is_open:
+            raise Outage
+        tries.made += 1
+        tries.charged += 1
+        try:
+            record = await self._client.record(doi)
+        except OWN_FAULT:
+            raise
+        except (TryAgain, GiveUp) as error:
+            tries.error = error
+            self._heed(error)
+            self._breaker.failed(doi, str(error))
+            if self._breaker.is_open:
+                raise Outage from error
+            raise
+        self._breaker.succeeded()
+        self._canary = doi
+        return record
+
+    def _heed(self, error: TryAgain | GiveUp) -> None:
+        """Let everybody pause if the server asks for it."""
+        seconds = error.retry_after if isinstance(error, TryAgain) else None
+        if seconds is None:
+            return
+        if seconds > self._patience:
+            raise ServiceDown(
+                f"Paperbuzz asks for a pause of {seconds:,.0f} s, longer than our patience of {self._patience:,.0f} s. "
+                "What was harvested is kept; give the same command again after that."
+            )
+        self._pause(seconds)
+
+    async def _outage_over(self, due: Due, tries: Tries) -> None:
+        """Wait, and probe in turn, until the service is up; what was spent on a real outage is given back."""
+        proofs = self._breaker.outages
+        while self._breaker.is_open and tries.strikes < STRIKES:
+            async with self._turn:
+                if self._breaker.is_open:
+                    self._tally.waiting_for = f"Paperbuzz, without a good answer since {self._breaker.since}"
+                    await self._clock.sleep(self._breaker.next_pause())
+                    await self._probe(due, tries)
+        if not self._breaker.is_open:
+            self._tally.waiting_for = ""
+        if self._breaker.outages > proofs and tries.strikes < STRIKES:
+            tries.charged, tries.spent = 0, False
+
+    async def _probe(self, due: Due, tries: Tries) -> None:
+        try:
+            await self._client.alive()
+        except (TryAgain, GiveUp) as error:
+            self._breaker.still_down(str(error))
+            return
+        for doi in dict.fromkeys((self._canary or due.doi, due.doi)):
+            try:
+                await self._client.record(doi)
+            except (TryAgain, GiveUp) as error:
+                last = error
+            else:
+                self._breaker.succeeded()
+                self._canary = doi
+                return
+        if self._canary is None and (isinstance(last, GiveUp) or last.status == 500):
+            tries.strikes += 1
+            tries.error = last
+        else:
+            self._breaker.still_down(str(last))
+
+    def _result(self, due: Due, record: Record, tries: Tries) -> Result:
+        self._tally.bytes += len(record.body)
+        return Result(
+            doi=due.doi,
+            outcome=record.outcome,
+            harvested_at=timestamp(self._clock.now()),
+            http_status=record.status,
+            attempts=tries.made,
+            elapsed_ms=round(record.elapsed_seconds * 1000),
+            truncated=record.truncated,
+            changed=None,
+            sha256=record.sha256,
+            paperbuzz=record.body,
+            landing_urls=record.landing_urls,
+        )
+
+    def _failure(self, due: Due, tries: Tries, error: TryAgain | GiveUp) -> Failure:
+        return Failure(
+            doi=due.doi,
+            input=due.doi,
+            origin=due.origin,
+            kind=error.kind,
+            http_status=error.status,
+            attempts=tries.made,
+            message=str(error),
+            failed_at=timestamp(self._clock.now()),
+            stage=Stage.FETCH,
+        )

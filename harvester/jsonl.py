@@ -1,0 +1,248 @@
+"""Records as lines, and the output file they are appended to.
+
+The file grows only at its end and only by whole units: for `.jsonl` a unit is some lines, for `.jsonl.gz` one gzip
+member, for `.jsonl.zst` one zstd frame. Members and frames may be concatenated (RFC 1952, section 2.2; RFC 8878,
+section 3), so that every prefix that ends between two units is itself a complete, valid file. The length up to which
+units are committed is kept in the ledger; whatever lies behind it is a torn write and is cut off at the next start.
+
+While a run goes on the file is called `NAME.partial`; publishing renames it to `NAME`.
+"""
+
+import fcntl
+import gzip
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import orjson
+import zstandard
+
+from harvester.errors import DiskFailed, PromiseBroken, Usage
+from harvester.outcome import Failure, Result
+
+SCHEMA_VERSION = 1
+
+FORMATS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+def result_line(result: Result) -> bytes:
+    """One result as a line of the output, with its newline.
+
+    The record itself is copied in as the server's own bytes, as the last member, so that anyone can cut it out again
+    and compare it with `sha256`.
+    """
+    head = orjson.dumps(
+        {
+            "v": SCHEMA_VERSION,
+            "doi": result.doi,
+            "outcome": result.outcome,
+            "harvested_at": result.harvested_at,
+            "http_status": result.http_status,
+            "attempts": result.attempts,
+            "elapsed_ms": result.elapsed_ms,
+            "truncated": result.truncated,
+            "changed": result.changed,
+            "sha256": result.sha256,
+        }
+    )
+    return b"".join((head[:-1], b',"paperbuzz":', result.paperbuzz, b"}\n"))
+
+
+def failure_line(failure: Failure) -> bytes:
+    """One failure as a line of the failures file, with its newline."""
+    return (
+        orjson.dumps(
+            {
+                "v": SCHEMA_VERSION,
+                "doi": failure.doi,
+                "input": failure.input,
+                "origin": failure.origin,
+                "kind": failure.kind,
+                "http_status": failure.http_status,
+                "attempts": failure.attempts,
+                "message": failure.message,
+                "failed_at": failure.failed_at,
+                "stage": failure.stage.value,
+            }
+        )
+        + b"\n"
+    )
+
+
+def output_format(name: str) -> str:
+    """The ending of an output's name that says how it is packed: one of `FORMATS`.
+
+    Raises:
+        Usage: another ending.
+    """
+    for ending in FORMATS:
+        if name.endswith(ending) and len(Path(name).name) > len(ending):
+            return ending
+    raise Usage(f"the output {name} must end in .jsonl, .jsonl.gz or .jsonl.zst, or be - for stdout")
+
+
+def packer(ending: str) -> Callable[[bytes], bytes]:
+    """The function that makes one unit of the file out of whole lines."""
+    if ending == ".jsonl.gz":
+        return lambda lines: gzip.compress(lines, compresslevel=6, mtime=0)
+    if ending == ".jsonl.zst":
+        return zstandard.ZstdCompressor(level=3, write_checksum=True).compress
+    return lambda lines: lines
+
+
+class Sink(Protocol):
+    """Where result lines go; only the writer thread touches it."""
+
+    def append(self, lines: bytes) -> int:
+        """Put whole lines behind everything before, on stable storage; return the length that is committed by that.
+
+        Raises:
+            DiskFailed: it could not be done; nothing may be appended after that.
+        """
+        ...
+
+
+class Stdout:
+    """Result lines to a pipe: at least once, without resuming.
+
+    Args:
+        stream: binary, usually `sys.stdout.buffer`.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._length = 0
+
+    def append(self, lines: bytes) -> int:
+        """Write and flush; a closed pipe raises `BrokenPipeError`, by which the run ends quietly."""
+        self._stream.write(lines)
+        self._stream.flush()
+        self._length += len(lines)
+        return self._length
+
+
+class OutputFile:
+    """The output file of a run, opened for appending; made by `open_output`.
+
+    Args:
+        path: the name it is published under.
+        descriptor: open for writing on `NAME.partial`, positioned at `length`.
+        length: committed bytes.
+    """
+
+    def __init__(self, path: Path, descriptor: int, length: int) -> None:
+        self.path = path
+        self.length = length
+        self._descriptor = descriptor
+        self._pack = packer(output_format(path.name))
+
+    def append(self, lines: bytes) -> int:
+        """Append one unit, synced; see `Sink`."""
+        unit = memoryview(self._pack(lines))
+        try:
+            done = 0
+            while done < len(unit):
+                done += os.write(self._descriptor, unit[done:])
+            sync_data(self._descriptor)
+        except OSError as error:
+            raise DiskFailed(_what_now(partial_of(self.path), error)) from error
+        self.length += len(unit)
+        return self.length
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._descriptor)
+
+
+def partial_of(path: Path) -> Path:
+    """The name of an output while it is not complete."""
+    return path.with_name(path.name + ".partial")
+
+
+def open_output(path: Path, committed: int) -> OutputFile:
+    """Open the partial output for appending, cut back to its committed length; a new one is created.
+
+    Raises:
+        PromiseBroken: the file is shorter than what is committed: something else changed it.
+        DiskFailed: the file system refuses.
+    """
+    partial = partial_of(path)
+    try:
+        is_new = not partial.exists()
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        found = os.fstat(descriptor).st_size
+        if found < committed:
+            os.close(descriptor)
+            raise PromiseBroken(
+                f"{partial} holds {found:,} bytes, but {committed:,} are known to be committed: something else cut it. "
+                "Nothing was changed. Put the file back, or start over with --refetch."
+            )
+        if found > committed:
+            os.ftruncate(descriptor, committed)
+            os.fsync(descriptor)
+        os.lseek(descriptor, committed, os.SEEK_SET)
+        if is_new:
+            sync_directory(path.parent)
+    except OSError as error:
+        raise DiskFailed(_what_now(partial, error)) from error
+    return OutputFile(path, descriptor, committed)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename within one folder, on stable storage.
+
+    Raises:
+        DiskFailed: the file system refuses.
+    """
+    try:
+        source.rename(target)
+        sync_directory(target.parent)
+    except OSError as error:
+        raise DiskFailed(_what_now(target, error)) from error
+
+
+def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
+    """Replace a file as a whole: after a crash it is the old one or the new one.
+
+    Raises:
+        DiskFailed: the file system refuses; the old file is untouched.
+    """
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with fresh.open("wb") as file:
+            file.writelines(chunks)
+            file.flush()
+            sync_data(file.fileno())
+        fresh.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise DiskFailed(_what_now(path, error)) from error
+
+
+def sync_data(descriptor: int) -> None:
+    """Force written bytes, and the length, to stable storage.
+
+    macOS has no `fdatasync`, and its `fsync` stops at the drive's cache: `F_FULLFSYNC` does not (its fcntl(2)).
+    """
+    if sys.platform == "darwin":
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(descriptor)
+
+
+def sync_directory(folder: Path) -> None:
+    """Force a folder's entries to stable storage: a new or renamed file may otherwise be gone after power loss."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _what_now(path: Path, error: OSError) -> str:
+    return (
+        f"cannot write {path}: {error.strerror or error}. What was committed before is safe; "
+        "make room or mend the disk, then give the same command again."
+    )

@@ -1,0 +1,90 @@
+"""One run a ledger: an advisory lock on a file of its own, and only where such locks and SQLite's hold."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harvester.errors import DiskFailed, LockHeld, Misconfigured
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        *("afs", "beegfs", "ceph", "cifs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"),
+        *("fuse.ceph", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs"),
+    }
+)
+"""File systems on which neither `flock` nor SQLite's write-ahead log can be trusted (pitfall 28)."""
+
+
+@contextmanager
+def lock(ledger: Path) -> Iterator[None]:
+    """Hold the lock that belongs to a ledger; it ends with the process, however that ends.
+
+    Raises:
+        LockHeld: another process holds it.
+        Misconfigured: the folder is missing, or on a network file system.
+        DiskFailed: the lock file cannot be made.
+    """
+    if not ledger.parent.is_dir():
+        raise Misconfigured(f"the folder {ledger.parent} does not exist. Make it, or name another place.")
+    refuse_network(ledger.parent)
+    path = ledger.with_name(ledger.name + ".lock")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise DiskFailed(f"cannot write {path}: {error.strerror}. Nothing was asked; choose another folder.") from error
+    try:
+        _take(descriptor, ledger)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, ledger: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
+        raise LockHeld(
+            f"another run{f' (process {holder})' if holder.isdigit() else ''} works with {ledger}. "
+            "Nothing was changed; wait for it, or stop it."
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+
+
+def refuse_network(folder: Path) -> None:
+    """Refuse a folder on a network file system, as far as the system tells (Linux).
+
+    Raises:
+        Misconfigured: it is on one.
+    """
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    kind = file_system_of(folder.resolve(), mounts)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise Misconfigured(
+            f"{folder} is on a network file system ({kind}), where a ledger is not safe. "
+            "Put it on a local disk with --ledger PATH; the output may stay where it is."
+        )
+
+
+def file_system_of(folder: Path, mounts: str) -> str:
+    r"""The kind of file system a folder is on.
+
+    Args:
+        folder: absolute and resolved.
+        mounts: the text of `/proc/self/mounts`, in which blanks of a path stand as `\\040` (proc(5)).
+    """
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        mount = Path(fields[1].replace("\\040", " "))
+        if folder.is_relative_to(mount) and len(mount.parts) >= best:
+            best, kind = len(mount.parts), fields[2]
+    return kind

@@ -1,0 +1,273 @@
+"""All we believe about Paperbuzz API v0: pure functions build requests and read answers, a short client joins them.
+
+P1 to P12 are the numbers of the facts in docs/design.md, "The services on the wire".
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal
+from urllib.parse import quote, urljoin, urlsplit
+
+import orjson
+
+from harvester.clock import Clock
+from harvester.doi import doi_path
+from harvester.errors import (
+    DoiMismatch,
+    InvalidJson,
+    NotJson,
+    RedirectRefused,
+    Refused,
+    ServerBusy,
+    ServerFailed,
+)
+from harvester.text import printable
+from harvester.wire import Request, Response, Transport
+
+EVENT_CAP = 2_500
+"""The server takes at most this many raw events of a DOI (P6)."""
+
+MERGED_CAP = 2_000
+"""From here on merged Wikipedia pages may hide that the cap was reached: 2,500 raw events showed as 2,009 (P6)."""
+
+MAX_REDIRECTS = 3
+
+REFUSED_FOR_GOOD = frozenset({400, 413, 414, 431})
+"""The statuses that speak of this one request. Paperbuzz answers an unknown DOI with 200 and text without a DOI with
+500 (P3, P4), so that 401, 403 or 404 mean the service is not where we think it is, not that a DOI is bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a good answer tells.
+
+    Args:
+        body: the server's bytes without CR and LF: one JSON object.
+        outcome: `ok`, `empty` or `degraded` (P4).
+        truncated: whether events are missing at the cap; None if that cannot be known (P6).
+        landing_urls: URLs that the record gives for the work: Crossref's, then the best open-access location's.
+        status: the HTTP status.
+        elapsed_seconds: from sending to the last byte.
+    """
+
+    body: bytes
+    outcome: Literal["ok", "empty", "degraded"]
+    truncated: bool | None
+    landing_urls: tuple[str, ...]
+    status: int
+    elapsed_seconds: float
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of `body`."""
+        return hashlib.sha256(self.body).hexdigest()
+
+
+class PaperbuzzClient:
+    """Asks Paperbuzz, one request a call, redirects aside; retries are the caller's business.
+
+    Args:
+        transport: carries the requests; the caller has put the rate budget into it.
+        base_url: ends with a slash, `https://api.paperbuzz.org/v0/`.
+        email: sent with every request, as the service asks for.
+        clock: for `Retry-After` given as a date.
+        timeout_seconds: total time for one attempt (P5).
+        max_body_bytes: cap on the decompressed body.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        base_url: str,
+        email: str,
+        clock: Clock,
+        *,
+        timeout_seconds: float,
+        max_body_bytes: int,
+    ) -> None:
+        self._transport = transport
+        self._base_url = base_url
+        self._clock = clock
+        self._template = Request(
+            "GET",
+            base_url,
+            {"Accept": "application/json", "Accept-Encoding": "gzip"},
+            timeout_seconds=timeout_seconds,
+            max_body_bytes=max_body_bytes,
+        )
+        self._query = "?email=" + quote(email, safe="")
+
+    async def record(self, doi: str) -> Record:
+        """Ask for the record of one DOI.
+
+        Raises:
+            TryAgain: the attempt failed in a way that may pass.
+            GiveUp: this DOI will get no record.
+        """
+        return read_record(doi, await self._get("doi/" + doi_path(doi)), self._clock.now())
+
+    async def alive(self) -> None:
+        """Ask for the status object, which costs the service nothing.
+
+        Raises:
+            TryAgain: the service does not answer as it should.
+            GiveUp: what answers is not Paperbuzz.
+        """
+        status = _json_object(check_status(await self._get(""), self._clock.now()))
+        if "msg" not in status and "version" not in status:
+            raise InvalidJson("the answer is JSON, but not the status object of a Paperbuzz API")
+
+    async def _get(self, path: str) -> Response:
+        request = replace(self._template, url=self._base_url + path + self._query)
+        response = await self._transport.send(request)
+        for _ in range(MAX_REDIRECTS):
+            if response.status not in (301, 302, 303, 307, 308):
+                break
+            request = follow(request, response)
+            response = await self._transport.send(request)
+        return response
+
+
+def follow(request: Request, response: Response) -> Request:
+    """The request that a redirect asks for, if it stays on the same origin.
+
+    Raises:
+        RedirectRefused: no target, or another scheme, host or port.
+    """
+    target = urljoin(request.url, response.headers.get("location", ""))
+    try:
+        same = urlsplit(target)[:2] == urlsplit(request.url)[:2] and "location" in response.headers
+    except ValueError:
+        same = False
+    if not same or not target.isascii() or not target.isprintable() or " " in target:
+        raise RedirectRefused(f"a redirect to {printable(target, 100)!r} is not followed", status=response.status)
+    return replace(request, url=target)
+
+
+def check_status(response: Response, now: datetime) -> Response:
+    """Let a good answer pass; everything else becomes the error that says what to do next.
+
+    The cases, in order: 1. a good answer; 2. 200 from something else than the service; 3. one redirect too many;
+    4. too fast for the server; 5. this request is refused for good; 6. anything else may pass.
+
+    Raises:
+        NotJson, RedirectRefused, ServerBusy, Refused, ServerFailed: by case.
+    """
+    status = response.status
+    if status == 200:
+        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type in ("application/json", "text/json") or media_type.endswith("+json"):
+            return response
+        raise NotJson(f"200 with {printable(media_type, 60) or 'no content type'} in place of JSON", status=status)
+    if 300 <= status < 400:
+        raise RedirectRefused(f"more than {MAX_REDIRECTS} redirects", status=status)
+    if status in (429, 503):
+        raise ServerBusy(f"the server answers {status}", status=status, retry_after=retry_after(response, now))
+    if status in REFUSED_FOR_GOOD:
+        raise Refused(f"the server answers {status} to this request", status=status)
+    raise ServerFailed(f"the server answers {status}", status=status)
+
+
+def retry_after(response: Response, now: datetime) -> float | None:
+    """Seconds that the server asks us to wait; None where it says nothing, nothing sensible, or a time already past.
+
+    Both forms count (RFC 9110, section 10.2.3); a server's date is read against its own `Date`, so that its clock
+    may differ from ours.
+    """
+    text = response.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:9])
+    else:
+        until, since = _http_date(text), _http_date(response.headers.get("date", "")) or now
+        if until is None:
+            return None
+        seconds = (until - since).total_seconds()
+    return seconds if seconds > 0 else None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def read_record(doi: str, response: Response, now: datetime) -> Record:
+    """Read the answer to a request for `doi`.
+
+    Only `doi` and `altmetrics_sources` have to be there (P8). The parsed tree serves to check; what is kept are the
+    server's bytes, without the CR and LF that JSON allows between tokens only (RFC 8259, sections 2 and 7).
+
+    Raises:
+        TryAgain: see `check_status`.
+        DoiMismatch: the record is another DOI's (P2).
+        InvalidJson: no JSON object, or without the two required members.
+        Refused, RedirectRefused: see `check_status`.
+    """
+    content = _json_object(check_status(response, now))
+    told = content.get("doi")
+    if not isinstance(told, str):
+        raise InvalidJson("the record has no doi", status=response.status)
+    if told != doi:
+        raise DoiMismatch(
+            f"the record is of {printable(told, 120)!r}, not of the DOI asked for", status=response.status
+        )
+    sources = content.get("altmetrics_sources")
+    if not isinstance(sources, list):
+        raise InvalidJson("the record has no list altmetrics_sources", status=response.status)
+    metadata, open_access = content.get("metadata"), content.get("open_access")
+    return Record(
+        body=response.body.replace(b"\n", b"").replace(b"\r", b""),
+        outcome=_outcome(_says_more(metadata, "crossref_url"), bool(sources), _says_more(open_access, "oadoi_url")),
+        truncated=_truncated(sources),
+        landing_urls=tuple(dict.fromkeys(_landing_urls(metadata, open_access))),
+        status=response.status,
+        elapsed_seconds=response.elapsed_seconds,
+    )
+
+
+def _json_object(response: Response) -> dict[str, object]:
+    try:
+        content = orjson.loads(response.body)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise InvalidJson(f"the answer is no valid JSON: {printable(str(error), 120)}", status=200) from error
+    if not isinstance(content, dict):
+        raise InvalidJson("the answer is JSON, but no object", status=200)
+    return content
+
+
+def _says_more(part: object, only: str) -> bool:
+    """Whether a part of the record holds more than the one URL that is there in any case (P4)."""
+    return isinstance(part, dict) and any(key != only for key in part)
+
+
+def _outcome(metadata: bool, events: bool, open_access: bool) -> Literal["ok", "empty", "degraded"]:
+    if not metadata and not events:
+        return "empty"
+    return "ok" if metadata and open_access else "degraded"
+
+
+def _truncated(sources: list[object]) -> bool | None:
+    """Whether the cap cut events off (P6)."""
+    total, wikipedia = 0, False
+    for source in sources:
+        if isinstance(source, dict):
+            count = source.get("events_count")
+            total += count if isinstance(count, int) else 0
+            wikipedia = wikipedia or source.get("source_id") == "wikipedia"
+    if total >= EVENT_CAP:
+        return True
+    return None if wikipedia and total >= MERGED_CAP else False
+
+
+def _landing_urls(metadata: object, open_access: object) -> Iterator[str]:
+    location = open_access.get("best_oa_location") if isinstance(open_access, dict) else None
+    for part, keys in ((metadata, ("URL",)), (location, ("url_for_landing_page", "url"))):
+        if isinstance(part, dict):
+            url = next((part[key] for key in keys if isinstance(part.get(key), str)), "")
+            if url.lower().startswith(("http://", "https://")):
+                yield url

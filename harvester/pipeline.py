@@ -1,0 +1,177 @@
+"""The way of works from due to committed: fetchers between a bounded queue and one committer.
+
+Theory. Who owns what:
+
+- `_feed` reads due works from the store, page by page, into a queue no longer than the fetchers can use: memory stays
+  flat at ten million DOIs, and no work is handed out twice in a run.
+- N fetchers each hold one work until it has an outcome (`harvester.fetch`). If the run stops they drop it, and it is
+  still due in the ledger.
+- One committer hands outcomes to the store in batches. Only what `store.commit` has returned for is done.
+- `_slots` bounds the outcomes that are fetched and not yet committed, so that a crash costs at most those and what the
+  fetchers hold (promise G4), and a slow disk slows fetching down.
+
+How it ends: when the feed is dry the fetchers end, then the committer. `stop` ends it early, in that order; answers
+under way have `grace_seconds`. A reason to end the run that a fetcher meets (budget, outage) is such a stop. An error of
+the committer cancels everything at once: nothing may be written after a failed write.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from harvester.clock import Stop
+from harvester.errors import Stopped, StopRun
+from harvester.outcome import Due, Failure, Result
+from harvester.report import Tally
+
+UNCOMMITTED = 200
+"""Outcomes that may be fetched and not yet committed."""
+
+COMMIT_EVERY = UNCOMMITTED // 2
+"""Outcomes that are committed together at the most; one batch gathers while the other is written."""
+
+COMMIT_BYTES = 4 * 1024 * 1024
+"""Or this much of records, whichever comes first: giant records must not pile up in memory."""
+
+COMMIT_SECONDS = 1.0
+"""Or this long after the first of them."""
+
+Outcome = tuple[Due, Result | Failure]
+
+
+class Store(Protocol):
+    """What the pipeline needs of `harvester.store`."""
+
+    async def due(self, after: int, limit: int) -> list[Due]:
+        """The next due works by key, those above `after`."""
+        ...
+
+    async def commit(self, outcomes: Sequence[Outcome]) -> None:
+        """Make outcomes durable."""
+        ...
+
+
+class Fetcher(Protocol):
+    """What the pipeline needs of `harvester.fetch`."""
+
+    async def outcome(self, due: Due) -> Result | Failure:
+        """What becomes of one work."""
+        ...
+
+
+class Pipeline:
+    """Fetches what is due and commits what comes.
+
+    Args:
+        store: gives due works and takes outcomes.
+        fetcher: makes outcomes.
+        concurrency: works that are fetched at a time.
+        stop: the wish to end early.
+        tally: committed results and failures are counted here.
+        grace_seconds: time for answers under way when the run ends early.
+    """
+
+    def __init__(
+        self, store: Store, fetcher: Fetcher, *, concurrency: int, stop: Stop, tally: Tally, grace_seconds: float = 10.0
+    ) -> None:
+        self._store, self._fetcher = store, fetcher
+        self._concurrency, self._stop, self._tally, self._grace = concurrency, stop, tally, grace_seconds
+        self._due: asyncio.Queue[Due | None] = asyncio.Queue(concurrency)
+        self._done: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        self._slots = asyncio.Semaphore(UNCOMMITTED)
+
+    async def run(self) -> None:
+        """Go on until nothing is due, or until the stop; then everything fetched is committed.
+
+        Raises:
+            ExceptionGroup: of what ended it at once; `stop.reason` tells what ended it early.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._commit_all())
+            group.create_task(self._fetch_all())
+
+    async def _fetch_all(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                feeder = group.create_task(self._feed())
+                fetchers = [group.create_task(self._fetch()) for _ in range(self._concurrency)]
+                ender = group.create_task(self._end_early(feeder, fetchers))
+                await asyncio.wait(fetchers)
+                feeder.cancel()
+                ender.cancel()
+        finally:
+            self._done.put_nowait(None)
+
+    async def _feed(self) -> None:
+        last = 0
+        while page := await self._store.due(last, 1000):
+            for due in page:
+                await self._due.put(due)
+            last = page[-1].work_id
+        for _ in range(self._concurrency):
+            await self._due.put(None)
+
+    async def _fetch(self) -> None:
+        try:
+            while (due := await self._due.get()) is not None:
+                outcome = await self._fetcher.outcome(due)
+                await self._slots.acquire()
+                self._done.put_nowait((due, outcome))
+        except Stopped:
+            pass
+        except StopRun as reason:
+            self._stop.wish(reason)
+
+    async def _end_early(self, feeder: asyncio.Task[None], fetchers: Sequence[asyncio.Task[None]]) -> None:
+        """At the stop hand out no more, let answers under way come in for a while, then cut them off."""
+        await self._stop.wait()
+        feeder.cancel()
+        while not self._due.empty():
+            self._due.get_nowait()
+        for _ in fetchers:
+            self._due.put_nowait(None)
+        await asyncio.wait(fetchers, timeout=self._grace)
+        for task in fetchers:
+            task.cancel()
+
+    async def _commit_all(self) -> None:
+        while batch := await self._gather():
+            await self._store.commit(batch)
+            for _, outcome in batch:
+                self._slots.release()
+                self._tally.pending -= 1
+                if isinstance(outcome, Result):
+                    self._tally.results += 1
+                else:
+                    self._tally.failures += 1
+
+    async def _gather(self) -> list[Outcome]:
+        """The next batch: as soon as it is full, or old enough, or the last; empty at the end."""
+        batch: list[Outcome] = []
+        size = 0
+        deadline = asyncio.get_running_loop().time() + COMMIT_SECONDS
+        while len(batch) < COMMIT_EVERY and size < COMMIT_BYTES:
+            item = await self._next(deadline if batch else None)
+            if item is None:
+                break
+            if not batch:
+                deadline = asyncio.get_running_loop().time() + COMMIT_SECONDS
+            batch.append(item)
+            size += len(item[1].paperbuzz) if isinstance(item[1], Result) else 0
+        return batch
+
+    async def _next(self, deadline: float | None) -> Outcome | None:
+        """The next outcome; None if there will be none, or none before the deadline."""
+        if not self._done.empty():
+            return self._end_stays(self._done.get_nowait())
+        try:
+            async with asyncio.timeout_at(deadline):
+                return self._end_stays(await self._done.get())
+        except TimeoutError:
+            return None
+
+    def _end_stays(self, item: Outcome | None) -> Outcome | None:
+        """Keep the mark of the end in the queue, so that the next batch is empty as well."""
+        if item is None:
+            self._done.put_nowait(None)
+        return item

@@ -1,0 +1,317 @@
+"""The commit: one writer thread that alone owns the output file and the ledger.
+
+Theory. A record counts only when it is in the output *and* in the ledger. The order makes that so, whatever instant the
+machine stops at:
+
+1. whole lines are appended to the output, and synced;
+2. one ledger transaction says what became of the works and how long the output is by that;
+3. only then is anything counted as done.
+
+If it stops before 2, the output is longer than the ledger says; the next start cuts it back, the works are still due
+and are asked again. If it stops after 2, all is in place. Nothing else is ever written to either file. Starting anew is
+therefore the way back from a crash, and there is no other.
+
+Everything runs on one thread of its own, in the order it was asked for, so that the event loop never waits for a disk
+and the ledger has one writer. A step that has begun is always finished: cancelling whoever waits for it does not undo it.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, TypeVar
+
+from harvester.errors import DiskFailed, Misconfigured, PromiseBroken, Stopped, Usage
+from harvester.jsonl import (
+    OutputFile,
+    Sink,
+    Stdout,
+    failure_line,
+    move,
+    open_output,
+    partial_of,
+    result_line,
+    write_atomically,
+)
+from harvester.ledger import Figures, Ledger
+from harvester.outcome import Blank, Due, Entry, Failure, Result, Work
+
+ENROL_CHUNK = 10_000
+"""Lines that are enrolled in one transaction."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reading of the input found.
+
+    Args:
+        lines: lines, rows or entries.
+        works: DOIs, each once.
+        duplicates: further mentions of them.
+        invalid: lines that are no DOI.
+        blank: lines with nothing in them.
+        dropped: works of an earlier reading that were still due and are listed no more.
+    """
+
+    lines: int = 0
+    works: int = 0
+    duplicates: int = 0
+    invalid: int = 0
+    blank: int = 0
+    dropped: int = 0
+
+
+class Store:
+    """The output and the ledger of one job; an async context manager that owns the writer thread.
+
+    Args:
+        ledger: path of the ledger; None for one that vanishes at the end.
+        output: path of the output; None where results go to `stdout`, or nowhere.
+        stdout: where results go instead of a file.
+        register: whether results go into the outbox.
+    """
+
+    def __init__(
+        self, ledger: Path | None, output: Path | None, *, stdout: BinaryIO | None = None, register: bool = False
+    ) -> None:
+        self._ledger_path, self._output_path = ledger, output
+        self._sink: Sink | None = Stdout(stdout) if stdout else None
+        self._register = register
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._leaving = threading.Event()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._do(self._open_ledger)
+        except BaseException:
+            self._thread.shutdown()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leaving.set()
+        closed = self._thread.submit(self._close)
+        self._thread.shutdown()
+        if error is None:
+            closed.result()
+
+    def _open_ledger(self) -> None:
+        """A ledger belongs to one output, and an output without a ledger is somebody else's."""
+        path = self._output_path
+        if path is not None and self._ledger_path is not None and not self._ledger_path.exists():
+            for taken in (path, partial_of(path)):
+                if taken.exists():
+                    raise Usage(
+                        f"{taken} exists already, but its ledger {self._ledger_path} does not. Nothing was changed; "
+                        "choose another output, or move the file away."
+                    )
+        self._ledger = Ledger(self._ledger_path)
+        if path is not None:
+            owned = self._ledger.get("output") or path.name
+            if owned != path.name:
+                self._ledger.close()
+                raise Misconfigured(
+                    f"the ledger {self._ledger_path} belongs to the output {owned}, not to {path.name}. "
+                    "Give the same output again, or name another ledger with --ledger."
+                )
+            self._ledger.put(output=path.name)
+
+    def _close(self) -> None:
+        if isinstance(self._sink, OutputFile):
+            self._sink.close()
+        self._ledger.close()
+
+    async def _do(self, step: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, step, *args)
+
+    # The input
+
+    async def enrol(self, lines: Iterable[Work | Failure | Blank]) -> Reading:
+        """Take in a whole input; what an earlier, broken reading left is overwritten.
+
+        Raises:
+            StopRun: the input cannot be read.
+            Stopped: the store is being closed.
+        """
+        return await self._do(self._enrol, lines)
+
+    def _enrol(self, lines: Iterable[Work | Failure | Blank]) -> Reading:
+        number = self._ledger.begin_reading()
+        read = works = listed = invalid = 0
+        rest: Iterator[Work | Failure | Blank] = iter(lines)
+        while chunk := list(islice(rest, ENROL_CHUNK)):
+            if self._leaving.is_set():
+                raise Stopped
+            found = [line for line in chunk if isinstance(line, Work)]
+            failures = [line for line in chunk if isinstance(line, Failure)]
+            listed += self._ledger.enrol(number, found, failures)
+            read, works, invalid = read + len(chunk), works + len(found), invalid + len(failures)
+        dropped = self._ledger.end_reading(number)
+        return Reading(read, listed, works - listed, invalid, read - works - invalid, dropped)
+
+    # The output
+
+    async def begin(self, *, refetch: bool, retry_failed: bool) -> bool:
+        """Make output and ledger agree and ready for more, after a reading.
+
+        Args:
+            refetch: start a new output; the old one is kept as `NAME.1`. Where a refetch was cut off it goes on.
+            retry_failed: make failed works due again.
+
+        Returns:
+            Whether anything is due.
+
+        Raises:
+            PromiseBroken, Misconfigured, Usage, DiskFailed: output and ledger do not fit together; nothing was changed.
+        """
+        return await self._do(self._begin, refetch, retry_failed)
+
+    def _begin(self, refetch: bool, retry_failed: bool) -> bool:
+        if self._output_path is not None:
+            self._finish_archiving(self._output_path)
+            if refetch and not (self._ledger.number("refetching") and not self._ledger.number("published")):
+                self._ledger.start_over(_free_name(self._output_path).name)
+                self._finish_archiving(self._output_path)
+        if retry_failed:
+            self._ledger.retry_failed()
+        due = self._ledger.has_due()
+        if self._output_path is not None and (due or not self._is_published(self._output_path)):
+            self._open(self._output_path)
+        return due
+
+    def _finish_archiving(self, path: Path) -> None:
+        """Rename the old output of a refetch, if that was not done yet."""
+        archive = self._ledger.get("archive")
+        if isinstance(archive, str):
+            target = path.with_name(archive)
+            for old in (path, partial_of(path)):
+                if old.exists() and not target.exists():
+                    move(old, target)
+            self._ledger.put(archive=None)
+
+    def _is_published(self, path: Path) -> bool:
+        """Whether the output stands complete under its name, as the ledger says or as a crash left it."""
+        if not path.exists():
+            if self._ledger.number("published"):
+                raise PromiseBroken(
+                    f"{path} is gone, but the ledger says it was complete. Put it back, or start over with --refetch."
+                )
+            return False
+        if partial_of(path).exists():
+            raise PromiseBroken(
+                f"both {path} and {partial_of(path).name} exist, which no run leaves behind. Nothing was changed; "
+                "move away the one that is not yours."
+            )
+        size, committed = path.stat().st_size, self._ledger.number("length")
+        if size != committed:
+            raise PromiseBroken(
+                f"{path} holds {size:,} bytes, but {committed:,} are known to be committed: something else changed it. "
+                "Nothing was changed. Put the file back, or start over with --refetch."
+            )
+        self._ledger.put(published=1)
+        return True
+
+    def _open(self, path: Path) -> None:
+        """Open the partial output; one that was published is taken back first."""
+        committed = self._ledger.number("length")
+        if self._is_published(path):
+            self._ledger.put(published=0)
+            move(path, partial_of(path))
+        elif committed and not partial_of(path).exists():
+            raise PromiseBroken(
+                f"{partial_of(path)} is gone, but {committed:,} bytes of it are known to be committed. "
+                "Put it back, or start over with --refetch."
+            )
+        self._sink = open_output(path, committed)
+
+    async def publish(self) -> None:
+        """Give the complete output its name.
+
+        Raises:
+            DiskFailed: it cannot be renamed.
+        """
+        await self._do(self._publish)
+
+    def _publish(self) -> None:
+        if self._output_path is not None and isinstance(self._sink, OutputFile):
+            self._sink.close()
+            self._sink = None
+            move(partial_of(self._output_path), self._output_path)
+            self._ledger.put(published=1, refetching=0)
+
+    # Works
+
+    async def due(self, after: int, limit: int) -> list[Due]:
+        """The next due works by key, those above `after`."""
+        return await self._do(self._ledger.due, after, limit)
+
+    async def commit(self, outcomes: Sequence[tuple[Due, Result | Failure]]) -> None:
+        """Make outcomes durable, in the order of the theory above.
+
+        Raises:
+            DiskFailed: it could not be done; the store takes no more.
+        """
+        await self._do(self._commit, outcomes)
+
+    def _commit(self, outcomes: Sequence[tuple[Due, Result | Failure]]) -> None:
+        if self._sink is None:
+            raise DiskFailed("the output is closed after a failed write; what was committed before is safe.")
+        lines = b"".join(result_line(outcome) for _, outcome in outcomes if isinstance(outcome, Result))
+        sink, self._sink = self._sink, None
+        length = sink.append(lines) if lines else self._ledger.number("length")
+        self._ledger.record(outcomes, length, register=self._register)
+        self._sink = sink
+
+    async def figures(self) -> Figures:
+        """The works of the last reading, counted."""
+        return await self._do(self._ledger.figures)
+
+    async def good_doi(self) -> str | None:
+        """A DOI that is known to have a record, if there is one."""
+        return await self._do(self._ledger.good_doi)
+
+    async def write_failures(self, path: Path) -> None:
+        """Write the failures file from the ledger, whole and atomically.
+
+        Raises:
+            DiskFailed: it cannot be written; the old one is untouched.
+        """
+        await self._do(lambda: write_atomically(path, map(failure_line, self._ledger.failures())))
+
+    # The outbox
+
+    async def fill_outbox(self, *, harvested_only: bool) -> int:
+        """Put works into the outbox that were never in it; returns how many."""
+        return await self._do(lambda: self._ledger.fill_outbox(harvested_only=harvested_only))
+
+    async def waiting(self, limit: int) -> list[Entry]:
+        """The first entries of the outbox."""
+        return await self._do(self._ledger.waiting, limit)
+
+    async def settle(self, acknowledged: Sequence[Entry], rejected: Sequence[tuple[Entry, Failure]]) -> None:
+        """Take entries out of the outbox: OPERAS has them, or refuses them for a reason."""
+        await self._do(self._ledger.settle, acknowledged, rejected)
+
+    async def known_prefixes(self) -> set[str]:
+        """DOI prefixes that OPERAS has seen from us."""
+        return await self._do(self._ledger.prefixes)
+
+    async def prefix_known(self, prefix: str) -> None:
+        """Remember that OPERAS knows a prefix."""
+        await self._do(self._ledger.add_prefix, prefix)
+
+
+def _free_name(path: Path) -> Path:
+    """`NAME.1`, or the first such name that is free."""
+    number = 1
+    while (candidate := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    return candidate

@@ -1,0 +1,124 @@
+"""The one place that speaks HTTP as a client: a `Request` goes out, a `Response` or an error of ours comes back.
+
+Rules that cost other people data (wire facts, "HTTP facts"):
+
+- The URL is sent byte for byte (`encoded=True`); nothing is joined, normalised or redirected here.
+- No cookies, no proxies and no `.netrc` from the environment, no session-wide credentials.
+- The body is read as a stream with a cap on its decompressed size, and dropped unread beyond it.
+- aiohttp sends an idempotent request again by itself when a kept-alive connection turns out dead. Such a resend is a
+  request like any other: it pays its toll before it goes out.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace, TracebackType
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from harvester import __version__
+from harvester.errors import ConnectionLost, TimedOut, TooLarge
+from harvester.text import printable, redacted
+from harvester.wire import Request, Response
+
+KEEPALIVE_SECONDS = 1.5
+"""Both servers drop an idle connection after 2 s without a word (wire fact P12)."""
+
+DNS_CACHE_SECONDS = 300
+"""One host is asked all the time; a lookup each 10 s, aiohttp's default, is a storm (pitfall 12)."""
+
+USER_AGENT = f"paperbuzz-harvester/{__version__}"
+
+
+class AiohttpTransport:
+    """Sends requests over pooled connections; an async context manager that owns its session.
+
+    Args:
+        connections: connections at a time; at least as many as requests are sent at a time, or waiting for a
+            connection would count as time of the attempt (pitfall 6).
+        toll: awaited before each resend that aiohttp makes by itself.
+    """
+
+    def __init__(self, *, connections: int, toll: Callable[[], Awaitable[None]]) -> None:
+        self._connections = connections
+        self._toll = toll
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._connections, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=DNS_CACHE_SECONDS
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(),
+            headers={"User-Agent": USER_AGENT},
+            trust_env=False,
+            trace_configs=[self._resends_pay()],
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def send(self, request: Request) -> Response:
+        """Send the request once; see `harvester.wire.Transport`."""
+        try:
+            async with asyncio.timeout(request.timeout_seconds):
+                return await self._exchange(request)
+        except TimeoutError as error:
+            raise TimedOut(f"no complete answer within {request.timeout_seconds:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ConnectionLost(_reason(error)) from error
+
+    async def _exchange(self, request: Request) -> Response:
+        started = time.monotonic()
+        async with self._session.request(
+            request.method,
+            URL(request.url, encoded=True),
+            headers=request.headers,
+            data=request.body,
+            allow_redirects=False,
+            trace_request_ctx=SimpleNamespace(connections=0),
+        ) as answer:
+            body = await _read_capped(answer, request.max_body_bytes)
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            return Response(answer.status, headers, body, time.monotonic() - started)
+
+    def _resends_pay(self) -> aiohttp.TraceConfig:
+        trace = aiohttp.TraceConfig()
+
+        async def connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+            context.trace_request_ctx.connections += 1
+            if context.trace_request_ctx.connections > 1:
+                await self._toll()
+
+        trace.on_connection_reuseconn.append(connected)
+        trace.on_connection_create_end.append(connected)
+        return trace
+
+
+async def _read_capped(answer: aiohttp.ClientResponse, cap: int) -> bytes:
+    chunks, size = [], 0
+    async for chunk in answer.content.iter_any():
+        size += len(chunk)
+        if size > cap:
+            answer.close()
+            raise TooLarge(f"the answer is larger than {cap:,} bytes", status=answer.status)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line; the exception's own text may hold the URL, and with it the e-mail address."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the server's name could not be resolved"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection without an answer"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the connection broke off in the middle of the answer"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return redacted(printable(f"no connection: {error.strerror or type(error.os_error).__name__}"))
+    return redacted(printable(f"{type(error).__name__}: {error}", 200))
