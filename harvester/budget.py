@@ -52,6 +52,7 @@ class Budget:
         quota: the daily quota; None for none.
         wait: whether to wait when the quota is used up; otherwise the run stops.
         on_wait: told what everybody waits for, in words, and "" when it is over.
+        on_start: called for each request that may start, with what is left of the quota.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Budget:
         quota: "Quota | None" = None,
         wait: bool = False,
         on_wait: Callable[[str], None] = lambda _: None,
+        on_start: Callable[[int | None], None] = lambda _: None,
     ) -> None:
         burst = burst or default_burst(rate)
         self._limiter = AsyncLimiter(burst, burst / rate)
@@ -70,11 +72,11 @@ class Budget:
         self._quota = quota
         self._wait = wait
         self._on_wait = on_wait
+        self._on_start = on_start
         self._paused_until = 0.0
-        self.requests = 0
 
     async def acquire(self) -> None:
-        """Wait until one more request may start, and count it.
+        """Wait until one more request may start; it has to start at once.
 
         Raises:
             OutOfBudget: the daily quota is used up, and `wait` is off.
@@ -87,7 +89,7 @@ class Budget:
             if self._quota is None or self._quota.take():
                 break
             await self._quota_free(self._quota)
-        self.requests += 1
+        self._on_start(self.left)
 
     def pause(self, seconds: float) -> None:
         """Let nobody start for some seconds from now; pauses do not add up."""

@@ -121,27 +121,31 @@ class Figures:
 
 
 class Ledger:
-    """A ledger opened for writing; synchronous, used by one thread only.
+    """An open ledger; synchronous, used by one thread only.
 
     Args:
         path: the file, created if missing; None for a temporary one that vanishes with the connection.
+        read_only: look at it while another process may write; it has to exist.
 
     Raises:
         Misconfigured: the file is no ledger, or a later version's.
         DiskFailed: it cannot be opened or written.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         self._name = str(path) if path else "the temporary ledger"
+        where = f"{path.absolute().as_uri()}?mode=ro" if path and read_only else path or ""
         with self._speaking():
-            self._db = sqlite3.connect(path or "", isolation_level=None, timeout=10, check_same_thread=False)
+            self._db = sqlite3.connect(where, uri=read_only, isolation_level=None, timeout=10, check_same_thread=False)
             try:
-                self._prepare()
+                self._check_kind()
+                if not read_only:
+                    self._prepare()
             except BaseException:
                 self._db.close()
                 raise
 
-    def _prepare(self) -> None:
+    def _check_kind(self) -> None:
         application, version = (
             self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
         )
@@ -155,6 +159,9 @@ class Ledger:
                 f"{self._name} was written by a later version of harvester (ledger version {version}, this one knows "
                 f"{VERSION}). Update harvester; nothing was changed."
             )
+
+    def _prepare(self) -> None:
+        is_new = not self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"cache_size = -{CACHE_KIB}"):
             self._db.execute(f"PRAGMA {pragma}")
         if is_new:
@@ -378,6 +385,20 @@ class Ledger:
             registration_pending=registrations.get(Registration.WAITING, 0),
         )
 
+    def done_in(self, other: Path) -> int:
+        """How many of the works here have an outcome in another ledger, which is only read."""
+        with self._speaking():
+            self._db.execute("ATTACH ? AS other", (str(other),))
+            try:
+                return int(
+                    self._db.execute(
+                        "SELECT COUNT(*) FROM work JOIN other.work AS done USING (doi) WHERE done.state <> ?",
+                        (State.DUE,),
+                    ).fetchone()[0]
+                )
+            finally:
+                self._db.execute("DETACH other")
+
     # The outbox: works that wait to be registered
 
     def fill_outbox(self, *, harvested_only: bool) -> int:
@@ -397,11 +418,11 @@ class Ledger:
         """The first entries of the outbox, with all their URLs."""
         with self._speaking():
             rows = self._db.execute(
-                "SELECT work_id, doi FROM registration JOIN work ON work.id = work_id "
+                "SELECT work_id, doi, origin FROM registration JOIN work ON work.id = work_id "
                 "WHERE registration.state = 0 ORDER BY work_id LIMIT ?",
                 (limit,),
             ).fetchall()
-            return [Entry(work_id, doi, self._urls(work_id)) for work_id, doi in rows]
+            return [Entry(work_id, doi, self._urls(work_id), origin) for work_id, doi, origin in rows]
 
     def _urls(self, work_id: int) -> tuple[str, ...]:
         rows = self._db.execute("SELECT url FROM url WHERE work_id = ? ORDER BY id", (work_id,))

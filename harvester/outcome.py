@@ -116,8 +116,10 @@ class Entry:
         work_id: its key in the ledger.
         doi: canonical.
         urls: to be attached; may be empty.
+        origin: where it was read first, `file:line`.
     """
 
     work_id: int
     doi: str
     urls: tuple[str, ...] = ()
+    origin: str = ""

@@ -1,6 +1,9 @@
 """The figures of a run: counted while it goes, summed up at its end."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import orjson
 
 
 @dataclass(slots=True)
@@ -36,3 +39,131 @@ class Tally:
     bytes: int = 0
     budget_left: int | None = None
     waiting_for: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a run ended.
+
+    Args:
+        code: the process's exit code; see docs/reference/exit-codes.md.
+        name: the same in a word.
+        reason: the same in a sentence, with what to do next.
+    """
+
+    code: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The summary of a run. The accounting is over the works of the list as it is now.
+
+    Args:
+        lines: lines, rows or entries read.
+        works: DOIs in them, each once.
+        duplicates: further mentions of them.
+        invalid: lines that are no DOI; listed in the failures file under the stage `input`.
+        blank: lines with nothing in them.
+        results: works with a record, those of earlier runs included.
+        failures: works without one, for a reason; the same.
+        pending: works still to be asked.
+        gone: works with a result or failure that left the list; outside the accounting.
+        outcomes: results by outcome.
+        failures_by_kind: failures by kind.
+        registered: works that OPERAS acknowledged.
+        rejected: works that OPERAS refuses; listed in the failures file under the stage `register`.
+        registration_pending: works that wait to be registered.
+        requests: requests sent in this run, by service.
+        retries: attempts of this run beyond the first of each work.
+        bytes: decompressed bytes of records received in this run.
+        budget_left: requests left in the daily budget; None without one, or if nothing was asked.
+        started_at: timestamp.
+        finished_at: timestamp.
+        duration_seconds: wall time between them.
+        files: where the output, failures and ledger are, by name.
+        exit: how it ended.
+    """
+
+    lines: int
+    works: int
+    duplicates: int
+    invalid: int
+    blank: int
+    results: int
+    failures: int
+    pending: int
+    gone: int
+    outcomes: Mapping[str, int]
+    failures_by_kind: Mapping[str, int]
+    registered: int
+    rejected: int
+    registration_pending: int
+    requests: Mapping[str, int]
+    retries: int
+    bytes: int
+    budget_left: int | None
+    started_at: str
+    finished_at: str
+    duration_seconds: float
+    files: Mapping[str, str]
+    exit: Exit
+
+
+def as_json(report: Report) -> bytes:
+    """The summary as an indented JSON object with a newline at its end."""
+    return orjson.dumps({"v": 1, **asdict(report)}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def violations(report: Report) -> list[str]:
+    """The accounting identities that do not hold, in words; empty when all is well (promise G1)."""
+    identities = {
+        "lines = works + duplicates + invalid + blank": report.lines
+        == report.works + report.duplicates + report.invalid + report.blank,
+        "works = results + failures + pending": report.works == report.results + report.failures + report.pending,
+        "results = sum of outcomes": report.results == sum(report.outcomes.values()),
+        "failures = sum of failures by kind": report.failures == sum(report.failures_by_kind.values()),
+        "exit 0 means nothing pending": report.exit.code != 0 or report.pending == report.registration_pending == 0,
+    }
+    return [identity for identity, holds in identities.items() if not holds]
+
+
+def closing(report: Report) -> str:
+    """The figures that close a run, for people: the accounting, what was asked, where the files are, the verdict."""
+    read = f"{report.works:,} works + {report.duplicates:,} duplicates + {report.invalid:,} invalid + {report.blank:,} blank"
+    became = f"{report.results:,} results + {report.failures:,} failures + {report.pending:,} pending"
+    lines = [
+        f"lines      {report.lines:>12,} = {read}",
+        f"works      {report.works:>12,} = {became}",
+        f"results    {report.results:>12,}{_detail(report.outcomes)}",
+        f"failures   {report.failures:>12,}{_detail(report.failures_by_kind)}",
+    ]
+    if report.gone:
+        lines.append(f"gone       {report.gone:>12,} left the list; their records stay")
+    if report.registered or report.rejected or report.registration_pending:
+        lines.append(
+            f"registered {report.registered:>12,}, {report.rejected:,} rejected,"
+            f" {report.registration_pending:,} waiting"
+        )
+    asked = ", ".join(f"{count:,} to {service}" for service, count in report.requests.items())
+    budget = "" if report.budget_left is None else f"; {report.budget_left:,} left in the daily budget"
+    lines.append(f"requests   {asked}, {report.retries:,} retries{budget}")
+    lines.append(f"time       {in_words(report.duration_seconds)}")
+    lines += [f"{name:<10} {path}" for name, path in report.files.items()]
+    return "\n".join([*lines, "", f"{report.exit.reason}"])
+
+
+def _detail(counts: Mapping[str, int]) -> str:
+    return f"  ({', '.join(f'{name} {count:,}' for name, count in counts.items())})" if counts else ""
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it: `48 s`, `2 min 40 s`, `3 h 5 min`, `27 d 4 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    units = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
+    size, name, smaller, smaller_name = next(unit for unit in units if whole >= unit[0])
+    rest = whole % size // smaller
+    return f"{whole // size} {name}" + (f" {rest} {smaller_name}" if rest else "")

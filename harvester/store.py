@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
 
-from harvester.errors import DiskFailed, Misconfigured, PromiseBroken, Stopped, Usage
+from harvester.errors import DiskFailed, Misconfigured, PromiseBroken, Usage
 from harvester.jsonl import (
     OutputFile,
     Sink,
@@ -134,22 +134,27 @@ class Store:
 
     # The input
 
-    async def enrol(self, lines: Iterable[Work | Failure | Blank]) -> Reading:
+    async def enrol(
+        self, lines: Iterable[Work | Failure | Blank], is_stopped: Callable[[], bool] = lambda: False
+    ) -> Reading:
         """Take in a whole input; what an earlier, broken reading left is overwritten.
+
+        Args:
+            lines: read on the writer thread.
+            is_stopped: whether to break off, which costs nothing but another reading.
 
         Raises:
             StopRun: the input cannot be read.
-            Stopped: the store is being closed.
         """
-        return await self._do(self._enrol, lines)
+        return await self._do(self._enrol, lines, is_stopped)
 
-    def _enrol(self, lines: Iterable[Work | Failure | Blank]) -> Reading:
+    def _enrol(self, lines: Iterable[Work | Failure | Blank], is_stopped: Callable[[], bool]) -> Reading:
         number = self._ledger.begin_reading()
         read = works = listed = invalid = 0
         rest: Iterator[Work | Failure | Blank] = iter(lines)
         while chunk := list(islice(rest, ENROL_CHUNK)):
-            if self._leaving.is_set():
-                raise Stopped
+            if is_stopped() or self._leaving.is_set():
+                return Reading()
             found = [line for line in chunk if isinstance(line, Work)]
             failures = [line for line in chunk if isinstance(line, Failure)]
             listed += self._ledger.enrol(number, found, failures)
@@ -274,6 +279,10 @@ class Store:
         """The works of the last reading, counted."""
         return await self._do(self._ledger.figures)
 
+    async def done_in(self, ledger: Path) -> int:
+        """How many of the works have an outcome in another ledger."""
+        return await self._do(self._ledger.done_in, ledger)
+
     async def good_doi(self) -> str | None:
         """A DOI that is known to have a record, if there is one."""
         return await self._do(self._ledger.good_doi)
@@ -285,6 +294,14 @@ class Store:
             DiskFailed: it cannot be written; the old one is untouched.
         """
         await self._do(lambda: write_atomically(path, map(failure_line, self._ledger.failures())))
+
+    async def write(self, path: Path, content: bytes) -> None:
+        """Write a small file whole and atomically.
+
+        Raises:
+            DiskFailed: it cannot be written; the old one is untouched.
+        """
+        await self._do(write_atomically, path, [content])
 
     # The outbox
 

@@ -1,0 +1,88 @@
+"""What a person types: the `harvester` command."""
+
+import logging
+import os
+import sys
+import traceback
+from importlib import import_module
+
+import click
+
+from harvester import __version__
+from harvester.errors import StopRun
+
+_COMMANDS = {
+    "run": "run",
+    "register": "register",
+    "registered": "register",
+    "check": "check",
+    "status": "status",
+    "config": "config",
+    "schema": "schema",
+    "sandbox": "sandbox",
+    "demo": "demo",
+    "completion": "completion",
+}
+"""Each command and the module it lives in. They are imported when they are called, so that `--help` stays fast."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"harvester.cli.{_COMMANDS[cmd_name]}"), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="harvester")
+def harvester() -> None:
+    r"""Harvest altmetrics from Paperbuzz for lists of DOIs, and register them with OPERAS, exactly once.
+
+    \b
+    harvester demo                                 watch the whole job on this machine, no account, no network
+    harvester run dois.csv -o harvest.jsonl        harvest a list; the same command again resumes
+    harvester check                                config, credentials, both services; harvests nothing
+
+    Every command has its own --help with examples.
+    """
+
+
+def main() -> None:
+    """Run the command line; foreseeable errors become one message and an exit code."""
+    try:
+        code = harvester.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        _forget_stdout()
+        sys.exit(4)
+    except StopRun as error:
+        click.echo(f"harvester: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the outermost frame: whatever comes here is a bug of ours
+        _show_bug(error)
+        sys.exit(1)
+
+
+def _forget_stdout() -> None:
+    """Keep the interpreter from flushing a closed pipe at exit, which would print a complaint."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_bug(error: Exception) -> None:
+    """A bug of ours: the whole story, through the log, which hides secrets."""
+    from harvester import logs
+
+    story = "".join(traceback.format_exception(error))
+    logs.configure(form="text", level="error")
+    logging.getLogger("harvester").error(
+        "this is a bug in harvester; what was committed is safe, and the same command goes on\n%s", story
+    )

@@ -1,0 +1,45 @@
+"""`harvester check`: is everything in place?"""
+
+import os
+from pathlib import Path
+
+import click
+
+from harvester.cli import options
+from harvester.cli.session import begin, work
+from harvester.doctor import Finding
+from harvester.doctor import check as findings
+from harvester.harvest import World
+
+
+@click.command()
+@click.option("--offline", is_flag=True, help="Leave the network out.")
+@click.option("--register/--no-register", default=None, help="Check the OPERAS account as well.")
+@options.paperbuzz
+@options.operas
+@options.common
+def check(offline: bool, config_path: Path | None, quiet: bool, **given: object) -> int:
+    r"""Check settings, files, credentials and both services; nothing is harvested or registered.
+
+    Ends with 0 if all is well, else with the exit code a run would end with.
+
+    \b
+    harvester check --email you@press.example
+    harvester check --config press.toml --offline
+    """
+    session = begin(config_path, options.flags(given), quiet=quiet)
+
+    async def look(world: World) -> int:
+        code = 0
+        async for finding in findings(session.settings, os.environ, world.clock, offline=offline):
+            code = code or (finding.problem.exit_code if finding.problem else 0)
+            if finding.problem or not quiet:
+                click.echo(_line(finding))
+        return code
+
+    return work(look)
+
+
+def _line(finding: Finding) -> str:
+    mark = click.style("PROBLEM", fg="red") if finding.problem else click.style("ok", fg="green")
+    return f"{mark:<7} {finding.what}: {finding.message}"

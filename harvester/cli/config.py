@@ -1,0 +1,33 @@
+"""`harvester config show`: every setting, and where it comes from."""
+
+import os
+from pathlib import Path
+
+import click
+
+from harvester.config import load
+from harvester.config import show as shown
+
+
+@click.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command()
+@click.option(
+    "--config",
+    "-c",
+    "config_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="HARVESTER_CONFIG",
+    help="Settings in TOML.",
+)
+def show(config_path: Path | None) -> None:
+    r"""Print every setting in TOML, with where its value comes from. No secret is a setting, and none is shown.
+
+    \b
+    harvester config show
+    HARVESTER_PAPERBUZZ__RATE=5 harvester config show --config press.toml
+    """
+    click.echo(shown(load(config_path, os.environ, {})), nl=False)

@@ -1,0 +1,82 @@
+"""`harvester demo`: the whole job on this machine, and what to look at afterwards."""
+
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import click
+import orjson
+
+from harvester.cli.session import begin, close_with, work
+from harvester.config import Secret
+from harvester.harvest import Job, job_paths
+from harvester.harvest import run as run_job
+
+RATE = 25
+"""Requests per second: slow enough to watch, and still below half a minute."""
+
+
+@click.command()
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("demo-output"),
+    show_default=True,
+    help="Where the demo leaves its files; what an earlier demo left there is replaced.",
+)
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=RATE, show_default=True)
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def demo(folder: Path, rate: float, quiet: bool) -> int:
+    """Run the main job on this machine: sandbox, bundled real DOIs, records, registration; no account, no network."""
+    from harvester.sandbox import SandboxOptions, parse_faults, run_in_thread
+
+    _clear(folder)
+    options = SandboxOptions(faults=parse_faults("429=0.01,500=0.02,reset=0.01,heal=1"), latency_seconds=0.05)
+    with as_file(files("harvester") / "demo" / "dois.csv") as dois, run_in_thread(options) as sandbox:
+        shutil.copy(dois, folder / "dois.csv")
+        click.echo(f"Both services run on this machine for the time of the demo: {sandbox.url}\n", err=True)
+        settings = {
+            "paperbuzz.base_url": sandbox.paperbuzz_url,
+            "paperbuzz.email": "demo@example.org",
+            "paperbuzz.rate": rate,
+            "operas.base_url": sandbox.operas_url,
+            "operas.rate": 50,
+            "operas.urls_from_metadata": True,
+        }
+        session = begin(None, settings, quiet=quiet)
+        out = folder / "harvest.jsonl"
+        job = Job(inputs=(str(folder / "dois.csv"),), paths=job_paths(str(out)), register=True)
+        password = Secret(options.accounts[0].password)
+        report = work(
+            lambda world: session.watched(world, run_job(job, session.settings, password, world)),
+            state=folder / ".state",
+        )
+        code = close_with(report, quiet=False)
+    click.echo(_what_now(folder, out), err=True)
+    return code
+
+
+def _clear(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for pattern in ("harvest.*", "dois.csv"):
+        for old in folder.glob(pattern):
+            old.unlink()
+
+
+def _what_now(folder: Path, out: Path) -> str:
+    record = orjson.loads(next(line for line in out.open("rb") if b'"outcome":"ok"' in line))
+    sources = {source["source_id"]: source["events_count"] for source in record["paperbuzz"]["altmetrics_sources"]}
+    return f"""
+What was made, in {folder}/:
+  dois.csv                 the list: 283 rows as people keep them, with two duplicates, a row that is no DOI, an empty one
+  harvest.jsonl            one record a line, for example of {record["doi"]} ({record["outcome"]}, events {sources})
+  harvest.failures.jsonl   what failed and why, with file and line
+  harvest.summary.json     the figures above, for machines
+  harvest.ledger           what is known of every DOI; the same command again resumes from it
+
+The same with your own list and the real services:
+  harvester run dois.csv -o harvest.jsonl --email you@press.example
+and registered with OPERAS, once you have an account there (this cannot be undone):
+  HARVESTER_OPERAS__PASSWORD=… harvester run dois.csv -o harvest.jsonl --email you@press.example --register
+First see that all is in place:
+  harvester check --email you@press.example"""

@@ -1,0 +1,83 @@
+"""Flags that several commands share. A flag that is a setting has the setting's own name."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+SETTINGS = {
+    "email": "paperbuzz.email",
+    "rate": "paperbuzz.rate",
+    "concurrency": "paperbuzz.concurrency",
+    "daily_budget": "paperbuzz.daily_budget",
+    "paperbuzz_base_url": "paperbuzz.base_url",
+    "operas_base_url": "operas.base_url",
+    "operas_email": "operas.email",
+    "batch_size": "operas.batch_size",
+    "urls_from_metadata": "operas.urls_from_metadata",
+    "register": "operas.enabled",
+    "doi_column": "input.doi_column",
+    "url_column": "input.url_column",
+    "format": "input.format",
+    "encoding": "input.encoding",
+    "ledger": "ledger.path",
+    "failures": "output.failures",
+    "log_format": "log.format",
+    "log_level": "log.level",
+}
+"""Each flag that is a setting, by the name click gives its value, and the setting's key."""
+
+INPUT_FORMATS = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
+
+
+def flags(given: Mapping[str, object]) -> dict[str, object]:
+    """The settings among a command's parameters that were given, by key."""
+    return {SETTINGS[name]: value for name, value in given.items() if name in SETTINGS and value is not None}
+
+
+def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+common = _all(
+    click.option(
+        "--config",
+        "-c",
+        "config_path",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="HARVESTER_CONFIG",
+        help="Settings in TOML; see config.example.toml.",
+    ),
+    click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.  [default: text]"),
+    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"),
+    click.option("--quiet", "-q", is_flag=True, help="No progress and no closing figures; only warnings and errors."),
+)
+
+reading = _all(
+    click.option("--doi-column", metavar="NAME", help="Column with the DOIs, by its name or number."),
+    click.option("--url-column", metavar="NAME", help="Column with URLs to register."),
+    click.option("--format", type=click.Choice(INPUT_FORMATS), help="Format of the inputs.  [default: auto]"),
+    click.option("--encoding", metavar="NAME", help="Encoding of the inputs.  [default: auto]"),
+)
+
+paperbuzz = _all(
+    click.option("--email", metavar="ADDRESS", help="Your e-mail address, sent to Paperbuzz with each request."),
+    click.option("--rate", type=float, metavar="N", help="Requests per second to Paperbuzz.  [default: 10]"),
+    click.option("--concurrency", type=int, metavar="N", help="Requests to Paperbuzz at a time.  [default: 8]"),
+    click.option("--daily-budget", type=int, metavar="N", help="Requests to Paperbuzz in 24 hours.  [default: 95000]"),
+    click.option("--paperbuzz-base-url", metavar="URL", help="Another Paperbuzz, your own or a sandbox."),
+)
+
+operas = _all(
+    click.option("--operas-base-url", metavar="URL", help="Another OPERAS Altmetrics, such as a sandbox."),
+    click.option("--operas-email", metavar="ADDRESS", help="Your account at OPERAS, if it is not --email."),
+    click.option("--batch-size", type=int, metavar="N", help="DOIs that are registered together.  [default: 100]"),
+)

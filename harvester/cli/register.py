@@ -1,0 +1,67 @@
+"""`harvester register` and `harvester registered`: OPERAS alone."""
+
+from pathlib import Path
+
+import click
+import orjson
+
+from harvester.cli import options
+from harvester.cli.session import begin, close_with, work
+from harvester.errors import Usage
+from harvester.harvest import Job, Paths, World, holdings
+from harvester.harvest import register as register_job
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option(
+    "--ledger", type=click.Path(dir_okay=False), metavar="PATH", help="[default: NAME.registration.ledger, here]"
+)
+@options.reading
+@options.operas
+@options.common
+def register(inputs: tuple[str, ...], config_path: Path | None, quiet: bool, **given: object) -> int:
+    r"""Register the DOIs of INPUT... with OPERAS, without asking Paperbuzz. This cannot be undone.
+
+    What was registered is remembered in a ledger, so that the same command again goes on, or sends only what is new.
+    The password is read from HARVESTER_OPERAS__PASSWORD or a password file, never from the command line.
+
+    \b
+    harvester register dois.csv --operas-email you@press.example
+    """
+    session = begin(config_path, options.flags(given), quiet=quiet)
+    inputs = inputs or session.settings.input.files
+    if not inputs:
+        raise Usage("no input: name a file with DOIs, or - for stdin")
+    stem = "stdin" if inputs[0] == "-" else Path(inputs[0]).name.split(".")[0] or "list"
+    ledger = session.settings.ledger.path or Path(f"{stem}.registration.ledger")
+    paths = Paths(
+        output=None,
+        ledger=ledger.absolute(),
+        failures=ledger.absolute().with_suffix(".failures.jsonl"),
+        summary=ledger.absolute().with_suffix(".summary.json"),
+    )
+    password = session.password()
+    job = Job(inputs=inputs, paths=paths, register=True)
+    report = work(lambda world: session.watched(world, register_job(job, session.settings, password, world)))
+    return close_with(report, quiet=quiet)
+
+
+@click.command()
+@options.operas
+@options.common
+def registered(config_path: Path | None, quiet: bool, **given: object) -> None:
+    r"""Print what OPERAS holds for your account, as JSON Lines: raw (the DOI), urls, last_checked.
+
+    \b
+    harvester registered --operas-email you@press.example | jq -r .raw
+    """
+    session = begin(config_path, options.flags(given), quiet=quiet)
+    password = session.password()
+
+    async def fetch(world: World) -> list[dict[str, object]]:
+        return await holdings(session.settings, password, world)
+
+    out = click.get_binary_stream("stdout")
+    for row in work(fetch):
+        out.write(orjson.dumps(row) + b"\n")

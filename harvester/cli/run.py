@@ -1,0 +1,82 @@
+"""`harvester run`: the batch job."""
+
+from pathlib import Path
+
+import click
+
+from harvester.cli import options
+from harvester.cli.session import begin, close_with, work
+from harvester.errors import Usage
+from harvester.harvest import Job, dry_run, job_paths
+from harvester.harvest import run as run_job
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option("--output", "-o", metavar="OUT", help="NAME.jsonl, .jsonl.gz, .jsonl.zst, or - for stdout.")
+@click.option(
+    "--register/--no-register", default=None, help="Register the harvested DOIs with OPERAS (cannot be undone)."
+)
+@click.option(
+    "--urls-from-metadata/--no-urls-from-metadata", default=None, help="Also register the URLs a record gives."
+)
+@click.option("--retry-failed", is_flag=True, help="Ask the failed DOIs of this output again.")
+@click.option("--refetch", is_flag=True, help="Start a new output; the old one stays as OUT.1.")
+@click.option("--wait", is_flag=True, help="When the daily budget is used up, wait and go on, over days if need be.")
+@click.option("--dry-run", "dry", is_flag=True, help="Say how many DOIs, how long, how much budget; ask nothing.")
+@click.option(
+    "--max-failures", type=click.IntRange(min=0), metavar="N", help="More failures than N end with exit code 3."
+)
+@click.option("--ledger", type=click.Path(dir_okay=False), metavar="PATH", help="[default: beside the output]")
+@click.option("--failures", type=click.Path(dir_okay=False), metavar="PATH", help="[default: beside the output]")
+@options.reading
+@options.paperbuzz
+@options.operas
+@options.common
+def run(
+    inputs: tuple[str, ...],
+    output: str | None,
+    retry_failed: bool,
+    refetch: bool,
+    wait: bool,
+    dry: bool,
+    max_failures: int | None,
+    config_path: Path | None,
+    quiet: bool,
+    **given: object,
+) -> int:
+    r"""Harvest the DOIs of INPUT... into OUT.
+
+    INPUT is a file, a glob in quotes, or - for stdin: text, CSV, TSV, JSON, JSON Lines, RIS, BibTeX, Web of Science,
+    KBART, also .gz, .zst, .bz2, .xz. Beside OUT you find OUT's failures, summary and ledger. The same command again
+    goes on where it was left, or says that all is done.
+
+    \b
+    harvester run dois.csv -o harvest.jsonl --email you@press.example
+    harvester run 'lists/*.ris' more.txt -o harvest.jsonl.zst
+    harvester run dois.csv -o harvest.jsonl --register
+    cut -f1 list.tsv | harvester run - -o - | jq .doi
+    """
+    session = begin(config_path, options.flags(given), quiet=quiet)
+    settings = session.settings
+    inputs = inputs or settings.input.files
+    if not inputs:
+        raise Usage("no input: name a file with DOIs, or - for stdin")
+    output = output or settings.output.path
+    if not output:
+        raise Usage("no output: say where the records go, for example -o harvest.jsonl")
+    job = Job(
+        inputs=inputs,
+        paths=job_paths(output, ledger=settings.ledger.path, failures=settings.output.failures),
+        register=settings.operas.enabled,
+        refetch=refetch,
+        retry_failed=retry_failed,
+        wait=wait,
+        max_failures=max_failures,
+    )
+    if dry:
+        click.echo(work(lambda world: dry_run(job, settings, world)), err=True)
+        return 0
+    password = session.password() if job.register else None
+    report = work(lambda world: session.watched(world, run_job(job, settings, password, world)))
+    return close_with(report, quiet=quiet)

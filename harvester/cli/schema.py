@@ -1,0 +1,17 @@
+"""`harvester schema`: the record format for machines."""
+
+import click
+import orjson
+
+from harvester.schema import SCHEMAS
+
+
+@click.command()
+@click.argument("record", type=click.Choice(sorted(SCHEMAS)), default="result")
+def schema(record: str) -> None:
+    r"""Print the JSON Schema of a record: result (the default), failure or summary.
+
+    \b
+    harvester schema failure > failure.schema.json
+    """
+    click.echo(orjson.dumps(SCHEMAS[record](), option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,175 @@
+"""`check` and `status`: is everything in place, and how far is it? Nothing is harvested here."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harvester.clock import Clock
+from harvester.config import operas_account, operas_password, require_email
+from harvester.doilist.source import expand
+from harvester.errors import GiveUp, InputMissing, Misconfigured, ServiceDown, StopRun, TryAgain
+from harvester.jsonl import FORMATS
+from harvester.ledger import Ledger
+from harvester.lock import refuse_network
+from harvester.report import Tally
+from harvester.services import open_operas, open_paperbuzz
+from harvester.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        what: it is.
+        message: how it is.
+        problem: why it is not as it should be; None if it is.
+    """
+
+    what: str
+    message: str
+    problem: StopRun | None = None
+
+
+async def check(
+    settings: Settings, environ: Mapping[str, str], clock: Clock, *, offline: bool
+) -> AsyncIterator[Finding]:
+    """Look at settings, files, credentials and both services, in the order in which a run needs them.
+
+    Args:
+        settings: to be checked; that they could be read is the first finding.
+        environ: for the password.
+        clock: time.
+        offline: leave the network out.
+    """
+    yield Finding("settings", "read and understood")
+    for what, look in (("e-mail", _email), ("inputs", _inputs), ("output", _output), ("daily budget", _budget)):
+        try:
+            yield Finding(what, look(settings))
+        except StopRun as problem:
+            yield Finding(what, str(problem), problem)
+    if offline:
+        yield Finding("services", "not asked (--offline)")
+        return
+    yield await _asked("Paperbuzz", settings.paperbuzz.base_url, _ask_paperbuzz(settings, clock))
+    if settings.operas.enabled:
+        yield await _asked("OPERAS", settings.operas.base_url, _ask_operas(settings, environ, clock))
+    else:
+        yield Finding("OPERAS", "registration is off; switch it on with --register or [operas] enabled = true")
+
+
+async def _asked(name: str, base_url: str, ask: Awaitable[None]) -> Finding:
+    try:
+        await ask
+    except StopRun as problem:
+        return Finding(name, str(problem), problem)
+    except (TryAgain, GiveUp) as error:
+        problem = ServiceDown(
+            f"{base_url} does not answer as it should: {error}. Is the address right? Try again later."
+        )
+        return Finding(name, str(problem), problem)
+    return Finding(name, f"{base_url} answers")
+
+
+async def _ask_paperbuzz(settings: Settings, clock: Clock) -> None:
+    email = require_email(settings)
+    async with open_paperbuzz(settings.paperbuzz, email, clock=clock, tally=Tally()) as paperbuzz:
+        await paperbuzz.client.alive()
+
+
+async def _ask_operas(settings: Settings, environ: Mapping[str, str], clock: Clock) -> None:
+    password = operas_password(settings, environ)
+    async with open_operas(settings.operas, operas_account(settings), password, clock=clock, tally=Tally()) as operas:
+        await operas.token()
+
+
+def _email(settings: Settings) -> str:
+    return require_email(settings)
+
+
+def _inputs(settings: Settings) -> str:
+    files = expand(settings.input.files, lambda _: None)
+    for name in files:
+        if name != "-" and not os.access(name, os.R_OK):
+            raise InputMissing(f"{name} cannot be read.")
+    return f"{len(files):,} files" if files else "none in the settings; name them to harvester run"
+
+
+def _output(settings: Settings) -> str:
+    if not settings.output.path:
+        return "none in the settings; name it to harvester run with -o"
+    for path in (Path(settings.output.path), settings.ledger.path or Path(settings.output.path)):
+        if not path.absolute().parent.is_dir():
+            raise Misconfigured(f"the folder {path.absolute().parent} does not exist.")
+        if not os.access(path.absolute().parent, os.W_OK):
+            raise Misconfigured(f"the folder {path.absolute().parent} is not writable.")
+    refuse_network((settings.ledger.path or Path(settings.output.path)).absolute().parent)
+    return settings.output.path
+
+
+def _budget(settings: Settings) -> str:
+    if not settings.paperbuzz.daily_budget:
+        return "none"
+    return f"{settings.paperbuzz.daily_budget:,} requests in 24 hours"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A ledger in figures.
+
+    Args:
+        ledger: its path.
+        output: the name of the output it belongs to, if it has one.
+        complete: whether that output is published.
+        works, results, failures, pending, gone, outcomes, failures_by_kind, registered, rejected, registration_pending:
+            as in the summary of a run.
+    """
+
+    ledger: str
+    output: str | None
+    complete: bool
+    works: int
+    results: int
+    failures: int
+    pending: int
+    gone: int
+    outcomes: Mapping[str, int]
+    failures_by_kind: Mapping[str, int]
+    registered: int
+    rejected: int
+    registration_pending: int
+
+
+def status(path: Path) -> Status:
+    """Read a ledger's figures, while a run may be writing it.
+
+    Args:
+        path: of a ledger, or of the output beside it.
+
+    Raises:
+        InputMissing: there is no ledger.
+        Misconfigured: the file is none.
+    """
+    ledger_path = ledger_of(path)
+    if not ledger_path.is_file():
+        raise InputMissing(f"there is no ledger {ledger_path}. Name the output of a run, or its ledger.")
+    ledger = Ledger(ledger_path, read_only=True)
+    try:
+        output = ledger.get("output")
+        return Status(
+            ledger=str(ledger_path),
+            output=output if isinstance(output, str) else None,
+            complete=bool(ledger.number("published")),
+            **asdict(ledger.figures()),
+        )
+    finally:
+        ledger.close()
+
+
+def ledger_of(path: Path) -> Path:
+    """The ledger that belongs to an output, or the path itself if it is none."""
+    for ending in FORMATS:
+        if path.name.endswith(ending):
+            return path.with_name(path.name.removesuffix(ending) + ".ledger")
+    return path

@@ -1,0 +1,74 @@
+"""How long to pause before another attempt, and after what. tenacity is the engine; the pauses are ours.
+
+Network faults get full jitter: whoever met the same fault at the same moment is spread over the whole pause. 429, 503
+and other answers of a server in trouble get half-fixed jitter, for full jitter can pause for almost nothing when the
+server has just asked for less (pitfall 11; M. Brooker, "Exponential Backoff and Jitter").
+"""
+
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import tenacity
+
+from harvester.errors import ConnectionLost, TimedOut, TryAgain
+
+BASE_SECONDS = 1.0
+CAP_SECONDS = 60.0
+
+MAX_ATTEMPTS_500 = 3
+"""A plain 500 may belong to one DOI for good (P11), so that fewer attempts are worth it."""
+
+
+def pause_seconds(error: TryAgain, attempt: int, random: Random) -> float:
+    """Seconds to wait after the attempt with this number (from 1) failed with this error.
+
+    What the server asked for (`retry_after`) is the least.
+    """
+    ceiling = min(CAP_SECONDS, BASE_SECONDS * 2 ** min(attempt - 1, 32))
+    if isinstance(error, TimedOut | ConnectionLost):
+        pause = random.uniform(0, ceiling)
+    else:
+        pause = ceiling / 2 + random.uniform(0, ceiling / 2)
+    return max(pause, error.retry_after or 0.0)
+
+
+def attempts(
+    max_attempts: int,
+    *,
+    sleep: Callable[[float], Awaitable[None]],
+    random: Random,
+    before_sleep: Callable[[], None] = lambda: None,
+) -> tenacity.AsyncRetrying:
+    """The attempts at one request, to be iterated over; made anew for each, never shared (pitfall 7).
+
+    Only `TryAgain` is tried again (pitfall 8); the last one is raised as it is.
+
+    Args:
+        max_attempts: attempts in all, at least 1.
+        sleep: waits, in seconds: `Clock.sleep`.
+        random: spreads the pauses.
+        before_sleep: called before each pause.
+    """
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = _error_of(state)
+        return pause_seconds(error, state.attempt_number, random) if error else 0.0
+
+    def stop(state: tenacity.RetryCallState) -> bool:
+        error = _error_of(state)
+        limit = min(max_attempts, MAX_ATTEMPTS_500) if error and error.status == 500 else max_attempts
+        return state.attempt_number >= limit
+
+    return tenacity.AsyncRetrying(
+        sleep=sleep,
+        wait=wait,
+        stop=stop,
+        retry=tenacity.retry_if_exception_type(TryAgain),
+        before_sleep=lambda _: before_sleep(),
+        reraise=True,
+    )
+
+
+def _error_of(state: tenacity.RetryCallState) -> TryAgain | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error if isinstance(error, TryAgain) else None

@@ -1,0 +1,137 @@
+"""Everything that can be set on a sandbox."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harvester.sandbox.faults import Faults, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An OPERAS account.
+
+    Args:
+        email: case-sensitive.
+        password: in clear; nothing here is secret.
+        name: first name.
+        surname: family name.
+        authority: `user` or `admin`.
+        approved: whether an administrator has approved it; without, there is no token (O2).
+        confirmed: whether its e-mail address is confirmed; the server gives a token all the same.
+    """
+
+    email: str
+    password: str = "sandbox"  # noqa: S105 - printed at the start for everybody to use
+    name: str = "Demo"
+    surname: str = "Account"
+    authority: str = "user"
+    approved: bool = True
+    confirmed: bool = True
+
+
+DEMO_ACCOUNTS = (
+    Account("demo@example.org"),
+    Account("unapproved@example.org", approved=False),
+    Account("unconfirmed@example.org", confirmed=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of DOIs, from 0 to 1, that get a particular kind of record.
+
+    Args:
+        empty: unknown to Crossref and without events; half of them become known within 14 days.
+        degraded: metadata or open-access data missing, on one day in particular.
+        broken: always 500, since one of their events cannot be shown (P11).
+        quiet: known, without any event.
+        giant: about as many events as the server gives, or more (P6).
+    """
+
+    empty: float = 0.03
+    degraded: float = 0.02
+    broken: float = 0.005
+    quiet: float = 0.47
+    giant: float = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which one service does not work at all.
+
+    Args:
+        service: that is down.
+        start_seconds: after the start of the sandbox.
+        seconds: how long.
+        kind: `503` (a router's page) or `refuse` (the connection is reset at once).
+    """
+
+    service: Service
+    start_seconds: float
+    seconds: float
+    kind: str = "503"
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """How the sandbox behaves; with none of it set it is quick, faultless and the same each time.
+
+    Args:
+        host: address to listen on.
+        port: 0 for any free one.
+        seed: of records, faults and latencies.
+        faults: how often what goes wrong.
+        shares: how many DOIs get which kind of record.
+        latency_seconds: added to every answer of Paperbuzz.
+        jitter_seconds: at most this much more, by DOI and try.
+        capacity: requests served at a time, the others wait; None for no limit.
+        token_lifetime_seconds: of OPERAS tokens (O1).
+        accounts: OPERAS accounts.
+        known_prefixes: DOI prefixes that OPERAS knows from the start (O12).
+        entry_seconds: time OPERAS takes for each entry of a POST; the real one about 0.006 (O3).
+        password_seconds: time OPERAS takes to check a password; the real one 0.26.
+        uriset_drift: share of rows that stand elsewhere in each answer of GET /uriset: nobody promises an order (O8).
+        max_body_bytes: of a POST; beyond it 413, as nginx does by default; None for no limit.
+        watch_rate: requests per second that Paperbuzz should not see exceeded; None not to watch.
+        watch_burst: requests allowed beyond the rate.
+        watch_slack_seconds: what scheduling on both sides may bring together.
+        day: simulated days since the first; the later, the more events (see `Sandbox.advance`).
+        size_scale: factor on the length of abstracts and reference lists.
+        reorder: sources come in another order in each answer (P6).
+        collide: two first requests for one DOI at once may end with a 500 (P11).
+        indented: JSON with indentation, as the public service sends it, instead of compact (P9).
+        icon_host: host in `icon_url`; None for the request's Host header, as the real server does.
+        outages: set beforehand; see also `Sandbox.set_outage`.
+        log_path: JSON Lines, one a request, written at once; None for none.
+        log_entries: log entries kept in memory; None for all.
+        idle_seconds: an unused connection is dropped after this long (P12).
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    seed: int = 1
+    faults: Faults = field(default_factory=Faults)
+    shares: Shares = field(default_factory=Shares)
+    latency_seconds: float = 0.0
+    jitter_seconds: float = 0.0
+    capacity: int | None = None
+    token_lifetime_seconds: float = 86_400
+    accounts: tuple[Account, ...] = DEMO_ACCOUNTS
+    known_prefixes: frozenset[str] = frozenset()
+    entry_seconds: float = 0.0
+    password_seconds: float = 0.0
+    uriset_drift: float = 0.05
+    max_body_bytes: int | None = 1024 * 1024
+    watch_rate: float | None = None
+    watch_burst: float = 1.0
+    watch_slack_seconds: float = 0.05
+    day: int = 0
+    size_scale: float = 1.0
+    reorder: bool = False
+    collide: bool = False
+    indented: bool = False
+    icon_host: str | None = "api.paperbuzz.org"
+    outages: tuple[Outage, ...] = ()
+    log_path: Path | None = None
+    log_entries: int | None = None
+    idle_seconds: float = 2.0

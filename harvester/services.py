@@ -1,0 +1,110 @@
+"""The two services, ready to be asked: transport, budget and client put together from the settings."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from harvester.budget import Budget, Metered, Quota, quota_path
+from harvester.clock import Clock
+from harvester.config import Secret
+from harvester.operas import OperasClient
+from harvester.paperbuzz import PaperbuzzClient
+from harvester.report import Tally
+from harvester.settings import OperasSettings, PaperbuzzSettings
+from harvester.transport import AiohttpTransport
+
+BLOCKS_PER_MINUTE = 12
+"""How often a run goes to the quota's file at full rate; a crash wastes at most what one block holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paperbuzz:
+    """Paperbuzz, ready to be asked.
+
+    Args:
+        client: asks.
+        budget: what every request of it waits for.
+    """
+
+    client: PaperbuzzClient
+    budget: Budget
+
+
+@asynccontextmanager
+async def open_paperbuzz(
+    settings: PaperbuzzSettings,
+    email: str,
+    *,
+    clock: Clock,
+    tally: Tally,
+    wait: bool = False,
+    state: Path | None = None,
+) -> AsyncIterator[Paperbuzz]:
+    """Paperbuzz under its budget.
+
+    Args:
+        settings: of the service.
+        email: sent with each request.
+        clock: time; its sleep ends when the run does.
+        tally: requests and what is waited for are counted here.
+        wait: whether to wait when the daily budget is used up.
+        state: where the daily budget is kept; None for the user's state directory.
+
+    Raises:
+        DiskFailed: the daily budget's file cannot be used.
+    """
+    quota = None
+    if settings.daily_budget:
+        path = quota_path(state or user_state_path("harvester"), settings.base_url)
+        quota = Quota(path, settings.daily_budget, clock, block=max(1, round(settings.rate * 60 / BLOCKS_PER_MINUTE)))
+
+    def started(left: int | None) -> None:
+        tally.paperbuzz_requests += 1
+        tally.budget_left = left
+
+    def waiting(reason: str) -> None:
+        tally.waiting_for = reason
+
+    budget = Budget(
+        settings.rate, clock, burst=settings.burst, quota=quota, wait=wait, on_wait=waiting, on_start=started
+    )
+    tally.budget_left = budget.left
+    try:
+        async with AiohttpTransport(connections=settings.concurrency + 1, toll=budget.acquire) as transport:
+            client = PaperbuzzClient(
+                Metered(transport, budget),
+                settings.base_url,
+                email,
+                clock,
+                timeout_seconds=settings.timeout,
+                max_body_bytes=settings.max_body,
+            )
+            yield Paperbuzz(client, budget)
+    finally:
+        if quota is not None:
+            quota.give_back()
+
+
+@asynccontextmanager
+async def open_operas(
+    settings: OperasSettings, email: str, password: Secret, *, clock: Clock, tally: Tally
+) -> AsyncIterator[OperasClient]:
+    """OPERAS under its rate.
+
+    Args:
+        settings: of the service.
+        email: of the account.
+        password: of the account.
+        clock: time; its sleep ends when the run does.
+        tally: requests are counted here.
+    """
+
+    def started(_: int | None) -> None:
+        tally.operas_requests += 1
+
+    budget = Budget(settings.rate, clock, on_start=started)
+    async with AiohttpTransport(connections=2, toll=budget.acquire) as transport:
+        yield OperasClient(Metered(transport, budget), settings.base_url, email, password.reveal(), clock)
