@@ -6,8 +6,11 @@ secret is a setting: the password comes from the environment, a file, or systemd
 """
 
 import difflib
+import logging
+import re
+import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -16,6 +19,8 @@ import orjson
 from harvester.errors import Misconfigured
 from harvester.settings import KEYS, READERS, SECTIONS, Settings
 from harvester.text import printable
+
+log = logging.getLogger("harvester")
 
 PREFIX = "HARVESTER_"
 
@@ -31,10 +36,12 @@ class Loaded:
     Args:
         settings: merged.
         origins: by `section.key`: `default`, the file's name, the variable or the flag.
+        password_from: where the OPERAS password would be taken from; None if there is none. It was not read yet.
     """
 
     settings: Settings
     origins: dict[str, str]
+    password_from: str | None = None
 
 
 def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Loaded:
@@ -42,7 +49,7 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
 
     Args:
         path: a TOML file; its relative paths and globs are relative to the current folder, as those of flags are.
-        environ: the environment; only `HARVESTER_SECTION__KEY` is looked at.
+        environ: the environment; only `HARVESTER_SECTION__KEY` is looked at, and what is empty counts as not set.
         flags: by `section.key`.
 
     Raises:
@@ -59,9 +66,17 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
         try:
             values[section][name] = READERS[key](value)
         except ValueError as error:
-            raise Misconfigured(f"{origin}: {key} = {printable(repr(value), 80)}, but it takes {error}.") from None
+            raise Misconfigured(f"{printable(origin)}: {key} = {_shown(value)}, but it takes {error}.") from None
     settings = Settings(**{section: kind(**values[section]) for section, kind in SECTIONS.items()})
-    return Loaded(settings, {key: given[key][1] if key in given else "default" for key in KEYS})
+    if settings.nightly.max_interval < settings.nightly.min_interval:
+        raise Misconfigured("[nightly] max_interval is shorter than min_interval; it has to be at least as long.")
+    origins = {key: given[key][1] if key in given else "default" for key in KEYS}
+    return Loaded(settings, origins, _password_origin(settings, environ))
+
+
+def _shown(value: object) -> str:
+    """A refused value for a message; a password in a web address is the reason for some refusals."""
+    return printable(re.sub(r"//\S*@", "//***@", repr(value)), 80)
 
 
 def flag_of(key: str) -> str:
@@ -85,58 +100,116 @@ def variable_of(key: str) -> str:
 
 
 def _from_file(path: Path) -> dict[str, object]:
-    try:
-        with path.open("rb") as file:
-            tree = tomllib.load(file)
-    except OSError as error:
-        raise Misconfigured(f"the configuration {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"the configuration {path} is no valid TOML: {printable(str(error), 200)}.") from None
+    tree, name = _parsed(path), printable(str(path))
     found: dict[str, object] = {}
     for section, content in tree.items():
-        if section not in SECTIONS:
-            raise Misconfigured(f"{path}: unknown section [{printable(section, 60)}]{_nearest(section, SECTIONS)}.")
+        if section in SECTIONS and not isinstance(content, dict):
+            raise Misconfigured(f"{name}: {section} is a section; write [{section}] and the keys below it.")
         if not isinstance(content, dict):
-            raise Misconfigured(f"{path}: {section} is a section; write [{section}] and the keys below it.")
-        for name, value in content.items():
-            found[_known(f"{section}.{name}", f"{path}: unknown key {printable(name, 60)} in [{section}]")] = value
+            wrong = f"{name}: {printable(section, 60)} stands outside of every section"
+            raise _unknown("", section, wrong, _in_file)
+        for key, value in content.items():
+            wrong = f"{name}: unknown key {printable(key, 60)} in [{printable(section, 60)}]"
+            found[_known(section, key, wrong, _in_file)] = value
+        if section not in SECTIONS:
+            raise Misconfigured(f"{name}: unknown section [{printable(section, 60)}]; known are {', '.join(SECTIONS)}.")
     return found
+
+
+def _parsed(path: Path) -> dict[str, object]:
+    try:
+        # Editors on Windows put a byte order mark at the beginning.
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise Misconfigured(f"the configuration {printable(str(path))} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        # Not only TOMLDecodeError: numbers of thousands of digits and deep nesting raise these themselves.
+        wrong = printable(str(error), 200)
+        raise Misconfigured(f"the configuration {printable(str(path))} is no valid TOML: {wrong}.") from None
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
     found = []
     for name, value in environ.items():
+        if name in _SINGLE_UNDERSCORE:
+            meant = _SINGLE_UNDERSCORE[name]
+            raise Misconfigured(f"unknown environment variable {name}; did you mean {meant}, with two underscores?")
         if name.startswith(PREFIX) and "__" in name and name != PASSWORD_VARIABLE:
-            key = name.removeprefix(PREFIX).lower().replace("__", ".", 1)
-            found.append((_known(key, f"unknown environment variable {printable(name, 80)}"), name, value))
+            section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+            known = _known(section, key, f"unknown environment variable {printable(name, 80)}", variable_of)
+            if value:
+                found.append((known, name, value))
     return found
 
 
-def _known(key: str, complaint: str) -> str:
-    if key in READERS:
-        return key
-    if key == "operas.password":
-        raise Misconfigured(
-            f"{complaint}: a password never stands in the configuration. Put it into the environment as "
+_SINGLE_UNDERSCORE = {
+    name.replace("__", "_"): name for name in (*(variable_of(key) for key in KEYS), PASSWORD_VARIABLE)
+}
+"""What a slip of the finger makes of each variable."""
+
+
+def _in_file(key: str) -> str:
+    section, _, name = key.partition(".")
+    return f"{name} in [{section}]"
+
+
+def _known(section: str, name: str, wrong: str, spell: Callable[[str], str]) -> str:
+    """The key `section.name`.
+
+    Raises:
+        Misconfigured: there is none.
+    """
+    key = f"{section}.{name}"
+    if key not in READERS:
+        raise _unknown(section, name, wrong, spell)
+    return key
+
+
+def _unknown(section: str, name: str, wrong: str, spell: Callable[[str], str]) -> Misconfigured:
+    """What to say of an unknown key: where a secret belongs, else the nearest key, else all of its section."""
+    if name in ("password", "passwd", "passphrase"):
+        return Misconfigured(
+            f"{wrong}: a password never stands in the configuration. Put it into the environment as "
             f"{PASSWORD_VARIABLE}, or into a file that [operas] password_file names."
         )
-    raise Misconfigured(f"{complaint}{_nearest(key, READERS)}.")
+    nearest = _nearest(section, name)
+    if nearest:
+        return Misconfigured(f"{wrong}; did you mean {spell(nearest)}?")
+    known = [key.partition(".")[2] for key in KEYS if key.startswith(f"{section}.")]
+    return Misconfigured(f"{wrong}; known {f'in [{section}] ' if known else ''}are {', '.join(known or SECTIONS)}.")
 
 
-def _nearest(word: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+def _nearest(section: str, name: str) -> str | None:
+    """The key that was probably meant: this name in another section, or one like it, in this section first."""
+    elsewhere = [key for key in KEYS if key.endswith(f".{name}")]
+    own = [key for key in KEYS if key.startswith(f"{section}.")]
+    for candidates in (elsewhere, _alike(name, own), _alike(name, KEYS)):
+        if candidates:
+            return difflib.get_close_matches(f"{section}.{name}", candidates, n=1, cutoff=0)[0]
+    return None
+
+
+def _alike(name: str, keys: Sequence[str]) -> list[str]:
+    names = {key.partition(".")[2] for key in keys}
+    close = difflib.get_close_matches(name, sorted(names), n=1)
+    return [key for key in keys if key.partition(".")[2] in close]
 
 
 def show(loaded: Loaded) -> str:
-    """All settings as TOML that loads again, each with its origin as a comment; what is not set is commented out."""
+    """All settings as TOML that loads again, each with its origin as a comment; what is not set is commented out.
+
+    Of the password only where it comes from is shown; it is no setting, and was not even read.
+    """
     lines = []
     for section, kind in SECTIONS.items():
         lines.append(f"[{section}]")
         for key in fields(kind):
             value = getattr(getattr(loaded.settings, section), key.name)
             shown = f"# {key.name} =" if value is None else f"{key.name} = {_toml(value)}"
-            lines.append(f"{shown}  # {loaded.origins[f'{section}.{key.name}']}")
+            lines.append(f"{shown}  # {printable(loaded.origins[f'{section}.{key.name}'])}")
+        if section == "operas":
+            password = f"set, from {printable(loaded.password_from)}" if loaded.password_from else "not set"
+            lines.append(f"# password: {password}")
         lines.append("")
     return "\n".join(lines)
 
@@ -144,8 +217,12 @@ def show(loaded: Loaded) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(_toml(item) for item in value)}]"
-    # A JSON string, number or boolean is one of TOML as well.
-    return orjson.dumps(str(value) if isinstance(value, Path) else value).decode()
+    if isinstance(value, str | Path):
+        # A file name need not be text; TOML has to be. Whatever a terminal might obey stands escaped.
+        text = orjson.dumps(str(value).encode(errors="replace").decode()).decode()
+        return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)
+    # A JSON number or boolean is one of TOML as well.
+    return orjson.dumps(value).decode()
 
 
 class Secret:
@@ -205,10 +282,8 @@ def operas_password(settings: Settings, environ: Mapping[str, str]) -> Secret:
         return Secret(environ[PASSWORD_VARIABLE])
     if settings.operas.password_file is not None:
         return _password_in(settings.operas.password_file, "[operas] password_file")
-    if environ.get("CREDENTIALS_DIRECTORY"):
-        path = Path(environ["CREDENTIALS_DIRECTORY"]) / CREDENTIAL_NAME
-        if path.exists():
-            return _password_in(path, f"the credential {CREDENTIAL_NAME}")
+    if credential := _credential(environ):
+        return _password_in(credential, f"the credential {CREDENTIAL_NAME}")
     raise Misconfigured(
         "registration needs the password of your OPERAS account. Put it into the environment as "
         f"{PASSWORD_VARIABLE}, or into a file that only you can read and name it with [operas] password_file "
@@ -216,13 +291,31 @@ def operas_password(settings: Settings, environ: Mapping[str, str]) -> Secret:
     )
 
 
+def _password_origin(settings: Settings, environ: Mapping[str, str]) -> str | None:
+    """Where `operas_password` would look, in the same order."""
+    if environ.get(PASSWORD_VARIABLE):
+        return PASSWORD_VARIABLE
+    path = settings.operas.password_file or _credential(environ)
+    return str(path) if path else None
+
+
+def _credential(environ: Mapping[str, str]) -> Path | None:
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder) / CREDENTIAL_NAME if folder else None
+    return path if path and path.exists() else None
+
+
 def _password_in(path: Path, setting: str) -> Secret:
+    shown = printable(str(path))
     try:
-        text = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8-sig").removesuffix("\n").removesuffix("\r")
     except OSError as error:
-        raise Misconfigured(f"{setting}: the password file {path} cannot be read: {error.strerror}.") from None
+        raise Misconfigured(f"{setting}: the password file {shown} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise Misconfigured(f"{setting}: the password file {path} is not UTF-8 text.") from None
+        raise Misconfigured(f"{setting}: the password file {shown} is not UTF-8 text.") from None
     if not text:
-        raise Misconfigured(f"{setting}: the password file {path} is empty.")
+        raise Misconfigured(f"{setting}: the password file {shown} is empty.")
+    if mode & stat.S_IROTH:
+        log.warning("anyone on this machine can read the password in %s; say chmod 600 to it", shown)
     return Secret(text)

@@ -65,10 +65,8 @@ async def _asked(name: str, base_url: str, ask: Awaitable[None]) -> Finding:
     except StopRun as problem:
         return Finding(name, str(problem), problem)
     except (TryAgain, GiveUp) as error:
-        problem = ServiceDown(
-            f"{base_url} does not answer as it should: {error}. Is the address right? Try again later."
-        )
-        return Finding(name, str(problem), problem)
+        down = ServiceDown(f"{base_url} does not answer as it should: {error}. Is the address right? Try again later.")
+        return Finding(name, str(down), down)
     return Finding(name, f"{base_url} answers")
 
 

@@ -19,6 +19,7 @@ HarvesterError
 └── StopRun                  the run ends; each class carries its exit code
     ├── Usage            2   the command line asks for something that cannot be
     ├── OutOfBudget      4   the daily budget is used up; resumable
+    ├── PipeClosed       4   whoever read stdout went away
     ├── LockHeld        11   another run works on the same ledger
     ├── CredentialsRefused 12  OPERAS does not accept e-mail and password
     ├── InputUnusable   65   nothing in the input is a DOI
@@ -153,6 +154,13 @@ class Usage(StopRun):
 
 class OutOfBudget(StopRun):
     """The daily budget is used up; the same command goes on when it is free again."""
+
+    exit_code = 4
+    name = "stopped-early"
+
+
+class PipeClosed(StopRun):
+    """Whoever read stdout went away; the run ends without a word."""
 
     exit_code = 4
     name = "stopped-early"

@@ -135,7 +135,10 @@ async def run(job: Job, settings: Settings, password: Secret | None, world: Worl
     _refuse_folders(job.paths)
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
         stdout = world.stdout if job.paths.output is None else None
-        async with Store(job.paths.ledger, job.paths.output, stdout=stdout, register=job.register) as store:
+        landing_urls = settings.operas.urls_from_metadata
+        async with Store(
+            job.paths.ledger, job.paths.output, stdout=stdout, register=job.register, landing_urls=landing_urls
+        ) as store:
             return await _Run(job, settings, password, world, store).to_its_end()
 
 

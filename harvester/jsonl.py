@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 import orjson
 import zstandard
 
-from harvester.errors import DiskFailed, PromiseBroken, Usage
+from harvester.errors import DiskFailed, PipeClosed, PromiseBroken, Usage
 from harvester.outcome import Failure, Result
 
 SCHEMA_VERSION = 1
@@ -116,9 +116,19 @@ class Stdout:
         self._length = 0
 
     def append(self, lines: bytes) -> int:
-        """Write and flush; a closed pipe raises `BrokenPipeError`, by which the run ends quietly."""
-        self._stream.write(lines)
-        self._stream.flush()
+        """Write and flush.
+
+        Raises:
+            PipeClosed: whoever read went away.
+            DiskFailed: stdout is a file that cannot be written.
+        """
+        try:
+            self._stream.write(lines)
+            self._stream.flush()
+        except BrokenPipeError:
+            raise PipeClosed("whoever read stdout went away") from None
+        except OSError as error:
+            raise DiskFailed(f"cannot write to stdout: {error.strerror}.") from error
         self._length += len(lines)
         return self._length
 

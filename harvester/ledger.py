@@ -284,13 +284,16 @@ class Ledger:
             ).fetchone()
         return row[0] if row else None
 
-    def record(self, outcomes: Sequence[tuple[Due, Result | Failure]], length: int, *, register: bool) -> None:
+    def record(
+        self, outcomes: Sequence[tuple[Due, Result | Failure]], length: int, *, register: bool, landing_urls: bool
+    ) -> None:
         """Write down what became of some works, with the length of the output that holds them: one transaction.
 
         Args:
             outcomes: one for each work.
             length: committed bytes of the output.
             register: whether results go into the outbox.
+            landing_urls: whether the URLs that records give are kept for registration.
         """
         results = [(due, outcome) for due, outcome in outcomes if isinstance(outcome, Result)]
         failures = [(due, outcome) for due, outcome in outcomes if isinstance(outcome, Failure)]
@@ -306,8 +309,9 @@ class Ledger:
                 "UPDATE work SET state = ? WHERE id = ?", ((State.FAILURE, due.work_id) for due, _ in failures)
             )
             _add_failures(db, ((due.work_id, failure) for due, failure in failures))
-            if register:
+            if landing_urls:
                 _add_urls(db, ((due.doi, url) for due, found in results for url in found.landing_urls))
+            if register:
                 db.executemany(
                     "INSERT OR IGNORE INTO registration (work_id) VALUES (?)", ((due.work_id,) for due, _ in results)
                 )

@@ -1,14 +1,17 @@
 """Log lines on stderr: one event a line, fit for a terminal, without secrets, as text or as JSON.
 
-Whatever is logged passes `_safe`: control characters stand escaped, so that a server's text can neither move the cursor nor
-fake a second line; e-mail addresses, tokens and every secret that was told to `hide` are masked, tracebacks included.
+Whatever is logged passes `_safe`: control characters stand escaped, so that a server's text can neither move the cursor
+nor fake a second line; e-mail addresses, tokens and every secret that was told to `hide` are masked, in tracebacks too.
 """
 
+import contextlib
+import json
 import logging
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TextIO
+from urllib.parse import quote
 
 import orjson
 
@@ -20,17 +23,20 @@ MAX_LINE = 20_000
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+_FIRST = ("time", "level", "logger", "message")
+"""The fields of every event, in this order; extra fields cannot take their names."""
+
 _secrets: set[str] = set()
 
 
 def hide(secret: str) -> None:
-    """Mask a text in all logs from here on."""
-    if secret:
-        _secrets.add(secret)
+    """Mask a text in all logs from here on, also as it stands in a URL, in JSON or in a `repr`."""
+    _secrets.update({secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]} - {""})
 
 
 def _safe(text: str, limit: int = MAX_LINE) -> str:
-    for secret in _secrets:
+    # The longest first: one secret may be part of another.
+    for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     return printable(redacted(text), limit)
 
@@ -43,26 +49,37 @@ class TextFormatter(logging.Formatter):
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         lines = [f"{moment} {level}{_safe(record.getMessage())}"]
-        if record.exc_info:
-            lines += [_safe(line) for line in self.formatException(record.exc_info).splitlines()]
-        return "\n".join(lines)
+        return "\n".join(lines + _traceback(self, record))
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `time`, `level`, `logger`, `message`, `traceback` where there is one, and extra fields."""
+    """One JSON object a line: `time`, `level`, `logger`, `message`, `traceback` if there is one, and extra fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One event."""
-        event: dict[str, object] = {
+        event = {key: _plain(value) for key, value in vars(record).items() if key not in _STANDARD}
+        event |= {
             "time": timestamp(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _safe(record.getMessage()),
         }
-        event |= {key: _safe(str(value)) for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
-            event["traceback"] = [_safe(line) for line in self.formatException(record.exc_info).splitlines()]
-        return orjson.dumps(event).decode()
+            event["traceback"] = _traceback(self, record)
+        return orjson.dumps({key: event.pop(key) for key in _FIRST} | event).decode()
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    if not record.exc_info:
+        return []
+    return [_safe(line) for line in formatter.formatException(record.exc_info).splitlines()]
+
+
+def _plain(value: object) -> object:
+    """A field as JSON has it; integers beyond 64 bits and whatever else is no JSON value become text."""
+    if isinstance(value, bool | float | None) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    return _safe(str(value))
 
 
 class _Handler(logging.Handler):
@@ -73,10 +90,17 @@ class _Handler(logging.Handler):
         self.write = write
 
     def emit(self, record: logging.LogRecord) -> None:
+        # Not `handleError`: it prints the arguments as they are, secrets among them. And no log line ends a run.
+        with contextlib.suppress(OSError, ValueError):
+            self.write(self._formatted(record))
+
+    def _formatted(self, record: logging.LogRecord) -> str:
         try:
-            self.write(self.format(record))
-        except (OSError, ValueError):
-            self.handleError(record)
+            return self.format(record)
+        except Exception:  # noqa: BLE001 - a field's own __str__ may raise anything
+            record.msg, record.args, record.exc_info = f"unreadable log record: {record.msg!r}", None, None
+            bare = {name: value for name, value in vars(record).items() if name in _STANDARD}
+            return self.format(logging.makeLogRecord(bare))
 
 
 def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
@@ -84,7 +108,7 @@ def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
 
     Args:
         form: `text` or `json`.
-        level: the least level of harvester's own events; libraries speak from `warning` on, with `debug` from `info` on.
+        level: the least level of our own events; libraries speak from `warning` on, with `debug` from `info` on.
         stream: None for stderr.
     """
     out = stream or sys.stderr
@@ -99,12 +123,13 @@ def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
     for old in [each for each in root.handlers if isinstance(each, _Handler)]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(logging.INFO if level == "debug" else logging.WARNING)
-    logging.getLogger("harvester").setLevel(level.upper())
+    ours = logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(logging.INFO if level == "debug" else max(logging.WARNING, ours))
+    logging.getLogger("harvester").setLevel(ours)
 
 
 def write_through(write: Callable[[str], None]) -> Callable[[], None]:
-    """Let lines be written by somebody else, such as a progress display that has to step aside; returns the way back."""
+    """Let lines be written by a progress display, which steps aside for them; returns the way back."""
     handlers = [each for each in logging.getLogger().handlers if isinstance(each, _Handler)]
     before = [handler.write for handler in handlers]
     for handler in handlers:

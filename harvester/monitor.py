@@ -1,11 +1,13 @@
-"""Progress while a run goes on: a bar on a terminal, a line every 30 seconds elsewhere.
+"""Progress while a run goes on: a bar on a terminal, a log event every 30 seconds elsewhere.
 
 The figures are read from the run's `Tally`; rate and time left come from the last minute, so that a pause or an outage
-shows at once.
+shows at once. Elsewhere than on a terminal progress goes through the log, so that with `--log-format json` all of
+stderr's lines are JSON, with the figures as fields. Whatever goes wrong with showing progress, the run does not end by it.
 """
 
 import asyncio
-import contextlib
+import logging
+import os
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
@@ -16,6 +18,8 @@ from harvester.clock import Clock
 from harvester.logs import write_through
 from harvester.report import Tally, in_words
 from harvester.text import printable
+
+log = logging.getLogger("harvester.progress")
 
 WINDOW_SECONDS = 60.0
 PAINT_SECONDS = 0.25
@@ -34,8 +38,10 @@ class Pace:
         self._marks: deque[tuple[float, int]] = deque()
 
     def mark(self, done: int) -> None:
-        """Tell how many works are done now."""
+        """Tell how many works are done now; fewer than before (`--refetch`) begins a new measurement."""
         now = self._clock.monotonic()
+        if self._marks and done < self._marks[-1][1]:
+            self._marks.clear()
         self._marks.append((now, done))
         while len(self._marks) > 2 and self._marks[0][0] < now - WINDOW_SECONDS:
             self._marks.popleft()
@@ -60,12 +66,28 @@ def line(tally: Tally, pace: Pace) -> str:
         f"{tally.results + tally.failures:,}/{tally.works:,} works",
         f"{pace.rate:.1f}/s",
         f"{in_words(left)} left" if left is not None and tally.pending else "",
-        f"{tally.failures:,} failures" if tally.failures else "",
+        f"{tally.failures:,} failed" if tally.failures else "",
         f"{tally.registered:,} registered" if tally.registered or tally.registration_pending else "",
+        f"{tally.registration_pending:,} to register" if tally.registration_pending else "",
         f"budget {tally.budget_left:,}" if tally.budget_left is not None else "",
         f"waiting for {printable(tally.waiting_for, 100)}" if tally.waiting_for else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def figures(tally: Tally, pace: Pace) -> dict[str, object]:
+    """The state of a run as fields of a log event; rate in works per second, time left in seconds."""
+    left = pace.seconds_left(tally.pending)
+    return {
+        "done": tally.results + tally.failures,
+        "works": tally.works,
+        "failures": tally.failures,
+        "registered": tally.registered,
+        "rate": round(pace.rate, 3),
+        "seconds_left": None if left is None else round(left),
+        "budget_left": tally.budget_left,
+        "waiting_for": tally.waiting_for,
+    }
 
 
 @asynccontextmanager
@@ -76,56 +98,76 @@ async def progress(
 
     Args:
         tally: what to show.
-        clock: measures the pace.
+        clock: measures the pace, and the time between two states.
         quiet: show nothing.
-        stream: None for stderr.
+        stream: where the bar goes if it is a terminal; None for stderr.
     """
-    out = stream or sys.stderr
     if quiet:
         yield
         return
-    painter = _paint_bar if out.isatty() else _print_lines
-    task = asyncio.create_task(painter(tally, Pace(clock), out))
+    out = stream or sys.stderr
+    # A terminal that can do nothing (an editor's, a build log's) gets lines as well.
+    painter = _paint_bar if out.isatty() and os.environ.get("TERM") != "dumb" else _log_lines
+    task = asyncio.create_task(painter(tally, clock, out))
+    # So that even the shortest run shows its state once.
+    await asyncio.sleep(0)
     try:
         yield
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        # Gathered, not awaited: a terminal that went away is no reason to lose the run, and our own cancellation is kept.
+        await asyncio.gather(task, return_exceptions=True)
 
 
-async def _print_lines(tally: Tally, pace: Pace, out: TextIO) -> None:
-    while True:
+def _measure(tally: Tally, pace: Pace) -> None:
+    """Before the list is read there is nothing to measure, and what earlier runs did is not this run's pace."""
+    if tally.works:
         pace.mark(tally.results + tally.failures)
-        await asyncio.sleep(LINE_SECONDS)
-        pace.mark(tally.results + tally.failures)
-        print(line(tally, pace), file=out, flush=True)  # noqa: T201 - this is what it is for
 
 
-async def _paint_bar(tally: Tally, pace: Pace, out: TextIO) -> None:
+async def _log_lines(tally: Tally, clock: Clock, _out: TextIO) -> None:
+    pace = Pace(clock)
+
+    def tell() -> None:
+        _measure(tally, pace)
+        log.info(line(tally, pace), extra=figures(tally, pace))
+
+    try:
+        while True:
+            _measure(tally, pace)
+            await clock.sleep(LINE_SECONDS)
+            tell()
+    finally:
+        if tally.works:
+            tell()
+
+
+async def _paint_bar(tally: Tally, clock: Clock, out: TextIO) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
-    console = Console(file=out)
+    pace = Pace(clock)
     columns = (
         BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f} %", markup=False),
-        TextColumn("{task.fields[said]}", markup=False),
+        TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
-    with Progress(*columns, console=console) as bar:
+    # Standard output is data, and stays with whoever writes it. Painting is ours alone, not a thread's.
+    with Progress(*columns, console=Console(file=out), redirect_stdout=False, auto_refresh=False) as bar:
         restore = write_through(lambda text: bar.console.print(Text(text), soft_wrap=True))
         task = bar.add_task("harvest", total=None, said="")
 
         def paint() -> None:
+            _measure(tally, pace)
             done = tally.results + tally.failures
-            pace.mark(done)
-            bar.update(task, total=tally.works or None, completed=done, said=line(tally, pace))
+            bar.update(task, total=tally.works or None, completed=done, said=line(tally, pace), refresh=True)
 
         try:
             while True:
                 paint()
-                await asyncio.sleep(PAINT_SECONDS)
+                await clock.sleep(PAINT_SECONDS)
         finally:
-            paint()
             restore()
+            paint()

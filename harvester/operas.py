@@ -6,8 +6,9 @@ O1 to O14 are the numbers of the facts in docs/design.md, "The services on the w
 import asyncio
 import base64
 import binascii
+import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 import orjson
@@ -42,8 +43,18 @@ PAGE = 500
 MAX_PASSES = 5
 """Passes over smaller pages: each shows most rows, no pass need show all (O8)."""
 
-_GATEWAY = frozenset({408, 429, 502, 503, 504})
-"""Answers of what stands in front of the application, not of the application itself (O10)."""
+_REFUSALS = frozenset({400, 413, 422, 500})
+"""Answers that may be about the batch itself (O10). Any other comes from something in front of the application and says
+nothing of the entries: nobody's DOI is written off for a 403 or a 521."""
+
+_NO_SUCH_PLACE = frozenset({404, 405, 410})
+"""Answers to `get_token` which say that this is not the API."""
+
+_PAGE_BYTES_READ = 4096
+"""How much of an error page is looked at; what is shown of it is shorter."""
+
+Row = dict[str, object]
+"""What OPERAS holds for one DOI: `raw` (the DOI), `urls`, `last_checked`."""
 
 _DOI = re.compile(r"10\.\d{4,9}/[-._;()/:A-Z0-9]+", re.IGNORECASE | re.ASCII)
 """The server's rule; it looks at the start alone (O4)."""
@@ -60,7 +71,7 @@ class OperasClient:
 
     Args:
         transport: carries the requests; the caller has put the rate into it.
-        base_url: ends with a slash, `https://altmetrics.operas-eu.org/api/`.
+        base_url: of the API, `https://altmetrics.operas-eu.org/api/`.
         email: of the account.
         password: of the account; kept out of `repr`.
         clock: tells when a token is to be renewed.
@@ -68,9 +79,11 @@ class OperasClient:
 
     def __init__(self, transport: Transport, base_url: str, email: str, password: str, clock: Clock) -> None:
         self._transport = transport
-        self._base_url = base_url
+        self._base_url = base_url.rstrip("/") + "/"
         self._clock = clock
-        self._basic = "Basic " + base64.b64encode(f"{email}:{password}".encode()).decode()
+        value = base64.b64encode(f"{email}:{password}".encode()).decode()
+        self._basic = f"Basic {value}"
+        self._secrets = (password, value)
         self._token = ""
         self._renew_at = 0.0
         self._turn = asyncio.Lock()
@@ -100,32 +113,59 @@ class OperasClient:
             TryAgain: the service is down or slow; whether the batch is stored is unknown.
             CredentialsRefused, Misconfigured: see `token`.
         """
-        check_posted(await self._authorized(lambda token: post_request(self._base_url, token, entries)))
+        response = await self._authorized(lambda token: post_request(self._base_url, token, entries))
+        check_posted(response, (*self._secrets, self._token))
 
-    async def holdings(self) -> list[dict[str, object]]:
-        """All rows that OPERAS holds for the account, each once, in no order (O8).
+    async def held(self) -> str | None:
+        """One DOI that OPERAS holds for the account; None if it holds none yet.
 
         Raises:
-            TryAgain, CredentialsRefused, Misconfigured: see `register`.
+            TryAgain, InvalidJson, CredentialsRefused, Misconfigured: OPERAS does not say.
+        """
+        rows, _ = await self._page(1, 1)
+        return str(rows[0]["raw"]) if rows else None
+
+    async def holdings(self) -> list[Row]:
+        """All rows that OPERAS holds for the account, each once, in no order (O8).
+
+        Read in one page where that is possible. Over several pages a row may still be missed: one that is not here is
+        not proven to be unregistered.
+
+        Raises:
+            TryAgain, GiveUp, CredentialsRefused, Misconfigured: OPERAS does not give its list.
         """
         try:
-            return _distinct(await self._page(1, ALL_AT_ONCE))
+            rows, more = await self._page(1, ALL_AT_ONCE)
         except (TryAgain, GiveUp):
-            return await self._holdings_by_pages()
+            rows, more = [], True
+        found = {str(row["raw"]): row for row in rows}
+        return await self._holdings_by_pages(found) if more else list(found.values())
 
-    async def _holdings_by_pages(self) -> list[dict[str, object]]:
-        rows: list[dict[str, object]] = []
+    async def _holdings_by_pages(self, found: dict[str, Row]) -> list[Row]:
+        """Pass after pass over smaller pages, until one brings nothing new."""
         for _ in range(MAX_PASSES):
-            known, number = len(rows), 1
-            while page := await self._page(number, PAGE):
-                rows, number = _distinct([*rows, *page]), number + 1
-            if len(rows) == known:
+            known = len(found)
+            await self._pass(found)
+            if len(found) == known:
                 break
-        return rows
+        return list(found.values())
 
-    async def _page(self, number: int, size: int) -> list[dict[str, object]]:
+    async def _pass(self, found: dict[str, Row]) -> None:
+        rows: list[Row] = []
+        more, number = True, 0
+        while more:
+            before, number = rows, number + 1
+            rows, more = await self._page(number, PAGE)
+            found.update((str(row["raw"]), row) for row in rows)
+            if rows == before:
+                break  # a server that takes no notice of `page` would go on for ever
+
+    async def _page(self, number: int, size: int) -> tuple[list[Row], bool]:
         query = f"uriset?page={number}&per_page={size}"
-        return read_page(await self._authorized(lambda token: _get(self._base_url + query, token)))
+        response = await self._authorized(lambda token: _get(self._base_url + query, token))
+        if response.status == 404 and number > 1:
+            return [], False  # past the end (O8); the first page of an empty account is 200
+        return read_page(response)
 
     async def _authorized(self, request: Callable[[str], Request]) -> Response:
         """Send with a token; a token that is refused is renewed once (O1)."""
@@ -136,7 +176,11 @@ class OperasClient:
                 self._token = ""
             response = await self._transport.send(request(await self.token()))
         if response.status == 401:
-            raise CredentialsRefused(f"OPERAS refuses its own token: {_excerpt(response)}. Is the account still there?")
+            said = _excerpt(response, (*self._secrets, token, self._token))
+            raise CredentialsRefused(
+                f"OPERAS gives a token and then refuses it: {said}. Check with OPERAS whether the account of "
+                "[operas] email is still there."
+            )
         return response
 
 
@@ -160,7 +204,7 @@ def read_token(response: Response) -> str:
 
     Raises:
         CredentialsRefused: 401; an account that is not approved is told apart by the text (O2).
-        Misconfigured: a redirect, or something that is no token: the base URL is not that of the API.
+        Misconfigured: a redirect, a 404 or something that is no token: the base URL is not that of the API.
         TryAgain: the service does not answer as it should.
     """
     if response.status == 401:
@@ -174,17 +218,23 @@ def read_token(response: Response) -> str:
             "case-sensitive) and HARVESTER_OPERAS__PASSWORD or password_file."
         )
     _refuse_redirect(response)
+    if response.status in _NO_SUCH_PLACE:
+        raise Misconfigured(_wrong_address(f"answers the request for a token with {response.status}"))
     if response.status != 200:
         raise _passing(response)
     text = response.body.decode("utf-8", "replace").strip()
     try:
         token_life(text)
     except ValueError:
-        raise Misconfigured(
-            "OPERAS answers the request for a token with something that is no token. Check [operas] base_url: "
-            "it has to be the address of the API, such as https://altmetrics.operas-eu.org/api/."
-        ) from None
+        raise Misconfigured(_wrong_address("answers the request for a token with something that is none")) from None
     return text
+
+
+def _wrong_address(what: str) -> str:
+    return (
+        f"OPERAS {what}. Check [operas] base_url: it has to be the address of the API, such as "
+        "https://altmetrics.operas-eu.org/api/."
+    )
 
 
 def token_life(token: str) -> tuple[float, float]:
@@ -203,49 +253,55 @@ def token_life(token: str) -> tuple[float, float]:
         raise ValueError("not the claims of a token") from error
 
 
-def check_posted(response: Response) -> None:
+def check_posted(response: Response, secrets: Sequence[str] = ()) -> None:
     """Read the answer to a batch: `200` as JSON, and nothing more, is all the acknowledgement there is (O3).
 
+    Args:
+        response: the answer.
+        secrets: texts that must not be shown, should the answer repeat them.
+
     Raises:
-        Misconfigured: a redirect. Followed, it would turn the POST into a GET that answers 200 (pitfall 4).
+        Misconfigured: a redirect. Followed, it would turn the POST into a GET, which answers 200 and registers nothing.
         BatchRefused: the application refused it.
-        TryAgain: a gateway answered, or nobody.
+        TryAgain: somebody else answered.
     """
     _refuse_redirect(response)
     if response.status == 200:
         if response.body.strip() != b"200":
             raise NotJson("OPERAS answers a batch with 200, but not with its acknowledgement", status=200)
         return
-    if response.status in _GATEWAY:
+    if response.status not in _REFUSALS:
         raise _passing(response)
-    raise BatchRefused(f"OPERAS answers {response.status}: {_excerpt(response)}", status=response.status)
+    raise BatchRefused(f"OPERAS answers {response.status}: {_excerpt(response, secrets)}", status=response.status)
 
 
-def read_page(response: Response) -> list[dict[str, object]]:
-    """The rows of a page; past the end, where the server answers 404, there are none (O8)."""
+def read_page(response: Response) -> tuple[list[Row], bool]:
+    """The rows of a page, and whether there are more pages.
+
+    `next` says only that: the address in it is what the server takes for its own (O8).
+
+    Raises:
+        InvalidJson: this is not the list.
+        Misconfigured: a redirect.
+        TryAgain: the service does not answer as it should.
+    """
     _refuse_redirect(response)
-    if response.status == 404:
-        return []
     if response.status != 200:
         raise _passing(response)
     try:
         content = orjson.loads(response.body)
-        rows = content["data"]
+        rows, more = content["data"], "next" in content
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise InvalidJson("the list of OPERAS is not the JSON it should be", status=200) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("raw"), str) for row in rows):
         raise InvalidJson("the list of OPERAS holds rows without a DOI", status=200)
-    return rows
-
-
-def _distinct(rows: Iterable[dict[str, object]]) -> list[dict[str, object]]:
-    return list({row["raw"]: row for row in rows}.values())
+    return rows, more
 
 
 def _refuse_redirect(response: Response) -> None:
     if 300 <= response.status < 400:
-        where = printable(response.headers.get("location", ""), 100)
-        raise Misconfigured(f"OPERAS redirects to {where!r}, which is not followed. Check [operas] base_url.")
+        where = printable(redacted(response.headers.get("location", "")), 100)
+        raise Misconfigured(_wrong_address(f"redirects to {where!r}, which is not followed"))
 
 
 def _passing(response: Response) -> TryAgain:
@@ -253,47 +309,75 @@ def _passing(response: Response) -> TryAgain:
     return kind(f"OPERAS answers {response.status}", status=response.status)
 
 
-def _excerpt(response: Response) -> str:
-    """What an answer says, fit to be stored: short, one line, without tags and secrets (O2)."""
-    text = response.body[:2048].decode("utf-8", "replace")
-    return redacted(printable(" ".join(re.sub(r"<[^>]*>", " ", text).split())))
+def _excerpt(response: Response, secrets: Sequence[str]) -> str:
+    """What an answer says, fit to be stored: one short line, without tags and secrets; it may echo headers (O2)."""
+    text = response.body[:_PAGE_BYTES_READ].decode("utf-8", "replace")
+    if len(response.body) > _PAGE_BYTES_READ:
+        text = " ".join(text.split()[:-1])
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    # Whole words only, and redacted before they are cut: half an address or half a token would not be known for one.
+    return printable(redacted(" ".join(re.sub(r"<[^<>]*>", " ", text).split())))
 
 
 def doi_refusal(doi: str) -> str | None:
     """Why OPERAS would refuse a DOI; None if it takes it (O4)."""
-    if _DOI.match(doi):
+    if _DOI.match(doi) and "\0" not in doi and _is_unicode(doi):
         return None
     return "OPERAS registers only DOIs of the form 10.NNNN/… with four to nine digits and a plain first character"
 
 
-_UNSAFE = re.compile(r"[\x00-\x20\x7f<>\[\]{}|\\^\"`\s]")
-_HOST_LABEL = r"(?:[a-z0-9\u00a1-\uffff][-_]?)*[a-z0-9\u00a1-\uffff]"
-_HOST = re.compile(rf"(?:localhost|(?:{_HOST_LABEL}\.)+[a-z\u00a1-\uffff]{{2,}})\Z", re.IGNORECASE)
-_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\Z")
-_IPV6 = re.compile(r"\[[0-9a-f:.]+\]\Z", re.IGNORECASE)
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be sent at all; a lone surrogate cannot."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 _URL = re.compile(
-    r"(https?|ftp)://(?:([^/?#@]*)@)?(\[[^\]/]*\]|[^/?#:]*)(:[0-9]{2,5})?([/?#].*)?\Z", re.IGNORECASE | re.DOTALL
+    r"(https?|ftp)://(?:([^/?#@]*)@)?(\[[^\]/]*\]|[^/?#:]*)(:[0-9]{2,5})?([/?#].*)?", re.IGNORECASE | re.DOTALL
 )
+_USER = re.compile(r"[-a-z0-9._~%!$&'()*+,;=:\u00a1-\uffff]*", re.IGNORECASE)
+_LABEL = r"(?:[a-z0-9\u00a1-\uffff][-_]?)*[a-z0-9\u00a1-\uffff]"
+_HOST = re.compile(rf"localhost|(?:{_LABEL}\.)+[a-z\u00a1-\uffff]{{2,}}", re.IGNORECASE)
+_NOT_IN_PATH = re.compile(r"\s|[^-a-z0-9._~%!$&'()*+,;=:@/?#\u00a1-\uffff]", re.IGNORECASE)
+"""What OPERAS refuses in a path; encoded in queries and fragments too, where it refuses less and it does no harm."""
 
 
 def clean_url(url: str) -> str | None:
-    """A URL as OPERAS takes it, or None if it cannot be made so (O4; 72 answers of the real server).
+    """A URL as OPERAS takes it, or None if it cannot be made so (O4; checked against 72 answers of the real server).
 
     Characters that it refuses are percent-encoded; a host in punycode, which it refuses, is written in Unicode, which
     it takes.
     """
-    match = _URL.match(url.strip())
-    if not match:
+    match = _URL.fullmatch(url.strip())
+    if not match or not _is_unicode(url):
         return None
     scheme, user, host, port, rest = match.groups(default="")
-    if "xn--" in host.lower():
-        try:
-            host = host.encode("ascii").decode("idna")
-        except UnicodeError:
-            return None
-    if _UNSAFE.search(user) or not (_HOST.match(host) or _IPV4.match(host) or _IPV6.match(host)):
+    host = _unicode_host(host)
+    if not _USER.fullmatch(user) or not _is_host(host):
         return None
     if rest.startswith("#"):
-        return None
-    encoded = _UNSAFE.sub(lambda found: quote(found[0], safe=""), rest)
+        rest = f"/{rest}"  # the same place; a fragment right behind the host is not among the answers we know
+    encoded = _NOT_IN_PATH.sub(lambda found: quote(found[0], safe=""), rest)
     return f"{scheme}://{user + '@' if user else ''}{host}{port}{encoded}"
+
+
+def _unicode_host(host: str) -> str:
+    """A host name without punycode; empty if the punycode is none."""
+    if "xn--" not in host.lower():
+        return host
+    try:
+        return host.encode("ascii").decode("idna")
+    except UnicodeError:
+        return ""
+
+
+def _is_host(host: str) -> bool:
+    """A name with a dot and a top domain of letters, `localhost`, or an address."""
+    if _HOST.fullmatch(host):
+        return not re.search(r"\s", host)
+    try:
+        if host.startswith("["):
+            return ipaddress.IPv6Address(host[1:-1]).scope_id is None
+        return 1 <= ipaddress.IPv4Address(host).packed[0] <= 223  # the rest is reserved
+    except ValueError:
+        return False

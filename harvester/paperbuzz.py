@@ -137,8 +137,9 @@ def follow(request: Request, response: Response) -> Request:
     Raises:
         RedirectRefused: no target, or another scheme, host or port.
     """
-    target = urljoin(request.url, response.headers.get("location", ""))
+    target = response.headers.get("location", "")
     try:
+        target = urljoin(request.url, target)
         same = urlsplit(target)[:2] == urlsplit(request.url)[:2] and "location" in response.headers
     except ValueError:
         same = False
@@ -150,7 +151,7 @@ def follow(request: Request, response: Response) -> Request:
 def check_status(response: Response, now: datetime) -> Response:
     """Let a good answer pass; everything else becomes the error that says what to do next.
 
-    The cases, in order: 1. a good answer; 2. 200 from something else than the service; 3. one redirect too many;
+    The cases, in order: 1. a good answer; 2. 200 from something else than the service; 3. one redirect too many, or of another kind;
     4. too fast for the server; 5. this request is refused for good; 6. anything else may pass.
 
     Raises:
@@ -163,7 +164,7 @@ def check_status(response: Response, now: datetime) -> Response:
             return response
         raise NotJson(f"200 with {printable(media_type, 60) or 'no content type'} in place of JSON", status=status)
     if 300 <= status < 400:
-        raise RedirectRefused(f"more than {MAX_REDIRECTS} redirects", status=status)
+        raise RedirectRefused(f"the server answers {status}, or more than {MAX_REDIRECTS} redirects", status=status)
     if status in (429, 503):
         raise ServerBusy(f"the server answers {status}", status=status, retry_after=retry_after(response, now))
     if status in REFUSED_FOR_GOOD:

@@ -11,8 +11,8 @@ Theory. Who owns what:
   fetchers hold (promise G4), and a slow disk slows fetching down.
 
 How it ends: when the feed is dry the fetchers end, then the committer. `stop` ends it early, in that order; answers
-under way have `grace_seconds`. A reason to end the run that a fetcher meets (budget, outage) is such a stop. An error of
-the committer cancels everything at once: nothing may be written after a failed write.
+under way have `grace_seconds`. A reason to end the run that a fetcher meets (budget, outage) is such a stop. An error
+of the committer cancels everything at once: nothing may be written after a failed write.
 """
 
 import asyncio

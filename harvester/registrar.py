@@ -1,14 +1,19 @@
 """Registration: committed works go from the ledger's outbox to OPERAS in batches, one in flight.
 
-Theory. Registering is harmless to repeat (O7) and impossible to undo, so that it is done at least once: an entry leaves
-the outbox only when OPERAS acknowledged its batch, or refused it standing alone. Three things may happen to a batch:
+Theory. Registering is harmless to repeat (O7) and impossible to undo, so that it is done at least once: an entry
+leaves the outbox only when OPERAS acknowledged its batch, or refused it standing alone. Three things may happen to a
+batch:
 
-- It is refused by the application itself. One bad entry does that to all (O4), and a race may do it to a good batch (O5):
-  it is sent once more unchanged, then halved until the bad entries stand alone (`halving`).
-- It takes too long. It may be stored or not (O13): it is sent again unchanged, then smaller ones are made for the rest of
-  the run (O3).
+- It is refused by the application itself. One bad entry does that to all (O4), and a race may do it to a good batch
+  (O5): it is sent once more unchanged, then halved until the bad entries stand alone (`halving`).
+- It takes too long. It may be stored or not (O13): it is sent again unchanged, then smaller ones are made for the rest
+  of the run (O3).
 - Nobody answers, or a gateway does (O10). That is an outage: wait, and send again unchanged. After `patience` the rows
   stay in the outbox for another run; the harvest is not affected.
+
+A server that answers 500 to everything looks as if it refused everything, and a rejection is for good. So before an
+entry that is refused standing alone is rejected, OPERAS has to take something that it took before (the *proof*), and
+then refuse the entry once more. That is two POSTs a bad entry, which the bound of `halving` leaves room for.
 
 A prefix that OPERAS has not seen goes first, alone and without URLs: were it part of a batch that fails, it would stay
 stored without its URLs for good (O12).
@@ -26,6 +31,7 @@ from harvester.errors import GiveUp, Stopped, TimedOut, TryAgain
 from harvester.operas import BatchRefused, clean_url, doi_refusal
 from harvester.outcome import Entry, Failure, Stage
 from harvester.report import Tally
+from harvester.text import printable, redacted
 
 log = logging.getLogger("harvester.registrar")
 
@@ -34,6 +40,9 @@ LINGER_SECONDS = 30.0
 
 LOOK_SECONDS = 1.0
 """How often the outbox is looked at meanwhile."""
+
+SMALLEST_FOR_TIME = 10
+"""Batches are not made smaller than this for being slow: ten entries take 0.06 s (O3), so size is not the reason."""
 
 
 class Outbox(Protocol):
@@ -63,6 +72,10 @@ class Client(Protocol):
         """Post one batch, once."""
         ...
 
+    async def held(self) -> str | None:
+        """One DOI that OPERAS holds for the account, if there is any."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Send:
@@ -81,7 +94,7 @@ def halving(entries: Sequence[Entry]) -> Generator[Send, bool, None]:
     """What to send until every entry of a batch is accepted or refused alone.
 
     Yields what is to be sent next and is sent back whether it was accepted. Among n entries k bad ones cost at most
-    2k(⌈log2 n⌉ + 1) + 2 sendings (promise G10).
+    2k⌈log2 n⌉ + 2 sendings; the promise of 2k(⌈log2 n⌉ + 1) + 2 leaves two more for each bad entry standing alone.
     """
     if (yield Send(entries, final=False)) or (yield Send(entries, final=True)):
         return
@@ -98,7 +111,11 @@ def _halves(entries: Sequence[Entry]) -> list[Sequence[Entry]]:
     return [entries[middle:], entries[:middle]] if middle else []
 
 
-class TooSlow(Exception):
+ATTEMPTS_ALONE = 2
+"""How often an entry is sent standing alone before it is rejected."""
+
+
+class _TooSlow(Exception):
     """A batch timed out twice; the next ones are smaller."""
 
 
@@ -110,7 +127,7 @@ class Registrar:
         client: posts them.
         batch_size: entries a batch.
         breaker: measures how long OPERAS has been down.
-        stop: the wish to end early.
+        stop: the wish to end early; a POST in flight is awaited and settled, and no other begun.
         tally: registered and rejected works are counted here.
         clock: time; its sleep ends when the run does.
     """
@@ -128,57 +145,80 @@ class Registrar:
     ) -> None:
         self._outbox, self._client, self._size = outbox, client, batch_size
         self._breaker, self._stop, self._tally, self._clock = breaker, stop, tally, clock
+        self._prefixes: set[str] = set()
+        self._proof: str | None = None
         self._refusal: GiveUp = BatchRefused("")
+        self._waiting_since: float | None = None
 
     async def run(self, harvested: asyncio.Event) -> None:
         """Register what waits and what still comes, until the harvest is over and the outbox empty, or until the stop.
+
+        Args:
+            harvested: set when nothing more will come.
 
         Raises:
             ServiceDown: OPERAS stayed down for longer than our patience.
             CredentialsRefused, Misconfigured: OPERAS does not let us in.
         """
         self._prefixes = await self._outbox.known_prefixes()
-        waiting_since = self._clock.monotonic()
         try:
             while not self._stop.wished:
                 is_last = harvested.is_set()
                 entries = await self._outbox.waiting(self._size)
                 if is_last and not entries:
                     return
-                lingered = self._clock.monotonic() - waiting_since >= LINGER_SECONDS
-                if entries and (is_last or lingered or len(entries) == self._size):
+                if is_last or self._is_due(len(entries)):
+                    self._waiting_since = None
                     await self._register(entries)
-                    waiting_since = self._clock.monotonic()
                 else:
                     await self._look_away(harvested)
         except Stopped:
             pass
 
+    def _is_due(self, waiting: int) -> bool:
+        """Whether so many entries make a batch: a full one at once, another when it has waited long enough."""
+        now = self._clock.monotonic()
+        if not waiting:
+            self._waiting_since = None
+        elif self._waiting_since is None:
+            self._waiting_since = now
+        lingered = self._waiting_since is not None and now - self._waiting_since >= LINGER_SECONDS
+        return lingered or waiting >= self._size
+
     async def _look_away(self, harvested: asyncio.Event) -> None:
-        waits = [asyncio.ensure_future(harvested.wait()), asyncio.ensure_future(self._stop.wait())]
+        nap = asyncio.ensure_future(self._clock.sleep(LOOK_SECONDS))
+        others = [asyncio.ensure_future(harvested.wait()), asyncio.ensure_future(self._stop.wait())]
         try:
-            await asyncio.wait(waits, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([nap, *others], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for wait in waits:
+            for wait in (nap, *others):
                 wait.cancel()
+        if nap.done():
+            nap.result()
 
     async def _register(self, entries: Sequence[Entry]) -> None:
-        fit = [self._cleaned(entry) for entry in entries if not doi_refusal(entry.doi)]
-        await self._reject([(entry, reason, None) for entry in entries if (reason := doi_refusal(entry.doi))])
+        unfit = [(entry, reason, None) for entry in entries if (reason := doi_refusal(entry.doi))]
+        await self._reject(unfit)
         try:
-            for entry in _one_each_prefix(fit, self._prefixes):
-                await self._introduce(entry)
-            await self._send_all(fit)
-        except TooSlow:
+            fit = [self._cleaned(entry) for entry in entries if not doi_refusal(entry.doi)]
+            await self._send_all(await self._introduced(fit))
+        except _TooSlow:
             log.warning("OPERAS is too slow for batches of this size; smaller ones from here on: %d", self._size)
 
-    async def _introduce(self, entry: Entry) -> None:
-        """Let OPERAS see a new prefix; if even that is refused, the batch will tell which entry is to blame."""
-        bare = replace(entry, urls=())
-        if await self._post([bare]) or await self._post([bare]):
-            prefix = _prefix(entry.doi)
-            await self._outbox.prefix_known(prefix)
-            self._prefixes.add(prefix)
+    async def _introduced(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Let OPERAS see prefixes that are new to it (O12); returns the entries that are left to be sent."""
+        left = []
+        for entry in entries:
+            prefix = entry.doi.partition("/")[0]
+            if prefix not in self._prefixes:
+                bare = replace(entry, urls=())
+                if not (await self._post([bare]) or await self._accepted_after_all(bare)):
+                    await self._reject_refused(entry)
+                    continue
+                await self._outbox.prefix_known(prefix)
+                self._prefixes.add(prefix)
+            left.append(entry)
+        return left
 
     async def _send_all(self, entries: Sequence[Entry]) -> None:
         if not entries:
@@ -187,38 +227,81 @@ class Registrar:
         send = next(course)
         while True:
             accepted = await self._post(send.entries)
+            stands_alone = send.final and len(send.entries) == 1
+            if not accepted and stands_alone:
+                accepted = await self._accepted_after_all(send.entries[0])
             if accepted:
-                await self._outbox.settle(send.entries, [])
-                self._tally.registered += len(send.entries)
-                self._tally.registration_pending -= len(send.entries)
-            elif send.final and len(send.entries) == 1:
-                await self._reject([(send.entries[0], str(self._refusal), self._refusal.status)])
+                await self._acknowledge(send.entries)
+            elif stands_alone:
+                await self._reject_refused(send.entries[0])
             try:
                 send = course.send(accepted)
             except StopIteration:
                 return
 
     async def _post(self, entries: Sequence[Entry]) -> bool:
-        """Send one batch until somebody who knows answers; returns whether it was accepted."""
+        """Send one batch until the application itself answers; returns whether it was accepted."""
         timeouts = 0
         while True:
+            self._heed_stop()
             try:
                 await self._client.register(entries)
             except BatchRefused as refusal:
                 self._refusal = refusal
-                self._breaker.succeeded()
                 return False
             except (TryAgain, GiveUp) as error:
                 timeouts += isinstance(error, TimedOut)
-                if timeouts >= 2 and len(entries) > 1:
-                    self._size = max(1, len(entries) // 2)
-                    raise TooSlow from error
-                self._breaker.trip(str(error))
-                log.info("registration waits for OPERAS: %s", error)
-                await self._clock.sleep(self._breaker.next_pause())
+                if timeouts > 1 and len(entries) > SMALLEST_FOR_TIME:
+                    self._size = min(self._size, max(SMALLEST_FOR_TIME, len(entries) // 2))
+                    raise _TooSlow from error
+                await self._wait(error)
             else:
                 self._breaker.succeeded()
+                self._proof = entries[0].doi
                 return True
+
+    async def _accepted_after_all(self, entry: Entry) -> bool:
+        """Send a refused entry once more, now to an OPERAS that is known to work."""
+        while trouble := await self._trouble():
+            await self._wait(trouble)
+        return await self._post([entry])
+
+    async def _trouble(self) -> TryAgain | GiveUp | None:
+        """Why OPERAS cannot be said to work, or None if it can.
+
+        It has to take what it took before, or, where that is nothing, to say so.
+        """
+        self._heed_stop()
+        try:
+            self._proof = self._proof or await self._client.held()
+            if self._proof is not None:
+                await self._client.register([Entry(0, self._proof)])
+        except (TryAgain, GiveUp) as error:
+            return error
+        self._breaker.succeeded()
+        return None
+
+    async def _wait(self, reason: TryAgain | GiveUp) -> None:
+        """Pause in an outage; the pauses grow.
+
+        Raises:
+            ServiceDown: the patience is over.
+        """
+        self._breaker.trip(str(reason))
+        log.info("registration waits for OPERAS: %s", reason)
+        await self._clock.sleep(self._breaker.next_pause())
+
+    def _heed_stop(self) -> None:
+        if self._stop.wished:
+            raise Stopped
+
+    async def _acknowledge(self, entries: Sequence[Entry]) -> None:
+        await self._outbox.settle(entries, [])
+        self._tally.registered += len(entries)
+        self._tally.registration_pending -= len(entries)
+
+    async def _reject_refused(self, entry: Entry) -> None:
+        await self._reject([(entry, str(self._refusal), self._refusal.status)])
 
     async def _reject(self, refused: Sequence[tuple[Entry, str, int | None]]) -> None:
         if not refused:
@@ -233,7 +316,7 @@ class Registrar:
                     origin=entry.origin,
                     kind=BatchRefused.kind,
                     http_status=status,
-                    attempts=0 if status is None else 1,
+                    attempts=0 if status is None else ATTEMPTS_ALONE,
                     message=reason,
                     failed_at=now,
                     stage=Stage.REGISTER,
@@ -246,21 +329,13 @@ class Registrar:
         self._tally.registration_pending -= len(failures)
 
     def _cleaned(self, entry: Entry) -> Entry:
-        """The entry with its URLs as OPERAS takes them; one that cannot be made so is a notice, not a rejection (O4)."""
+        """The entry with its URLs as OPERAS takes them; one that cannot be made so is left out with a notice (O4)."""
         urls = []
         for url in entry.urls:
             cleaned = clean_url(url)
             if cleaned is None:
-                log.warning("OPERAS takes no URL such as %s; left out", url, extra={"doi": entry.doi})
+                shown = printable(redacted(url), 200)
+                log.warning("OPERAS takes no URL such as %s; left out", shown, extra={"doi": entry.doi})
             else:
                 urls.append(cleaned)
         return replace(entry, urls=tuple(dict.fromkeys(urls)))
-
-
-def _prefix(doi: str) -> str:
-    return doi.partition("/")[0]
-
-
-def _one_each_prefix(entries: Sequence[Entry], known: set[str]) -> list[Entry]:
-    """The first entry of each prefix that is not known."""
-    return list({_prefix(entry.doi): entry for entry in reversed(entries) if _prefix(entry.doi) not in known}.values())

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
+from harvester.text import printable
+
 
 @dataclass(slots=True)
 class Tally:
@@ -113,7 +115,14 @@ class Report:
 
 def as_json(report: Report) -> bytes:
     """The summary as an indented JSON object with a newline at its end."""
-    return orjson.dumps({"v": 1, **asdict(report)}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    summary = {"v": 1, **asdict(report), "files": {name: _text(path) for name, path in report.files.items()}}
+    summary["exit"]["reason"] = _text(report.exit.reason)
+    return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _text(name: str) -> str:
+    """A file name is any bytes, JSON is text: what is none stands as `?`."""
+    return name.encode(errors="replace").decode()
 
 
 def violations(report: Report) -> list[str]:
@@ -131,10 +140,10 @@ def violations(report: Report) -> list[str]:
 
 def closing(report: Report) -> str:
     """The figures that close a run, for people: the accounting, what was asked, where the files are, the verdict."""
-    read = f"{report.works:,} works + {report.duplicates:,} duplicates + {report.invalid:,} invalid + {report.blank:,} blank"
-    became = f"{report.results:,} results + {report.failures:,} failures + {report.pending:,} pending"
+    read = f"{report.works:,} works + {_count(report.duplicates, 'duplicate')}"
+    became = f"{_count(report.results, 'result')} + {_count(report.failures, 'failure')} + {report.pending:,} pending"
     lines = [
-        f"lines      {report.lines:>12,} = {read}",
+        f"lines      {report.lines:>12,} = {read} + {report.invalid:,} invalid + {report.blank:,} blank",
         f"works      {report.works:>12,} = {became}",
         f"results    {report.results:>12,}{_detail(report.outcomes)}",
         f"failures   {report.failures:>12,}{_detail(report.failures_by_kind)}",
@@ -142,16 +151,30 @@ def closing(report: Report) -> str:
     if report.gone:
         lines.append(f"gone       {report.gone:>12,} left the list; their records stay")
     if report.registered or report.rejected or report.registration_pending:
-        lines.append(
-            f"registered {report.registered:>12,}, {report.rejected:,} rejected,"
-            f" {report.registration_pending:,} waiting"
-        )
+        waiting = f"{report.rejected:,} rejected, {report.registration_pending:,} waiting"
+        lines.append(f"registered {report.registered:>12,}, {waiting}")
     asked = ", ".join(f"{count:,} to {service}" for service, count in report.requests.items())
     budget = "" if report.budget_left is None else f"; {report.budget_left:,} left in the daily budget"
-    lines.append(f"requests   {asked}, {report.retries:,} retries{budget}")
-    lines.append(f"time       {in_words(report.duration_seconds)}")
-    lines += [f"{name:<10} {path}" for name, path in report.files.items()]
-    return "\n".join([*lines, "", f"{report.exit.reason}"])
+    lines.append(f"requests   {asked}, {_count(report.retries, 'retry', 'retries')}{budget}")
+    lines.append(f"received   {_count(report.bytes, 'byte')}")
+    lines.append(f"time       {in_words(report.duration_seconds)}, {report.started_at} to {report.finished_at}")
+    lines += [f"{name:<10} {printable(path, 4096)}" for name, path in report.files.items()]
+    lines.append(f"exit       {report.exit.code}, {report.exit.name}")
+    return "\n".join([*lines, "", printable(report.exit.reason, 4096), *_next_steps(report)])
+
+
+def _next_steps(report: Report) -> list[str]:
+    """What can be done about works that were given up; how to go on after a stop is said by its own reason."""
+    steps = []
+    if report.failures and not report.pending:
+        steps.append("To ask the failed works again, give the same command with --retry-failed.")
+    if report.rejected:
+        steps.append("Why OPERAS refuses an entry stands in the failures file, under the stage register.")
+    return steps
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _detail(counts: Mapping[str, int]) -> str:

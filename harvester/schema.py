@@ -1,7 +1,7 @@
 """The record format for machines: JSON Schemas (draft 2020-12) of a result, a failure and the summary.
 
-New members may appear within a version; whoever reads must ignore what it does not know. A member that is listed here keeps
-its name, type and meaning for as long as `v` is 1.
+New members may appear within a version; whoever reads must ignore what it does not know. A member that is listed here
+keeps its name, type and meaning for as long as `v` is 1.
 """
 
 from typing import Final
@@ -96,7 +96,7 @@ def summary_schema() -> Schema:
         "The figures of a run.",
         {
             "v": {"const": 1},
-            **{name: _COUNT for name in counts.split()},
+            **dict.fromkeys(counts.split(), _COUNT),
             "outcomes": _COUNTS,
             "failures_by_kind": _COUNTS,
             "requests": {**_COUNTS, "required": ["paperbuzz", "operas"]},

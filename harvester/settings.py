@@ -5,6 +5,7 @@ a flag into the setting's type, or raises ValueError with what it takes, in word
 """
 
 import ipaddress
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -18,17 +19,22 @@ T = TypeVar("T")
 
 
 def _text(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError("text")
+    if not isinstance(value, str) or not value:
+        raise ValueError("text that is not empty")
     return value
 
 
-def _texts(value: object) -> object:
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    raise ValueError('text, or a list of texts such as ["a.csv", "b.csv"]')
+def _place(value: object) -> object:
+    """A path or glob that stays text, for `-` may stand in its place; `~` is the home folder."""
+    text = str(_text(value))
+    return str(_path(text)) if text.startswith("~") else text
+
+
+def _places(value: object) -> object:
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item for item in items):
+        raise ValueError('text, or a list of texts such as ["a.csv", "b.csv"]')
+    return tuple(_place(item) for item in items)
 
 
 def _flag(value: object) -> object:
@@ -40,13 +46,21 @@ def _flag(value: object) -> object:
     return value
 
 
+def _finite(value: object) -> float | None:
+    """The number a value stands for; None if it is none, or one that cannot be counted with."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _number(least: float, above: bool = False) -> Reader:
     def read(value: object) -> object:
-        try:
-            number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-        except ValueError:
-            number = None
-        if number is None or not (number > least if above else number >= least) or number == float("inf"):
+        number = _finite(value)
+        if number is None or not (number > least if above else number >= least):
             raise ValueError(f"a number {'above' if above else 'of at least'} {least:g}")
         return number
 
@@ -63,17 +77,20 @@ def _whole(least: int) -> Reader:
     return read
 
 
-def _measure(units: Mapping[str, float], example: str, *, least: float = 0.0, whole: bool = False) -> Reader:
-    """A number with a unit, or without one in the smallest."""
+def _measure(units: Mapping[str, float], example: str, *, whole: bool = False) -> Reader:
+    """A number with a unit, or without one in the smallest, which comes first."""
+    smallest = next(iter(units))
 
     def read(value: object) -> object:
-        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", str(value).strip())
-        if isinstance(value, bool) or not match or (match[2] or next(iter(units))) not in units:
+        number, unit = _finite(value), smallest
+        if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", value)):
+            number, unit = _finite(match[1]), match[2] or smallest
+        if number is None or unit not in units or not math.isfinite(number * units[unit]):
             raise ValueError(f"a measure such as {example}; units are {', '.join(units)}")
-        amount = float(match[1]) * units[match[2] or next(iter(units))]
-        if amount <= least:
-            raise ValueError(f"more than {least:g}")
-        return int(amount) if whole else amount
+        amount = int(number * units[unit]) if whole else number * units[unit]
+        if amount <= 0:
+            raise ValueError(f"a measure above 0 such as {example}")
+        return amount
 
     return read
 
@@ -84,33 +101,46 @@ _size = _measure({"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}, '"32 MiB"',
 
 def _one_of(*choices: str) -> Reader:
     def read(value: object) -> object:
-        if value not in choices:
+        spelled = value.lower() if isinstance(value, str) else None
+        if spelled not in choices:
             raise ValueError(f"one of {', '.join(choices)}")
-        return value
+        return spelled
 
     return read
 
 
 def _path(value: object) -> object:
-    if not isinstance(value, str | Path) or not str(value):
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ValueError("a path")
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("a path; there is no such home folder") from None
 
 
-def _address(value: object) -> object:
-    """The base URL of a service: https, or plain http to this machine; with a slash at its end."""
+def _web(value: object) -> object:
+    """A web address that may leave this machine only by https, and that carries no password."""
     text = str(value)
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError("a web address") from None
-    if parts.scheme not in ("http", "https") or not host or not text.isascii() or not text.isprintable() or " " in text:
+    clean = text.isascii() and text.isprintable() and not set(' \\"<>') & set(text)
+    if parts.scheme not in ("http", "https") or not host or not clean:
         raise ValueError("a web address such as https://api.paperbuzz.org/v0/")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("a web address without user, query and fragment")
+    if parts.username is not None:
+        raise ValueError("a web address without user and password")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ValueError("https; plain http is for this machine (localhost) only")
+    return text
+
+
+def _address(value: object) -> object:
+    """The base URL of a service, with a slash at its end, to which paths are appended."""
+    text = str(_web(value))
+    if "?" in text or "#" in text:
+        raise ValueError("a web address without query and fragment")
     return text if text.endswith("/") else text + "/"
 
 
@@ -167,7 +197,7 @@ class OperasSettings:
 class InputSettings:
     """`[input]`: what is read, and how."""
 
-    files: tuple[str, ...] = _key((), _texts)
+    files: tuple[str, ...] = _key((), _places)
     doi_column: str | None = _key(None, _text)
     url_column: str | None = _key(None, _text)
     format: str = _key("auto", _one_of("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart"))
@@ -178,7 +208,7 @@ class InputSettings:
 class OutputSettings:
     """`[output]`: where the records go."""
 
-    path: str | None = _key(None, _text)
+    path: str | None = _key(None, _place)
     failures: Path | None = _key(None, _path)
     only_changed: bool = _key(False, _flag)
 
@@ -213,7 +243,7 @@ class MetricsSettings:
     """`[metrics]`: who is told how a night went."""
 
     textfile: Path | None = _key(None, _path)
-    ping_url: str | None = _key(None, _text)
+    ping_url: str | None = _key(None, _web)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ and are asked again. If it stops after 2, all is in place. Nothing else is ever 
 therefore the way back from a crash, and there is no other.
 
 Everything runs on one thread of its own, in the order it was asked for, so that the event loop never waits for a disk
-and the ledger has one writer. A step that has begun is always finished: cancelling whoever waits for it does not undo it.
+and the ledger has one writer. A step that has begun is always finished: to cancel whoever waits does not undo it.
 """
 
 import asyncio
@@ -75,14 +75,21 @@ class Store:
         output: path of the output; None where results go to `stdout`, or nowhere.
         stdout: where results go instead of a file.
         register: whether results go into the outbox.
+        landing_urls: whether the URLs that records give are registered as well.
     """
 
     def __init__(
-        self, ledger: Path | None, output: Path | None, *, stdout: BinaryIO | None = None, register: bool = False
+        self,
+        ledger: Path | None,
+        output: Path | None,
+        *,
+        stdout: BinaryIO | None = None,
+        register: bool = False,
+        landing_urls: bool = False,
     ) -> None:
         self._ledger_path, self._output_path = ledger, output
         self._sink: Sink | None = Stdout(stdout) if stdout else None
-        self._register = register
+        self._register, self._landing_urls = register, landing_urls
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._leaving = threading.Event()
 
@@ -272,7 +279,7 @@ class Store:
         lines = b"".join(result_line(outcome) for _, outcome in outcomes if isinstance(outcome, Result))
         sink, self._sink = self._sink, None
         length = sink.append(lines) if lines else self._ledger.number("length")
-        self._ledger.record(outcomes, length, register=self._register)
+        self._ledger.record(outcomes, length, register=self._register, landing_urls=self._landing_urls)
         self._sink = sink
 
     async def figures(self) -> Figures:

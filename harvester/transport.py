@@ -119,6 +119,8 @@ def _reason(error: Exception) -> str:
         return "the server closed the connection without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the connection broke off in the middle of the answer"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "the answer is broken HTTP: " + printable(redacted(error.message), 150)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return redacted(printable(f"no connection: {error.strerror or type(error.os_error).__name__}"))
-    return redacted(printable(f"{type(error).__name__}: {error}", 200))
+        return "no connection: " + printable(redacted(error.strerror or type(error.os_error).__name__), 150)
+    return printable(redacted(f"{type(error).__name__}: {error}"), 200)

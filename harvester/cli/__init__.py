@@ -3,13 +3,12 @@
 import logging
 import os
 import sys
-import traceback
 from importlib import import_module
 
 import click
 
 from harvester import __version__
-from harvester.errors import StopRun
+from harvester.errors import PipeClosed, StopRun
 
 _COMMANDS = {
     "run": "run",
@@ -40,7 +39,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="harvester")
 def harvester() -> None:
-    r"""Harvest altmetrics from Paperbuzz for lists of DOIs, and register them with OPERAS, exactly once.
+    """Harvest altmetrics from Paperbuzz for lists of DOIs, and register them with OPERAS, exactly once.
 
     \b
     harvester demo                                 watch the whole job on this machine, no account, no network
@@ -61,9 +60,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
+    except PipeClosed as error:
         _forget_stdout()
-        sys.exit(4)
+        sys.exit(error.exit_code)
     except StopRun as error:
         click.echo(f"harvester: {error}", err=True)
         sys.exit(error.exit_code)
@@ -81,8 +80,7 @@ def _show_bug(error: Exception) -> None:
     """A bug of ours: the whole story, through the log, which hides secrets."""
     from harvester import logs
 
-    story = "".join(traceback.format_exception(error))
     logs.configure(form="text", level="error")
     logging.getLogger("harvester").error(
-        "this is a bug in harvester; what was committed is safe, and the same command goes on\n%s", story
+        "this is a bug in harvester; what was committed is safe, and the same command goes on", exc_info=error
     )

@@ -19,7 +19,7 @@ from harvester.harvest import World
 @options.operas
 @options.common
 def check(offline: bool, config_path: Path | None, quiet: bool, **given: object) -> int:
-    r"""Check settings, files, credentials and both services; nothing is harvested or registered.
+    """Check settings, files, credentials and both services; nothing is harvested or registered.
 
     Ends with 0 if all is well, else with the exit code a run would end with.
 

@@ -9,7 +9,7 @@ from harvester.cli import harvester
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    r"""Print the completion script for a shell.
+    """Print the completion script for a shell.
 
     \b
     harvester completion bash > ~/.local/share/bash-completion/completions/harvester

@@ -24,7 +24,7 @@ def config() -> None:
     help="Settings in TOML.",
 )
 def show(config_path: Path | None) -> None:
-    r"""Print every setting in TOML, with where its value comes from. No secret is a setting, and none is shown.
+    """Print every setting in TOML, with where its value comes from. No secret is a setting, and none is shown.
 
     \b
     harvester config show

@@ -68,7 +68,7 @@ def _what_now(folder: Path, out: Path) -> str:
     sources = {source["source_id"]: source["events_count"] for source in record["paperbuzz"]["altmetrics_sources"]}
     return f"""
 What was made, in {folder}/:
-  dois.csv                 the list: 283 rows as people keep them, with two duplicates, a row that is no DOI, an empty one
+  dois.csv                 the list: rows as people keep them, with duplicates, a row that is no DOI, an empty one
   harvest.jsonl            one record a line, for example of {record["doi"]} ({record["outcome"]}, events {sources})
   harvest.failures.jsonl   what failed and why, with file and line
   harvest.summary.json     the figures above, for machines

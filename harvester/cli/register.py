@@ -1,5 +1,6 @@
 """`harvester register` and `harvester registered`: OPERAS alone."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -21,7 +22,7 @@ from harvester.harvest import register as register_job
 @options.operas
 @options.common
 def register(inputs: tuple[str, ...], config_path: Path | None, quiet: bool, **given: object) -> int:
-    r"""Register the DOIs of INPUT... with OPERAS, without asking Paperbuzz. This cannot be undone.
+    """Register the DOIs of INPUT... with OPERAS, without asking Paperbuzz. This cannot be undone.
 
     What was registered is remembered in a ledger, so that the same command again goes on, or sends only what is new.
     The password is read from HARVESTER_OPERAS__PASSWORD or a password file, never from the command line.
@@ -51,7 +52,7 @@ def register(inputs: tuple[str, ...], config_path: Path | None, quiet: bool, **g
 @options.operas
 @options.common
 def registered(config_path: Path | None, quiet: bool, **given: object) -> None:
-    r"""Print what OPERAS holds for your account, as JSON Lines: raw (the DOI), urls, last_checked.
+    """Print what OPERAS holds for your account, as JSON Lines: raw (the DOI), urls, last_checked.
 
     \b
     harvester registered --operas-email you@press.example | jq -r .raw
@@ -62,6 +63,5 @@ def registered(config_path: Path | None, quiet: bool, **given: object) -> None:
     async def fetch(world: World) -> list[dict[str, object]]:
         return await holdings(session.settings, password, world)
 
-    out = click.get_binary_stream("stdout")
-    for row in work(fetch):
-        out.write(orjson.dumps(row) + b"\n")
+    out = sys.stdout.buffer
+    out.writelines(orjson.dumps(row) + b"\n" for row in work(fetch))

@@ -45,7 +45,7 @@ def run(
     quiet: bool,
     **given: object,
 ) -> int:
-    r"""Harvest the DOIs of INPUT... into OUT.
+    """Harvest the DOIs of INPUT... into OUT.
 
     INPUT is a file, a glob in quotes, or - for stdin: text, CSV, TSV, JSON, JSON Lines, RIS, BibTeX, Web of Science,
     KBART, also .gz, .zst, .bz2, .xz. Beside OUT you find OUT's failures, summary and ledger. The same command again

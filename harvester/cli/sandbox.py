@@ -34,7 +34,7 @@ def sandbox(
     day: int,
     log_path: Path | None,
 ) -> None:
-    r"""Serve Paperbuzz and OPERAS Altmetrics on this machine, with their quirks, until you press ^C.
+    """Serve Paperbuzz and OPERAS Altmetrics on this machine, with their quirks, until you press ^C.
 
     It says how to point harvester at it; the page at / shows what it has been asked. Faults are listed there too.
 

@@ -9,7 +9,7 @@ from harvester.schema import SCHEMAS
 @click.command()
 @click.argument("record", type=click.Choice(sorted(SCHEMAS)), default="result")
 def schema(record: str) -> None:
-    r"""Print the JSON Schema of a record: result (the default), failure or summary.
+    """Print the JSON Schema of a record: result (the default), failure or summary.
 
     \b
     harvester schema failure > failure.schema.json

@@ -14,7 +14,7 @@ from harvester.doctor import status as read_status
 @click.argument("path", type=click.Path(path_type=Path), metavar="OUT")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def status(path: Path, as_json: bool) -> None:
-    r"""Show how far the job of an output is; OUT is the output of a run, or its ledger. A run may be going on.
+    """Show how far the job of an output is; OUT is the output of a run, or its ledger. A run may be going on.
 
     \b
     harvester status harvest.jsonl
@@ -29,10 +29,11 @@ def status(path: Path, as_json: bool) -> None:
 
 def _in_words(found: Status) -> str:
     output = f"{found.output}, {'complete' if found.complete else 'not complete yet'}" if found.output else "none"
+    became = f"{found.results:,} results + {found.failures:,} failures + {found.pending:,} pending"
     lines = [
         f"ledger        {found.ledger}",
         f"output        {output}",
-        f"works         {found.works:,} = {found.results:,} results + {found.failures:,} failures + {found.pending:,} pending",
+        f"works         {found.works:,} = {became}",
     ]
     for name, counts in (("outcomes", found.outcomes), ("failures", found.failures_by_kind)):
         if counts:

@@ -1,47 +1,48 @@
-"""DOI lists as people keep them, read lazily into works.
+"""Lists of DOIs as people keep them, read line by line: works, failures that say where, and blanks.
 
-`read_list` is the way in. Below it: `source` finds and opens files, `lines` makes text of bytes, `sniff` tells formats,
-and one module a family of formats turns text into rows. A row is all that the families have in common.
+The way of one input: `source` opens and decompresses it, `lines` makes text of it, `sniff` tells the format from its
+first 64 KiB, a reader of that format (`plain`, `tabular` with `columns`, `jsonlist`, `tagged`, `bibtex`) makes rows,
+and here each row becomes exactly one `Work`, `Failure` or `Blank`. Memory stays flat: nothing but a JSON document is
+ever held whole.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO
 
-from harvester.doi import is_resolver_address, parse_doi
-from harvester.doilist import bibtex, jsonlist, plain, ris, tabular, wos
-from harvester.doilist.lines import Lines
-from harvester.doilist.row import Row
-from harvester.doilist.sniff import told_format
-from harvester.doilist.source import expand, open_source
-from harvester.errors import InputUnusable, InvalidDoi
+from harvester.doi import lost_full_stop, parse_doi
+from harvester.doilist import source
+from harvester.doilist.bibtex import read_bibtex
+from harvester.doilist.jsonlist import MAX_JSON_LINE_BYTES, read_document, read_json_lines
+from harvester.doilist.lines import MAX_LINE_BYTES, Decoder, as_utf8, byte_lines, detect_encoding, text_codec
+from harvester.doilist.plain import read_plain
+from harvester.doilist.rows import Row, is_doi, is_nothing
+from harvester.doilist.sniff import sniff_format
+from harvester.doilist.tabular import DELIMITERS, find_delimiter, plan_table, read_table
+from harvester.doilist.tagged import read_ris, read_wos
+from harvester.errors import InputUnusable, InvalidDoi, Usage
 from harvester.outcome import Blank, Failure, Stage, Work
 from harvester.text import printable
 
-SHOWN = 200
-"""Characters of a line that is no DOI that a failure keeps."""
+__all__ = ["FORMATS", "Blank", "ListOptions", "read_list"]
 
-_READERS = {
-    "txt": plain.rows,
-    "json": jsonlist.document,
-    "jsonl": jsonlist.rows,
-    "ris": ris.rows,
-    "bibtex": bibtex.rows,
-    "wos": wos.rows,
-}
+FORMATS = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
 
-_NOTHING = frozenset({"", "0", "na", "n/a", "#n/a", "none", "null", "nan", "-", "--", "."})
-"""What people write where there is no DOI."""
+SAMPLE_BYTES = 64 * 1024
+MAX_INPUT_SHOWN = 200
+
+_BLANK = Blank()
 
 
 @dataclass(frozen=True, slots=True)
 class ListOptions:
-    """How inputs are read.
+    """How lists are read.
 
     Args:
-        doi_column: name, or number from 1, of the column with the DOIs; None to find it.
-        url_column: the same for URLs to register.
-        format: one of `auto`, `txt`, `csv`, `tsv`, `json`, `jsonl`, `ris`, `bibtex`, `wos`, `kbart`.
+        doi_column: the column (or JSON key) with the DOIs, by name or number from 1; None to find it.
+        url_column: the one with the URLs to register.
+        format: one of `FORMATS`.
         encoding: a codec's name, or `auto`.
     """
 
@@ -59,53 +60,115 @@ def read_list(
     now: str,
     stdin: BinaryIO | None = None,
 ) -> Iterator[Work | Failure | Blank]:
-    """Read inputs one after the other; every line, row or entry comes out as exactly one value.
+    """Read inputs in their order; each line, row or entry is one item, duplicates included.
 
     Args:
-        inputs: files, globs, `-` for stdin.
+        inputs: paths, globs (their files sorted), `-` for stdin.
         options: how.
-        notice: takes a sentence for the user: a file named twice, an encoding that had to be guessed.
-        now: timestamp for failures.
-        stdin: binary.
+        notice: takes a sentence for the user where something was decided that they may want to know.
+        now: the timestamp that failures carry.
+        stdin: binary, for `-`.
 
     Raises:
-        InputMissing: a file or glob that is not there, or cannot be read.
-        InputUnusable: a file whose DOI column cannot be told, or that is broken as a whole.
+        InputMissing: an input is not there or not readable; at once, before anything is read.
+        Usage: there is no such format or encoding; at once.
+        InputUnusable: while reading: the file holds no list, its DOI column cannot be told, or its archive is damaged.
     """
-    for name in expand(inputs, notice):
-        with open_source(name, stdin) as stream:
-            lines = Lines(stream, name, options.encoding, notice)
-            for row in _rows(name, lines, options):
-                yield _line(row, name, now)
+    if options.format not in FORMATS:
+        raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(FORMATS)}.")
+    if options.encoding != "auto":
+        text_codec(options.encoding)
+    files = source.expand(inputs, notice)
+    return chain.from_iterable(_read(name, options, notice, now, stdin) for name in files)
 
 
-def _rows(name: str, lines: Lines, options: ListOptions) -> Iterator[Row]:
-    kind = told_format(name, lines, options.format)
-    if kind in ("csv", "tsv", "kbart"):
-        return tabular.rows(lines, doi_column=options.doi_column, url_column=options.url_column)
-    if options.doi_column or options.url_column:
-        raise InputUnusable(
-            f"{printable(name)} is read as {kind}, which has no columns. "
-            "Say --format csv if it is a table, or leave --doi-column and --url-column out."
-        )
-    readers = {
-        "json": jsonlist.document,
-        "jsonl": jsonlist.rows,
-        "ris": ris.rows,
-        "bibtex": bibtex.rows,
-        "wos": wos.rows,
-    }
-    return readers.get(kind, plain.rows)(lines)
-
-
-def _line(row: Row, name: str, now: str) -> Work | Failure | Blank:
-    text = row.text.strip()
-    if text.lower() in _NOTHING:
-        return Blank()
-    origin = f"{printable(name)}:{row.number}"
+def _read(
+    name: str, options: ListOptions, notice: Callable[[str], None], now: str, stdin: BinaryIO | None
+) -> Iterator[Work | Failure | Blank]:
+    shown, number, stops = printable(name), 0, 0
+    stopped_at = ""
     try:
-        doi = parse_doi(row.text)
-    except InvalidDoi as error:
-        shown = printable(text, SHOWN)
-        return Failure(None, shown, origin, error.kind, None, 0, str(error), now, Stage.INPUT)
-    return Work(doi, tuple(url for url in row.urls if not is_resolver_address(url)), origin)
+        for row in _rows(name, options, notice, stdin):
+            number, text, urls, problem = row
+            if text is None:
+                yield _BLANK
+                continue
+            origin = f"{shown}:{number}"
+            try:
+                if problem:
+                    raise InvalidDoi(problem)
+                doi = parse_doi(text)
+            except InvalidDoi as error:
+                yield _failure(text, origin, str(error), now)
+                continue
+            if doi is not text and lost_full_stop(text, doi):
+                stops, stopped_at = stops + 1, stopped_at or origin
+            yield Work(doi, urls, origin)
+    except source.Damaged as error:
+        raise InputUnusable(
+            f"{shown}: {error}. It was readable up to line {number}; what comes after is lost. Make the file again."
+        ) from error
+    if stops:
+        notice(f"{shown}: {stops:,} DOIs end in a full stop, which was taken off (the first: {stopped_at})")
+
+
+def _failure(text: str, origin: str, message: str, now: str) -> Failure:
+    shown = printable(text, MAX_INPUT_SHOWN)
+    return Failure(None, shown, origin, InvalidDoi.kind, None, 0, message, now, Stage.INPUT)
+
+
+def _rows(name: str, options: ListOptions, notice: Callable[[str], None], stdin: BinaryIO | None) -> Iterator[Row]:
+    """Open one input, find out what it is, and read it."""
+    blocks = source.blocks(name, stdin, notice)
+    head = _head(blocks)
+    encoding, mark = detect_encoding(head, options.encoding)
+    whole: Iterable[bytes] = chain([head[mark:]], blocks)
+    if encoding != "utf-8" or options.encoding != "auto":
+        whole = as_utf8(whole, encoding)
+    sample = _sample(head[mark:], encoding)
+    bare = source.bare_name(name)
+    kind = sniff_format(bare, sample) if options.format == "auto" else options.format
+    if kind == "json":
+        yield from read_document(name, whole, options.doi_column, options.url_column)
+        return
+    limit = MAX_JSON_LINE_BYTES if kind == "jsonl" else MAX_LINE_BYTES
+    lines = Decoder(notice, printable(name)).text_lines(byte_lines(whole, limit), limit)
+    if kind in ("csv", "tsv", "kbart"):
+        yield from _table_rows(name, kind, sample, lines, options)
+    elif kind == "jsonl":
+        yield from read_json_lines(lines, options.doi_column, options.url_column)
+    else:
+        yield from {"txt": read_plain, "ris": read_ris, "wos": read_wos, "bibtex": read_bibtex}[kind](lines)
+
+
+def _head(blocks: Iterator[bytes]) -> bytes:
+    """The first blocks, enough for a sample."""
+    head = b""
+    while len(head) < SAMPLE_BYTES and (block := next(blocks, None)) is not None:
+        head += block
+    return head
+
+
+def _sample(head: bytes, encoding: str) -> list[str]:
+    """The first lines as text; the last one only if there is no other, for it may be cut."""
+    sample = b"".join(as_utf8([head[: 2 * SAMPLE_BYTES]], encoding))
+    lines = [line.decode("utf-8", "replace") for batch in byte_lines([sample]) for line in batch]
+    return lines[:-1] if len(lines) > 1 and len(head) >= SAMPLE_BYTES else lines
+
+
+def _table_rows(name: str, kind: str, sample: list[str], lines: Iterable[str], options: ListOptions) -> Iterator[Row]:
+    delimiter = find_delimiter(sample, only="\t" if kind in ("tsv", "kbart") else DELIMITERS)
+    if delimiter is None and options.doi_column in (None, "1"):
+        values = [line for line in sample if not is_nothing(line) and not line.startswith("#")]
+        has_header = bool(values) and not is_doi(values[0]) and any(map(is_doi, values[1:2]))
+        yield from read_plain(lines, has_header=has_header)
+        return
+    table = plan_table(
+        name,
+        sample,
+        delimiter or "\t",
+        doi_column=options.doi_column,
+        url_column=options.url_column,
+        kbart=kind == "kbart",
+    )
+    yield from read_table(lines, table)

@@ -1,91 +1,126 @@
-"""JSON: a document that holds a list, or JSON Lines; entries are texts, or objects with a `doi`."""
+"""JSON documents and JSON Lines.
 
-from collections.abc import Iterator
+An entry is a string, or an object with the DOI under `doi` in whatever case (Crossref, CSL-JSON, OpenAlex, Unpaywall,
+and harvester's own records), or in the places where DataCite and Semantic Scholar keep it. A document is a list of
+entries, one entry, or an object around exactly one list of them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 
 import orjson
 
-from harvester.doilist.lines import Lines
-from harvester.doilist.row import Row, as_urls
+from harvester.doilist.rows import Row, doi_or_resolver, split_urls
 from harvester.errors import InputUnusable
 from harvester.text import printable
 
-MAX_DOCUMENT = 256 * 1024 * 1024
-"""Bytes. A document has to be held in memory as a whole; JSON Lines does not."""
+MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
+"""A JSON document is held in memory whole; larger lists are for JSON Lines."""
 
-_LISTS = ("dois", "items", "works", "results", "data", "records", "references", "message")
-"""Where an object may hold its list."""
+MAX_JSON_LINE_BYTES = 32 * 1024 * 1024
+
+_INSIDE = ("externalids", "ids", "attributes", "message")
+"""Objects inside an entry that may hold its DOI: Semantic Scholar, OpenAlex, DataCite, one work from Crossref."""
+
+_URL_KEYS = ("url", "urls", "landing_page", "landing_page_url", "title_url")
 
 
-def document(lines: Lines) -> Iterator[Row]:
-    """A row an entry of the list that a document is, or holds.
+def read_document(name: str, blocks: Iterable[bytes], doi_key: str | None, url_key: str | None) -> Iterator[Row]:
+    """The entries of one JSON document; their numbers count entries, not lines.
 
     Raises:
-        InputUnusable: no JSON, no list in it, or too large.
+        InputUnusable: it is no JSON, too large, or no list of DOIs.
     """
-    name = printable(lines.name)
-    content = lines.document(MAX_DOCUMENT)
-    if content is None:
-        raise InputUnusable(f"{name} is larger than a JSON document may be here (256 MiB); make JSON Lines of it.")
+    data = bytearray()
+    for block in blocks:
+        data += block
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise InputUnusable(
+                f"{printable(name)} is a JSON document of more than {MAX_DOCUMENT_BYTES >> 20} MiB. "
+                "Make it JSON Lines, one object a line (jq -c '.[]')."
+            )
+    if not data.strip():
+        return
     try:
-        tree = orjson.loads(content)
+        document = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise InputUnusable(f"{name} is no valid JSON: {printable(str(error), 120)}.") from None
-    entries = _list_in(tree)
-    if entries is None:
         raise InputUnusable(
-            f"{name} holds no list of DOIs. Known are a list of texts or of objects with a doi, "
-            f"or an object that holds one under {', '.join(_LISTS)}."
-        )
-    for number, entry in enumerate(entries, 1):
-        yield _entry(number, entry)
+            f"{printable(name)} is not valid JSON (line {error.lineno}, column {error.colno}: "
+            f"{printable(error.msg, 100)}). If it has one object a line, say --format jsonl."
+        ) from None
+    for number, entry in enumerate(_entries(name, document, doi_key), 1):
+        yield entry_row(number, entry, doi_key, url_key)
 
 
-def rows(lines: Lines) -> Iterator[Row]:
-    """A row a line of JSON Lines; a line that is no JSON is a row of its own text, and so a failure."""
-    for text, cut in lines:
-        if not text.strip():
-            yield Row(lines.number, "")
-            continue
-        try:
-            yield Row(lines.number, text) if cut else _entry(lines.number, orjson.loads(text))
-        except (orjson.JSONDecodeError, UnicodeEncodeError):
-            yield Row(lines.number, text)
+def _entries(name: str, document: object, doi_key: str | None) -> list[object]:
+    if isinstance(document, list):
+        return document
+    if isinstance(document, str):
+        return [document]
+    if isinstance(document, dict):
+        if _doi_of(document, doi_key) is not None:
+            return [document]
+        inner = document.get("message")
+        lists = [value for value in _values(document, inner) if isinstance(value, list)]
+        if len(lists) == 1:
+            return lists[0]
+    raise InputUnusable(
+        f"{printable(name)} is JSON, but no list of DOIs: it should be a list of strings, or of objects with a key doi."
+    )
 
 
-def _list_in(tree: object) -> list[object] | None:
-    if isinstance(tree, list):
-        return tree
-    if not isinstance(tree, dict):
-        return None
-    if _member(tree, "doi") is not None:
-        return [tree]
-    for key in _LISTS:
-        found = _list_in(_member(tree, key))
-        if found is not None:
-            return found
-    return None
+def _values(document: Mapping[str, object], inner: object) -> list[object]:
+    return [*document.values(), *(inner.values() if isinstance(inner, dict) else ())]
 
 
-def _member(entry: dict[object, object], name: str) -> object:
-    """A member of an object, whatever the case of its name."""
-    return next((value for key, value in entry.items() if isinstance(key, str) and key.lower() == name), None)
+def read_json_lines(lines: Iterable[str], doi_key: str | None, url_key: str | None) -> Iterator[Row]:
+    """The rows of JSON Lines; a broken line is a row with a problem."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            yield Row(number, None)
+        elif len(line) > MAX_JSON_LINE_BYTES:
+            yield Row(number, line[:1000], problem=f"a line longer than {MAX_JSON_LINE_BYTES >> 20} MiB")
+        else:
+            try:
+                entry = orjson.loads(line)
+            except (orjson.JSONDecodeError, UnicodeEncodeError):
+                yield Row(number, line, problem="the line is not valid JSON")
+            else:
+                yield entry_row(number, entry, doi_key, url_key)
 
 
-def _entry(number: int, entry: object) -> Row:
-    if isinstance(entry, dict):
-        doi = _member(entry, "doi")
-        if doi is None:
-            return Row(number, "")
-        urls = tuple(url for name in ("url", "urls") for url in _urls(_member(entry, name)))
-        return Row(number, doi if isinstance(doi, str) else orjson.dumps(doi).decode(), urls)
+def entry_row(number: int, entry: object, doi_key: str | None, url_key: str | None) -> Row:
+    """One entry as a row."""
+    if isinstance(entry, str):
+        return Row(number, doi_or_resolver(entry, ()))
     if entry is None:
-        return Row(number, "")
-    return Row(number, entry if isinstance(entry, str) else orjson.dumps(entry).decode())
+        return Row(number, None)
+    if not isinstance(entry, dict):
+        return Row(number, str(entry), problem="neither a string nor an object with a key doi")
+    addresses = [url for key in ([url_key] if url_key else _URL_KEYS) for url in _strings(_get(entry, key))]
+    doi = _doi_of(entry, doi_key)
+    if doi is not None and not isinstance(doi, str):
+        return Row(number, str(doi)[:1000], problem="the DOI is not a string")
+    text = doi_or_resolver(doi or "", addresses)
+    return Row(number, text, split_urls(addresses) if text is not None else ())
 
 
-def _urls(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return as_urls(value)
-    if isinstance(value, list):
-        return tuple(url for item in value if isinstance(item, str) for url in as_urls(item))
-    return ()
+def _doi_of(entry: Mapping[str, object], doi_key: str | None) -> object:
+    key = doi_key or "doi"
+    found = _get(entry, key)
+    if found is None and doi_key is None:
+        inside = (_get(entry, name) for name in _INSIDE)
+        found = next((_get(inner, key) for inner in inside if isinstance(inner, dict) and _get(inner, key)), None)
+    return found[0] if isinstance(found, list) and len(found) == 1 else found
+
+
+def _get(entry: Mapping[str, object], key: str) -> object:
+    """The value of a key, in whatever case."""
+    if key in entry:
+        return entry[key]
+    return next((value for name, value in entry.items() if name.lower() == key.lower()), None)
+
+
+def _strings(value: object) -> list[str]:
+    """The strings of a value: itself, or those in it if it is a list."""
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, str)]

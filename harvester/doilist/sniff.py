@@ -1,89 +1,84 @@
-"""Which format a list is in: by its name where that tells, else by its first lines."""
+"""Which format an input is in: by its content where that is unmistakable, else by its name."""
 
 import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from harvester.doi import parse_doi
-from harvester.doilist.lines import Lines
-from harvester.errors import InvalidDoi
+import orjson
+
+from harvester.doilist.rows import is_doi, is_nothing
+from harvester.doilist.tabular import find_delimiter
 
 _BY_NAME = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
-    ".kbart": "kbart",
     ".json": "json",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".ris": "ris",
     ".bib": "bibtex",
     ".bibtex": "bibtex",
+    ".ciw": "wos",
+    ".kbart": "kbart",
 }
-_PACKED = (".gz", ".zst", ".bz2", ".xz")
 
-_MARKS = (
-    ("ris", re.compile(r"TY\s{1,2}-")),
-    ("wos", re.compile(r"(?:FN|VR|PT) ")),
-    ("bibtex", re.compile(r"@\s*[A-Za-z]+\s*[{(]")),
-    ("json", re.compile(r'\[\s*(?:["{\]]|$)|\{\s*$')),
-    ("jsonl", re.compile(r'\{\s*"|"\s*10\.[^"]*"\s*$')),
-)
-"""How the first line with something in it begins; the order counts."""
+_RIS = re.compile(r"TY {1,2}- ")
+_WOS = re.compile(r"(?:FN (?:Clarivate|Thomson|ISI)|PT [A-Z]\b)")
+_BIBTEX = re.compile(r"\s*@\s*[A-Za-z]+\s*[{(]\s*\S*\s*,?")
+_JSON = re.compile(r"\[\s*(?:[\"{\[\]]|\Z)|\{\s*(?:[\"}]|\Z)")
 
 
-def told_format(name: str, lines: Lines, wanted: str) -> str:
-    """The format of a list: one of the names of `ListOptions.format`, without `auto`.
+def sniff_format(name: str, sample: Sequence[str]) -> str:
+    """The format of an input.
 
     Args:
-        name: of the file.
-        lines: of which a sample is looked at.
-        wanted: what the user says; `auto` for nothing.
+        name: of the file, without the ending of a compression.
+        sample: its first lines.
     """
-    if wanted != "auto":
-        return wanted
-    path = PurePath(name.lower())
-    while path.suffix in _PACKED:
-        path = path.with_suffix("")
-    sample = [line for line in lines.sample() if line.strip()]
-    by_name = _BY_NAME.get(path.suffix)
-    return by_name or _by_content(sample)
+    by_name = _BY_NAME.get(PurePath(name).suffix.lower())
+    lines = [line for line in sample if line.strip()]
+    if not lines:
+        return by_name or "txt"
+    if by_name in ("ris", "bibtex", "wos", "jsonl"):
+        return by_name
+    return _by_content(lines) or by_name or _table_or_text(sample)
 
 
-def _by_content(sample: Sequence[str]) -> str:
-    """The cases, in order: 1. a mark at the beginning; 2. a DOI a line; 3. a table; 4. text."""
-    first = sample[0].lstrip("\ufeff \t") if sample else ""
-    for kind, mark in _MARKS:
-        if mark.match(first):
-            return kind
-    told = [line for line in sample if not line.startswith("#")]
-    if sum(map(is_doi, told)) * 2 >= len(told):
-        return "txt"
-    return "csv" if table_delimiter(told) else "txt"
+def _by_content(lines: Sequence[str]) -> str | None:
+    first = lines[0].lstrip("\ufeff ")
+    if _JSON.match(first) and not is_doi(first):
+        return "jsonl" if first.startswith("{") and len(lines) > 1 and _is_object(first) else "json"
+    if _RIS.match(first):
+        return "ris"
+    if _WOS.match(first):
+        return "wos"
+    if _is_kbart(first):
+        return "kbart"
+    if any(_BIBTEX.match(line) for line in lines[:50]) and not is_doi(first) and "\t" not in first:
+        return "bibtex"
+    return None
 
 
-def is_doi(text: str) -> bool:
-    """Whether a text is one DOI."""
+def _is_object(line: str) -> bool:
     try:
-        parse_doi(text)
-    except InvalidDoi:
+        return isinstance(orjson.loads(line), dict)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
         return False
-    return True
 
 
-def table_delimiter(sample: Sequence[str]) -> str | None:
-    """The character that cuts most lines into the same number of cells, at least two; None for a single column."""
-    best, delimiter = 0, None
-    for candidate in "\t;,|":
-        counts = [_cells(line, candidate) for line in sample[:100]]
-        usual = max(set(counts), key=counts.count, default=1)
-        if usual > 1 and counts.count(usual) * 2 > len(counts):
-            score = counts.count(usual) * min(usual, 50)
-            if score > best:
-                best, delimiter = score, candidate
-    return delimiter
+def _is_kbart(line: str) -> bool:
+    names = [cell.strip().lower() for cell in line.split("\t")]
+    return "publication_title" in names and "online_identifier" in names and "title_url" in names
 
 
-def _cells(line: str, delimiter: str) -> int:
-    """Cells of a line, with delimiters inside double quotes not counted."""
-    return 1 + sum(part.count(delimiter) for part in line.split('"')[::2])
+def _table_or_text(sample: Sequence[str]) -> str:
+    """A file without a telling name is a table if its lines have the same number of cells, and one of them a DOI."""
+    delimiter = find_delimiter(sample)
+    lines = [line for line in sample if not is_nothing(line) and not line.startswith("#")]
+    if delimiter is None or len(lines) < 2:
+        return "txt"
+    cells = lines[0].count(delimiter)
+    alike = sum(line.count(delimiter) >= cells for line in lines)
+    tokens = any(is_doi(cell) for line in lines[:20] for cell in line.split(delimiter))
+    return "csv" if 2 * alike > len(lines) and tokens else "txt"

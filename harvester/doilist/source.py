@@ -55,7 +55,7 @@ def expand(inputs: Sequence[str], notice: Callable[[str], None]) -> list[str]:
 def _matches(name: str) -> list[str]:
     path = Path(name)
     if not path.exists() and glob.has_magic(name):
-        matches = sorted(match for match in glob.glob(name, recursive=True) if not Path(match).is_dir())
+        matches = sorted(match for match in glob.glob(name, recursive=True) if not Path(match).is_dir())  # noqa: PTH207 - takes absolute patterns
         if not matches:
             raise InputMissing(f"no file matches {printable(name)}. Check the folder and the pattern.")
         return [_readable(match) for match in matches]

@@ -1,179 +1,187 @@
-"""Tables: CSV with any usual delimiter, TSV, KBART.
+"""Tables: comma, semicolon, tab or pipe between the cells, quotes around those that need them.
 
-The column with the DOIs is found by its name, else by what is in it. A row is a data row; the header is none. A cell may
-hold line ends if it is quoted.
+A quote that is opened and never closed would swallow the rest of the file into one cell. A row may therefore go over
+some lines only; where it would go further, its first line is taken as it stands.
 """
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from harvester.doilist.lines import Lines
-from harvester.doilist.row import Row, as_urls
-from harvester.doilist.sniff import is_doi, table_delimiter
-from harvester.errors import InputUnusable
-from harvester.text import printable
+from harvester.doilist.columns import Columns, choose_columns
+from harvester.doilist.lines import MAX_LINE_BYTES
+from harvester.doilist.rows import Row, doi_or_resolver, is_doi, is_nothing, split_urls
 
-_NAMES = frozenset({"doi", "dois", "di", "digital object identifier", "digital object identifier (doi)", "doi number"})
-"""Names that mean the DOI of the row itself."""
+DELIMITERS = "\t;,|"
 
-_LIKELY = re.compile(r"(?:^|[^a-z])dois?(?:$|[^a-z])")
-"""Names with the word DOI in them: `article_doi`, `old_doi`, `doi link`."""
+MAX_ROW_LINES = 200
+MAX_ROW_CHARS = 128 * 1024
+"""The csv module takes no longer cell."""
 
-_KBART = "online_identifier"
-
-_URL_NAMES = frozenset(
-    {"url", "urls", "title_url", "landing_page", "landing page", "landing_page_url", "landing page url"}
-)
-"""Names of columns whose addresses are the work's own. A database's `Link` is not."""
-
-SAMPLED = 200
-"""Rows that are looked at to find the DOI column."""
-
-csv.field_size_limit(10 * 1024 * 1024)
+_QUOTED = re.compile(r'"[^"]*"')
+_SICI_END = re.compile(r"\.co;2-.", re.IGNORECASE)
+_EXCEL_HINT = re.compile(r"sep=(.)\Z", re.IGNORECASE)
 
 
-def rows(lines: Lines, *, doi_column: str | None, url_column: str | None) -> Iterator[Row]:
-    """A row a data row, at the line it begins on.
-
-    Raises:
-        InputUnusable: the DOI column cannot be told, or a named column is not there.
-    """
-    table = _Table(lines)
-    rest = iter(table)
-    begin = list(islice(rest, SAMPLED + 1))
-    if not begin:
-        return
-    header = _header(begin, wanted=bool(doi_column or url_column))
-    data = begin[1:] if header else begin
-    names = [name.strip().strip("\ufeff") for name in begin[0][1]] if header else []
-    if len(names) == 1:
-        table.rejoin = True
-        data = [(number, [table.delimiter.join(cells)], cut) for number, cells, cut in data]
-    chooser = _Chooser(lines.name, names, [cells for _, cells, _ in data])
-    doi_at = chooser.doi_column(doi_column)
-    url_at = chooser.url_columns(url_column)
-    for number, cells, cut in chain(data, rest):
-        text = cells[0] if cut and cells else _cell(cells, doi_at)
-        yield Row(number, text, tuple(url for at in url_at for url in as_urls(_cell(cells, at))))
-
-
-def _cell(cells: Sequence[str], at: int) -> str:
-    return cells[at] if at < len(cells) else ""
-
-
-class _Table:
-    """The rows of a table: line number, cells, and whether the row was too long and is only its beginning."""
-
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
-        self.delimiter = table_delimiter([line for line in lines.sample() if line.strip()]) or ","
-        self.rejoin = False
-        self._overlong: list[tuple[int, str]] = []
-
-    def __iter__(self) -> Iterator[tuple[int, list[str], bool]]:
-        reader = csv.reader(self._texts(), delimiter=self.delimiter)
-        while True:
-            begin = self._lines.number + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                break
-            except csv.Error:
-                cells = ["(a cell that never ends)"]
-            for number, text in self._overlong:
-                yield number, [text], True
-            self._overlong.clear()
-            yield begin, [self.delimiter.join(cells)] if self.rejoin and cells else cells, False
-        for number, text in self._overlong:
-            yield number, [text], True
-
-    def _texts(self) -> Iterator[str]:
-        for text, cut in self._lines:
-            if cut:
-                self._overlong.append((self._lines.number, text))
-            else:
-                yield text + "\n"
-
-
-def _header(begin: Sequence[tuple[int, list[str], bool]], *, wanted: bool) -> bool:
-    """Whether the first row is a header: it holds no DOI, and something to call columns by."""
-    cells = begin[0][1]
-    return not any(map(is_doi, cells)) and (wanted or any(cell.strip() for cell in cells))
-
-
-class _Chooser:
-    """Finds columns.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How a table is read.
 
     Args:
-        source: name of the file, for messages.
-        names: of the columns; empty without a header.
-        sample: some rows.
+        delimiter: between cells.
+        columns: where things stand.
+        kbart: whether its online_identifier may hold other identifiers than DOIs.
     """
 
-    def __init__(self, source: str, names: Sequence[str], sample: Sequence[Sequence[str]]) -> None:
-        self._source = printable(source)
-        self._names = names
-        self._plain = [name.lower() for name in names]
-        self._sample = sample
+    delimiter: str
+    columns: Columns
+    kbart: bool = False
 
-    def doi_column(self, wanted: str | None) -> int:
-        """The index of the column with the DOIs.
 
-        The cases, in order: 1. the user says; 2. one name that means just that; 3. one name with the word in it, among
-        those that hold DOIs; 4. one column that holds DOIs; 5. a single column, whatever it holds.
-        """
-        if wanted is not None:
-            return self._named(wanted, "--doi-column")
-        exact = [at for at, name in enumerate(self._plain) if name in _NAMES]
-        if len(exact) == 1:
-            return exact[0]
-        likely = exact or [at for at, name in enumerate(self._plain) if _LIKELY.search(name)]
-        holding = self._holding_dois()
-        for candidates in ([at for at in likely if at in holding] or likely, holding):
-            if len(candidates) > 1:
-                raise InputUnusable(
-                    f"{self._source} has several columns with DOIs: {self._list(candidates)}. "
-                    "Say which one with --doi-column NAME."
-                )
-            if candidates:
-                return candidates[0]
-        if max((len(cells) for cells in self._sample), default=1) <= 1:
-            return 0
-        raise InputUnusable(
-            f"{self._source} has no column with DOIs; its columns are {self._list(range(self._width()))}. "
-            "Say which one with --doi-column NAME, or the format with --format."
-        )
+def find_delimiter(sample: Sequence[str], *, only: str = DELIMITERS) -> str | None:
+    """What stands between the cells, by the first lines; None for a single column.
 
-    def url_columns(self, wanted: str | None) -> list[int]:
-        """The indexes of the columns with URLs to register."""
-        if wanted is not None:
-            return [self._named(wanted, "--url-column")]
-        return [at for at, name in enumerate(self._plain) if name in _URL_NAMES]
+    It is the sign that the first line has, and the most lines have as often as the first. Where most lines are a DOI as
+    they stand, commas and all, four in five lines have to agree, or the signs are part of the DOIs.
+    """
+    lines = [line for line in sample if not _is_aside(line)]
+    if not lines:
+        return None
+    hint = _EXCEL_HINT.match(lines[0].strip())
+    if hint:
+        return hint[1]
+    counts = {sign: [_between_cells(line, sign) for line in lines] for sign in only}
+    candidates = [sign for sign in only if counts[sign][0]]
+    best = max(candidates, key=lambda sign: _agreement(counts[sign]), default=None)
+    if best is None or 2 * sum(map(is_doi, lines)) <= len(lines):
+        return best
+    return best if 5 * _agreement(counts[best])[0] >= 4 * len(lines) else None
 
-    def _named(self, wanted: str, flag: str) -> int:
-        if wanted.lower() in self._plain:
-            return self._plain.index(wanted.lower())
-        if wanted.isascii() and wanted.isdigit() and 1 <= int(wanted) <= self._width():
-            return int(wanted) - 1
-        raise InputUnusable(
-            f"{self._source} has no column {printable(wanted, 60)} ({flag}); "
-            f"its columns are {self._list(range(self._width()))}."
-        )
 
-    def _holding_dois(self) -> list[int]:
-        """Columns in which at least half of the cells with something in them are DOIs."""
-        found = []
-        for at in range(self._width()):
-            cells = [cell for row in self._sample if (cell := _cell(row, at)).strip()]
-            dois = sum(map(is_doi, cells))
-            if dois and dois * 2 >= len(cells):
-                found.append(at)
-        return found
+def _agreement(counts: list[int]) -> tuple[int, int]:
+    return sum(count == counts[0] for count in counts), counts[0]
 
-    def _width(self) -> int:
-        return len(self._names) or max((len(cells) for cells in self._sample), default=0)
 
-    def _list(self, columns: Sequence[int]) -> str:
-        return ", ".join(printable(self._names[at], 40) if self._names else str(at + 1) for at in columns) or "none"
+def _between_cells(line: str, sign: str) -> int:
+    """How often a sign stands between cells: not in quotes, not in the `;2-X` of a SICI, not at the line's end."""
+    bare = _SICI_END.sub("", _QUOTED.sub("q", line)).rstrip(sign + " ")
+    return bare.count(sign)
+
+
+def _is_aside(line: str) -> bool:
+    """A blank line, or a comment above the header."""
+    return is_nothing(line) or (line.startswith("#") and not any(sign in line for sign in DELIMITERS))
+
+
+def plan_table(
+    name: str,
+    sample: Sequence[str],
+    delimiter: str,
+    *,
+    doi_column: str | None,
+    url_column: str | None,
+    kbart: bool = False,
+) -> Table:
+    """Decide how to read a table, by its first lines.
+
+    Raises:
+        InputUnusable: the column of DOIs cannot be told.
+    """
+    rows = [cells for _, cells, _ in _cells(sample, delimiter) if cells and not _is_empty(cells)]
+    columns = choose_columns(name, rows[:200], doi_column=doi_column, url_column=url_column, kbart=kbart)
+    return Table(delimiter, columns, kbart)
+
+
+def read_table(lines: Iterable[str], table: Table) -> Iterator[Row]:
+    """The rows of a table; its header is none."""
+    columns = table.columns
+    header_due = columns.has_header
+    for number, cells, line in _cells(lines, table.delimiter):
+        if cells is None:
+            yield Row(number, line, problem=f"a row longer than {MAX_LINE_BYTES:,} bytes")
+        elif header_due and not _is_empty(cells):
+            header_due = False
+        else:
+            yield _row(number, cells, table)
+
+
+def _row(number: int, cells: Sequence[str], table: Table) -> Row:
+    columns = table.columns
+    doi = cells[columns.doi] if columns.doi < len(cells) else ""
+    if table.kbart and "10." not in doi:
+        doi = ""  # an ISSN, an ISBN or a proprietary number, as KBART allows
+    addresses = [cells[i] for i in columns.urls if i < len(cells)]
+    text = doi_or_resolver(doi, addresses)
+    return Row(number, text, split_urls(addresses) if text is not None and addresses else ())
+
+
+def _is_empty(cells: Sequence[str]) -> bool:
+    return all(is_nothing(cell) for cell in cells)
+
+
+def _cells(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, Sequence[str] | None, str]]:
+    """Each row's first line number, its cells (None if it is too long), and its first line."""
+    source = iter(lines)
+    waiting: deque[str] = deque()
+    number = 0
+    header_seen = False
+    while True:
+        line = waiting.popleft() if waiting else next(source, None)
+        if line is None:
+            return
+        number += 1
+        if not header_seen and _EXCEL_HINT.match(line.strip()):
+            continue
+        if not header_seen and _is_aside(line):
+            yield number, (), line
+            continue
+        header_seen = True
+        if len(line) > MAX_LINE_BYTES:
+            yield number, None, line
+            continue
+        if '"' not in line:
+            yield number, line.split(delimiter), line
+            continue
+        more = _continuation(line, source, waiting, delimiter)
+        yield number, _parsed([line, *more], delimiter), line
+        number += len(more)
+
+
+def _continuation(line: str, source: Iterator[str], waiting: deque[str], delimiter: str) -> list[str]:
+    """The lines that belong to a row because a quote is open; lines looked at in vain go back to `waiting`."""
+    if line.count('"') % 2 == 0 or not _is_open(line, delimiter):
+        return []
+    more: list[str] = []
+    size = len(line)
+    while len(more) < MAX_ROW_LINES and size < MAX_ROW_CHARS:
+        following = waiting.popleft() if waiting else next(source, None)
+        if following is None:
+            break
+        more.append(following)
+        size += len(following)
+        if following.count('"') % 2 and not _is_open("\n".join([line, *more]), delimiter):
+            return more
+    waiting.extendleft(reversed(more))
+    return []
+
+
+def _is_open(text: str, delimiter: str) -> bool:
+    """Whether a quoted cell has no end."""
+    try:
+        for _ in csv.reader([text], delimiter=delimiter, strict=True):
+            pass
+    except csv.Error as error:
+        return "unexpected end" in str(error)
+    return False
+
+
+def _parsed(lines: list[str], delimiter: str) -> Sequence[str]:
+    text = "\n".join(lines)
+    try:
+        if not _is_open(text, delimiter):
+            return next(csv.reader([text], delimiter=delimiter))
+    except csv.Error:  # a cell over the module's limit
+        pass
+    return [cell.strip('" ') for cell in text.split(delimiter)]

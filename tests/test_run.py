@@ -1,0 +1,384 @@
+"""`harvester run`, as its users see it: processes, files and real sockets, against the sandbox."""
+
+import gzip
+import hashlib
+import io
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+import zstandard
+
+from harvester.sandbox import Sandbox, SandboxOptions, parse_faults, run_in_thread
+from harvester.schema import failure_schema, result_schema, summary_schema
+from tests.tool import Tool, dois
+
+LISTED = ["10.5555/ok-1", "https://doi.org/10.5555/OK-1", "doi:10.5555/quiet-2", "", "not a doi", "10.5555/500-3"]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with run_in_thread(SandboxOptions()) as running:
+        yield running
+
+
+@pytest.fixture
+def harvester(tmp_path: Path, sandbox: Sandbox) -> Iterator[Tool]:
+    tool = Tool(tmp_path, sandbox)
+    yield tool
+    tool.close()
+
+
+def balanced(summary: dict[str, int]) -> bool:
+    lines = summary["works"] + summary["duplicates"] + summary["invalid"] + summary["blank"]
+    works = summary["results"] + summary["failures"] + summary["pending"]
+    return summary["lines"] == lines and summary["works"] == works
+
+
+def test_every_line_of_the_list_is_accounted_for(harvester: Tool) -> None:
+    run = harvester("run", harvester.write("dois.txt", LISTED), "-o", "out.jsonl")
+    assert run.returncode == 0, run.stderr
+    summary = harvester.summary()
+    assert balanced(summary)
+    counted = {
+        name: summary[name] for name in ("lines", "works", "duplicates", "invalid", "blank", "results", "failures")
+    }
+    assert counted == {
+        "lines": 6, "works": 3, "duplicates": 1, "invalid": 1, "blank": 1, "results": 2, "failures": 1,
+    }  # fmt: skip
+
+
+def test_records_failures_and_summary_follow_their_schemas(harvester: Tool) -> None:
+    harvester("run", harvester.write("dois.txt", LISTED), "-o", "out.jsonl")
+    for name, schema in (("out.jsonl", result_schema()), ("out.failures.jsonl", failure_schema())):
+        lines = harvester.lines(name)
+        assert lines
+        for line in lines:
+            jsonschema.validate(line, {**schema, "additionalProperties": False})
+    jsonschema.validate(harvester.summary(), {**summary_schema(), "additionalProperties": False})
+
+
+def test_a_record_is_the_servers_own_bytes(harvester: Tool) -> None:
+    harvester("run", harvester.write("dois.txt", dois(5)), "-o", "out.jsonl")
+    lines = (harvester.folder / "out.jsonl").read_bytes().splitlines()
+    for line, record in zip(lines, harvester.lines("out.jsonl"), strict=True):
+        body = line.partition(b'"paperbuzz":')[2][:-1]
+        assert hashlib.sha256(body).hexdigest() == record["sha256"]
+        assert record["paperbuzz"]["doi"] == record["doi"]
+
+
+def test_a_failure_names_file_line_and_reason(harvester: Tool) -> None:
+    harvester("run", harvester.write("dois.txt", LISTED), "-o", "out.jsonl")
+    failures = {failure["origin"]: failure for failure in harvester.lines("out.failures.jsonl")}
+    assert failures["dois.txt:5"]["kind"] == "invalid-doi"
+    assert failures["dois.txt:5"]["input"] == "not a doi"
+    assert failures["dois.txt:6"]["kind"] == "http"
+    assert failures["dois.txt:6"]["http_status"] == 500
+
+
+def test_the_same_command_again_says_so_and_asks_nothing(harvester: Tool, sandbox: Sandbox) -> None:
+    command = ("run", harvester.write("dois.txt", LISTED), "-o", "out.jsonl")
+    harvester(*command)
+    before, asked = (harvester.folder / "out.jsonl").read_bytes(), len(list(sandbox.log))
+    run = harvester(*command)
+    assert run.returncode == 0
+    assert "nothing was asked" in run.stderr
+    assert (harvester.folder / "out.jsonl").read_bytes() == before
+    assert len(list(sandbox.log)) == asked
+
+
+def test_new_dois_in_a_finished_list_are_added(harvester: Tool) -> None:
+    harvester("run", harvester.write("dois.txt", dois(5)), "-o", "out.jsonl")
+    harvester("run", harvester.write("dois.txt", dois(9)), "-o", "out.jsonl")
+    assert sorted(record["doi"] for record in harvester.lines("out.jsonl")) == dois(9)
+    assert not (harvester.folder / "out.jsonl.partial").exists()
+
+
+def test_refetch_starts_over_and_keeps_the_old_output(harvester: Tool) -> None:
+    command = ("run", harvester.write("dois.txt", dois(5)), "-o", "out.jsonl")
+    harvester(*command)
+    old = (harvester.folder / "out.jsonl").read_bytes()
+    assert harvester(*command, "--refetch").returncode == 0
+    assert (harvester.folder / "out.jsonl.1").read_bytes() == old
+    assert sorted(record["doi"] for record in harvester.lines("out.jsonl")) == dois(5)
+
+
+def test_failed_dois_are_asked_again_on_request(harvester: Tool, sandbox: Sandbox) -> None:
+    sandbox.set_faults(parse_faults("wrong-doi=1"))
+    command = ("run", harvester.write("dois.txt", dois(3)), "-o", "out.jsonl")
+    assert harvester(*command).returncode == 0
+    assert harvester.summary()["failures_by_kind"] == {"doi-mismatch": 3}
+    sandbox.set_faults(parse_faults(""))
+    assert harvester(*command, "--retry-failed").returncode == 0
+    assert harvester.summary()["failures"] == 0
+    assert harvester.summary()["results"] == 3
+
+
+@pytest.mark.parametrize("ending", ["jsonl.gz", "jsonl.zst"])
+def test_compressed_output_reads_as_one_file(harvester: Tool, ending: str) -> None:
+    assert harvester("run", harvester.write("dois.txt", dois(250)), "-o", f"out.{ending}").returncode == 0
+    packed = (harvester.folder / f"out.{ending}").read_bytes()
+    if ending.endswith("gz"):
+        plain = gzip.decompress(packed)
+    else:
+        plain = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(packed), read_across_frames=True).read()
+    assert plain.count(b"\n") == 250
+
+
+def test_stdout_gets_records_and_nothing_else(harvester: Tool) -> None:
+    run = harvester("run", "-", "-o", "-", given="\n".join(dois(3)))
+    assert run.returncode == 0, run.stderr
+    assert len(run.stdout.splitlines()) == 3
+    assert os.listdir(harvester.folder) == []
+
+
+def test_a_closed_pipe_ends_the_run_quietly(harvester: Tool) -> None:
+    harvester.write("dois.txt", dois(2000))
+    process = harvester.start("run", "dois.txt", "-o", "-")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 4
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("run", "missing.txt", "-o", "out.jsonl"), 66, "missing.txt"),
+        (("run", "none*.txt", "-o", "out.jsonl"), 66, "none*.txt"),
+        (("run", "words.txt", "-o", "out.jsonl"), 65, "no DOI"),
+        (("run", "dois.txt", "-o", "nowhere/out.jsonl"), 78, "does not exist"),
+        (("run", "dois.txt", "-o", "out.csv"), 2, ".jsonl"),
+        (("run", "dois.txt"), 2, "-o"),
+        (("run", "dois.txt", "-o", "out.jsonl", "--config", "typo.toml"), 78, "rate"),
+        (("run", "dois.txt", "-o", "out.jsonl", "--paperbuzz-base-url", "http://api.example"), 78, "https"),
+        (("run", "columns.csv", "-o", "out.jsonl"), 65, "old_doi, new_doi"),
+        (("status", "out.jsonl"), 66, "out.ledger"),
+    ],
+)
+def test_bad_input_gets_a_clear_error_and_asks_nothing(
+    harvester: Tool, sandbox: Sandbox, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    harvester.write("dois.txt", dois(2))
+    harvester.write("words.txt", ["nothing", "here"])
+    harvester.write("typo.toml", ["[paperbuzz]", "rates = 3"])
+    harvester.write("columns.csv", ["old_doi,new_doi", "10.5555/a,10.5555/b"])
+    run = harvester(*arguments)
+    assert run.returncode == code, run.stderr
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not list(sandbox.log)
+
+
+def test_a_missing_e_mail_address_is_told_with_all_its_names(harvester: Tool) -> None:
+    harvester.write("dois.txt", dois(2))
+    harvester.without.append("HARVESTER_PAPERBUZZ__EMAIL")
+    run = harvester("run", "dois.txt", "-o", "out.jsonl")
+    assert run.returncode == 78
+    assert "--email" in run.stderr
+    assert "HARVESTER_PAPERBUZZ__EMAIL" in run.stderr
+
+
+def test_an_output_of_somebody_else_is_never_touched(harvester: Tool) -> None:
+    (harvester.folder / "out.jsonl").write_text("precious\n")
+    run = harvester("run", harvester.write("dois.txt", dois(2)), "-o", "out.jsonl")
+    assert run.returncode == 2
+    assert (harvester.folder / "out.jsonl").read_text() == "precious\n"
+
+
+def test_an_output_that_was_cut_behind_our_back_is_refused(harvester: Tool) -> None:
+    command = ("run", harvester.write("dois.txt", dois(5)), "-o", "out.jsonl")
+    harvester(*command)
+    with (harvester.folder / "out.jsonl").open("rb+") as file:
+        file.truncate(100)
+    run = harvester(*command)
+    assert run.returncode == 70
+    assert "--refetch" in run.stderr
+
+
+def test_a_second_run_at_the_same_time_exits_11_and_changes_nothing(harvester: Tool, sandbox: Sandbox) -> None:
+    sandbox.latency_seconds = 0.2
+    harvester.write("dois.txt", dois(100))
+    first = harvester.start("run", "dois.txt", "-o", "out.jsonl")
+    wait_for(lambda: len(list(sandbox.log)) > 3)
+    second = harvester("run", "dois.txt", "-o", "out.jsonl")
+    assert second.returncode == 11, second.stderr
+    sandbox.latency_seconds = 0
+    assert first.wait(60) == 0
+    assert len(harvester.lines("out.jsonl")) == 100
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_run_and_the_same_command_goes_on(harvester: Tool, sandbox: Sandbox, number: int) -> None:
+    sandbox.latency_seconds = 0.05
+    harvester.write("dois.txt", dois(400))
+    process = harvester.start("run", "dois.txt", "-o", "out.jsonl")
+    wait_for(lambda: len(list(sandbox.log)) > 20)
+    process.send_signal(number)
+    assert process.wait(30) == 128 + number
+    summary = harvester.summary()
+    assert balanced(summary)
+    assert 0 < summary["results"] < 400
+    sandbox.latency_seconds = 0
+    assert harvester("run", "dois.txt", "-o", "out.jsonl").returncode == 0
+    assert sorted(record["doi"] for record in harvester.lines("out.jsonl")) == dois(400)
+    assert max(Counter(entry.doi for entry in sandbox.log).values()) == 1
+
+
+def test_kill_9_at_any_instant_loses_nothing_and_doubles_nothing(harvester: Tool, sandbox: Sandbox) -> None:
+    chance = random.Random(11)
+    harvester.write("dois.txt", dois(3000))
+    kills = 0
+    while True:
+        process = harvester.start("run", "dois.txt", "-o", "out.jsonl", "--register", "--quiet")
+        try:
+            code = process.wait(0.45 + chance.random() * 0.6) if kills < 10 else process.wait(100)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+            continue
+        assert code == 0
+        break
+    assert kills > 2
+    assert sorted(record["doi"] for record in harvester.lines("out.jsonl")) == dois(3000)
+    asked = len(list(sandbox.log.of("paperbuzz")))
+    assert asked - 3000 <= kills * (8 + 200)
+    assert len(sandbox.operas.registered) == 3000
+
+
+def test_wrong_credentials_are_told_before_the_first_fetch(harvester: Tool, sandbox: Sandbox) -> None:
+    harvester.extra["HARVESTER_OPERAS__PASSWORD"] = "wrong-canary"
+    run = harvester("run", harvester.write("dois.txt", dois(3)), "-o", "out.jsonl", "--register")
+    assert run.returncode == 12
+    assert "HARVESTER_OPERAS__PASSWORD" in run.stderr
+    assert "canary" not in run.stderr
+    assert not list(sandbox.log.of("paperbuzz"))
+
+
+def test_an_account_that_is_not_approved_gets_its_own_message(harvester: Tool) -> None:
+    harvester.extra["HARVESTER_OPERAS__EMAIL"] = "unapproved@example.org"
+    run = harvester("run", harvester.write("dois.txt", dois(3)), "-o", "out.jsonl", "--register")
+    assert run.returncode == 12
+    assert "approved" in run.stderr
+
+
+def test_what_was_harvested_is_registered_with_its_urls(harvester: Tool, sandbox: Sandbox) -> None:
+    listed = [
+        "doi,url",
+        "10.5555/ok-1,https://press.example.org/1",
+        "10.5334/ok-2,https://press.example.org/2",
+        "10.5555/500-3,",
+    ]
+    run = harvester("run", harvester.write("dois.csv", listed), "-o", "out.jsonl", "--register")
+    assert run.returncode == 0, run.stderr
+    assert {doi: sorted(urls) for doi, urls in sandbox.operas.registered.items()} == {
+        "10.5555/ok-1": ["https://press.example.org/1"],
+        "10.5334/ok-2": ["https://press.example.org/2"],
+    }
+    assert harvester.summary()["registered"] == 2
+
+
+def test_nothing_is_registered_unless_asked_for(harvester: Tool, sandbox: Sandbox) -> None:
+    harvester("run", harvester.write("dois.txt", dois(3)), "-o", "out.jsonl")
+    assert not sandbox.operas.registered
+    assert not list(sandbox.log.of("operas"))
+
+
+def test_a_doi_that_operas_refuses_is_a_result_and_a_rejection(harvester: Tool) -> None:
+    run = harvester(
+        "run", harvester.write("dois.txt", ["10.5555/ok-1", "10.978.8898392/315"]), "-o", "out.jsonl", "--register"
+    )
+    assert run.returncode == 0, run.stderr
+    summary = harvester.summary()
+    assert (summary["results"], summary["failures"], summary["registered"], summary["rejected"]) == (2, 0, 1, 1)
+    rejected = [failure for failure in harvester.lines("out.failures.jsonl") if failure["stage"] == "register"]
+    assert [failure["kind"] for failure in rejected] == ["rejected"]
+
+
+def test_urls_of_the_record_are_registered_on_request(harvester: Tool, sandbox: Sandbox) -> None:
+    run = harvester(
+        "run", harvester.write("dois.txt", dois(3)), "-o", "out.jsonl", "--register", "--urls-from-metadata"
+    )
+    assert run.returncode == 0, run.stderr
+    assert all(sandbox.operas.registered.values())
+
+
+def test_an_outage_from_the_start_ends_with_69_and_writes_nothing_off(harvester: Tool, sandbox: Sandbox) -> None:
+    harvester.extra["HARVESTER_PAPERBUZZ__PATIENCE"] = "3 s"
+    sandbox.set_outage("paperbuzz", "503")
+    command = ("run", harvester.write("dois.txt", dois(200)), "-o", "out.jsonl")
+    run = harvester(*command)
+    assert run.returncode == 69, run.stderr
+    summary = harvester.summary()
+    assert (summary["pending"], summary["failures"]) == (200, 0)
+    assert summary["requests"]["paperbuzz"] < 30
+    sandbox.set_outage("paperbuzz", None)
+    assert harvester(*command).returncode == 0
+    assert len(harvester.lines("out.jsonl")) == 200
+
+
+def test_every_fault_at_once_costs_no_doi_its_record(harvester: Tool, sandbox: Sandbox) -> None:
+    """Passing faults are outlived; what the servers answer for good is a failure with its reason."""
+    sandbox.set_faults(parse_faults("all=0.05,retry-after=0,slow-seconds=0.1"))
+    harvester.write("dois.txt", dois(300))
+    run = harvester("run", "dois.txt", "-o", "out.jsonl", "--register", "--concurrency", "16")
+    summary = harvester.summary()
+    assert run.returncode == 0, run.stderr
+    assert balanced(summary)
+    assert summary["pending"] == 0
+    found = [record["doi"] for record in harvester.lines("out.jsonl")]
+    failed = [failure["doi"] for failure in harvester.lines("out.failures.jsonl") if failure["stage"] == "fetch"]
+    assert sorted(found + failed) == dois(300)
+
+
+def test_no_secret_is_written_anywhere(harvester: Tool, sandbox: Sandbox) -> None:
+    harvester.extra["HARVESTER_LOG__LEVEL"] = "debug"
+    sandbox.set_faults(parse_faults("all=0.05,retry-after=0,slow-seconds=0.1"))
+    run = harvester("run", harvester.write("dois.txt", dois(100)), "-o", "out.jsonl", "--register")
+    written = run.stdout + run.stderr
+    for path in harvester.folder.rglob("*"):
+        if path.is_file() and "state" not in path.parts:
+            written += path.read_bytes().decode("latin-1")
+    assert "demo@example.org" not in written
+    assert "demo%40example.org" not in written
+    assert "eyJ" not in written
+
+
+def test_the_daily_budget_stops_the_run_and_says_when_to_come_again(harvester: Tool, sandbox: Sandbox) -> None:
+    harvester.extra["HARVESTER_PAPERBUZZ__DAILY_BUDGET"] = "50"
+    harvester.write("dois.txt", dois(80))
+    run = harvester("run", "dois.txt", "-o", "out.jsonl")
+    assert run.returncode == 4, run.stderr
+    assert "UTC" in run.stderr
+    assert len(list(sandbox.log.of("paperbuzz"))) == 50
+    assert harvester.summary()["results"] == 50
+
+
+def test_the_rate_holds_in_every_window(harvester: Tool, sandbox: Sandbox) -> None:
+    harvester("run", harvester.write("dois.txt", dois(60)), "-o", "out.jsonl", "--rate", "40")
+    assert not sandbox.rate_violations(40, 1, slack_seconds=0.05)
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(harvester: Tool, sandbox: Sandbox) -> None:
+    run = harvester("run", harvester.write("dois.txt", dois(30)), "-o", "out.jsonl", "--dry-run", "--rate", "10")
+    assert run.returncode == 0
+    assert "30 works would be asked" in run.stderr
+    assert not list(sandbox.log)
+    assert os.listdir(harvester.folder) == ["dois.txt"]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.01)

@@ -1,0 +1,421 @@
+"""Over real sockets on loopback: a request goes out as it is written, and whatever comes back costs one answer or error."""
+
+import asyncio
+import gzip
+import socket
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp.test_utils import unused_port
+
+from harvester.errors import ConnectionLost, HarvesterError, OutOfBudget, TimedOut, TooLarge
+from harvester.transport import USER_AGENT, AiohttpTransport
+from harvester.wire import Request, Response
+
+EMAIL = "jane.doe%40press.example"
+
+Answer = Callable[["Exchange"], Awaitable[None]]
+
+
+@dataclass
+class Exchange:
+    """One request as it came, and the way back."""
+
+    head: bytes
+    number: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @property
+    def target(self) -> str:
+        return self.head.split(b" ")[1].decode("latin-1")
+
+    async def reply(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def reset(self) -> None:
+        """Drop the connection with a RST."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        self.writer.transport.abort()
+
+
+@dataclass
+class Server:
+    """A server that says what a test tells it to, byte for byte."""
+
+    answer: Answer
+    port: int = 0
+    heads: list[bytes] = field(default_factory=list)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def url(self, target: str = "/") -> str:
+        return f"http://127.0.0.1:{self.port}{target}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.heads.append(head)
+                await self.answer(Exchange(head, len(self.heads), reader, writer))
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.gone.set()
+            writer.close()
+
+
+@asynccontextmanager
+async def serving(answer: Answer) -> AsyncIterator[Server]:
+    server = Server(answer)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listening.close()
+
+
+def ok(body: bytes = b"{}", *headers: str) -> bytes:
+    head = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def always(data: bytes) -> Answer:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(data)
+
+    return answer
+
+
+def once_then_close(data: bytes) -> Answer:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(data)
+        exchange.writer.close()
+
+    return answer
+
+
+class Toll:
+    """Counts the tolls; may refuse them."""
+
+    def __init__(self, refusal: HarvesterError | None = None) -> None:
+        self.paid = 0
+        self.refusal = refusal
+
+    async def __call__(self) -> None:
+        if self.refusal:
+            raise self.refusal
+        self.paid += 1
+
+
+@asynccontextmanager
+async def transport(toll: Toll | None = None) -> AsyncIterator[AiohttpTransport]:
+    async with AiohttpTransport(connections=4, toll=toll or Toll()) as opened:
+        yield opened
+
+
+async def ask(server: Server, target: str = f"/v0/doi/10.1/x?email={EMAIL}", *, seconds: float = 5.0) -> Response:
+    async with transport() as opened:
+        return await opened.send(Request("GET", server.url(target), timeout_seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/v0/doi/10.1/a%2F..%2Fb?email=x%40y.example",
+        "/v0/doi/10.1//b///",
+        "/v0/doi/10.1/a/../b/./c",
+        "/v0/doi/10.1/a%3Fb%23c%25d?email=a%2Bb%40c.example",
+        "/v0/doi/10.1/a+b?q=a+b",
+        "/v0/doi/10.1/%3c%3C;:()%7e~'!*,=@&$",
+        "//v0/doi",
+    ],
+)
+async def test_a_url_stands_on_the_wire_byte_for_byte(target: str) -> None:
+    async with serving(always(ok())) as server:
+        await ask(server, target)
+        assert server.heads[0].split(b"\r\n")[0] == f"GET {target} HTTP/1.1".encode()
+
+
+async def test_the_answer_comes_back_with_status_lower_case_headers_body_and_time() -> None:
+    async with serving(always(b"HTTP/1.1 404 No\r\nX-A: 1\r\nX-a: 2\r\nContent-Length: 3\r\n\r\nabc")) as server:
+        response = await ask(server)
+    assert (response.status, response.headers["x-a"], response.body) == (404, "2", b"abc")
+    assert response.elapsed_seconds > 0
+
+
+async def test_a_body_goes_out_plain_with_its_length_and_the_headers_given() -> None:
+    async def answer(exchange: Exchange) -> None:
+        body = await exchange.reader.readexactly(4)
+        await exchange.reply(ok(body))
+
+    async with serving(answer) as server, transport() as opened:
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Authorization": "Bearer t"}
+        response = await opened.send(Request("POST", server.url("/uriset"), headers, b"[{}]"))
+        head = server.heads[0].decode().lower()
+    assert response.body == b"[{}]"
+    for line in ("content-length: 4", "authorization: bearer t", "accept: application/json"):
+        assert f"\r\n{line}\r\n" in head
+    assert "transfer-encoding" not in head
+    assert "content-encoding" not in head
+    assert f"user-agent: {USER_AGENT}" in head
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirect_is_followed_here(status: int) -> None:
+    async with serving(always(f"HTTP/1.1 {status} R\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n".encode())) as server:
+        response = await ask(server)
+        assert (response.status, response.headers["location"], len(server.heads)) == (status, "/x", 1)
+
+
+async def test_cookies_are_not_sent_back() -> None:
+    async with serving(always(ok(b"{}", "Set-Cookie: session=1; Path=/"))) as server, transport() as opened:
+        for _ in range(2):
+            await opened.send(Request("GET", server.url()))
+        assert len(server.heads) == 2
+        assert not any(b"cookie" in head.lower() for head in server.heads)
+
+
+async def test_proxies_and_netrc_of_the_environment_are_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    netrc = tmp_path_factory.mktemp("home") / "netrc"
+    netrc.write_text("machine 127.0.0.1 login jane password canary\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    async with serving(always(ok())) as server:
+        assert (await ask(server)).status == 200
+        assert b"authorization" not in server.heads[0].lower()
+
+
+async def test_a_compressed_body_comes_decompressed() -> None:
+    async with serving(always(ok(gzip.compress(b'{"a":1}'), "Content-Encoding: gzip"))) as server:
+        assert (await ask(server)).body == b'{"a":1}'
+
+
+async def test_a_body_as_large_as_the_cap_is_taken_and_one_byte_more_is_not() -> None:
+    async with serving(always(ok(b"x" * 1000))) as server, transport() as opened:
+        assert len((await opened.send(Request("GET", server.url(), max_body_bytes=1000))).body) == 1000
+        with pytest.raises(TooLarge, match="larger than 999 bytes") as caught:
+            await opened.send(Request("GET", server.url(), max_body_bytes=999))
+        assert caught.value.status == 200
+
+
+async def test_a_gzip_bomb_is_stopped_at_the_cap_with_little_memory_and_its_connection_dropped() -> None:
+    bomb = gzip.compress(bytes(100_000_000))
+    async with serving(always(ok(bomb, "Content-Encoding: gzip"))) as server, transport() as opened:
+        tracemalloc.start()
+        try:
+            with pytest.raises(TooLarge):
+                await opened.send(Request("GET", server.url(), max_body_bytes=1_000_000))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        await asyncio.wait_for(server.gone.wait(), 5)
+    assert peak < 40_000_000
+
+
+async def test_an_endless_body_is_stopped_at_the_cap() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            await exchange.reply(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+
+    async with serving(answer) as server, transport() as opened:
+        with pytest.raises(TooLarge):
+            await opened.send(Request("GET", server.url(), max_body_bytes=300_000))
+        await asyncio.wait_for(server.gone.wait(), 5)
+
+
+async def drip(exchange: Exchange) -> None:
+    await exchange.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    while True:
+        await exchange.reply(b"x")
+        await asyncio.sleep(0.01)
+
+
+async def drip_header(exchange: Exchange) -> None:
+    await exchange.reply(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await exchange.reply(b"X-A: b\r\n")
+        await asyncio.sleep(0.01)
+
+
+async def silence(exchange: Exchange) -> None:
+    await exchange.reader.read()
+
+
+@pytest.mark.parametrize("answer", [drip, drip_header, silence])
+async def test_an_answer_that_is_not_complete_in_time_is_a_timeout_however_it_drips(answer: Answer) -> None:
+    async with serving(answer) as server:
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(TimedOut, match=r"within 0\.1 s"):
+            await ask(server, seconds=0.1)
+        assert asyncio.get_running_loop().time() - started < 1
+        await asyncio.wait_for(server.gone.wait(), 5)
+
+
+async def reset_in_the_body(exchange: Exchange) -> None:
+    await exchange.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc")
+    await asyncio.sleep(0.01)
+    exchange.reset()
+
+
+async def reset_in_a_chunk(exchange: Exchange) -> None:
+    await exchange.reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nabc")
+    await asyncio.sleep(0.01)
+    exchange.reset()
+
+
+async def reset_at_once(exchange: Exchange) -> None:
+    exchange.reset()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (reset_in_the_body, "the connection broke off in the middle of the answer"),
+        (reset_in_a_chunk, "the connection broke off in the middle of the answer"),
+        (once_then_close(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), "broke off in the middle"),
+        (once_then_close(b"HTTP/1.1 200 OK\r\nContent-Le"), "the server closed the connection without an answer"),
+        (once_then_close(b""), "the server closed the connection without an answer"),
+        (reset_at_once, "reset by peer|without an answer"),
+        (once_then_close(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "broken HTTP"),
+        (once_then_close(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n"), "broken HTTP"),
+        (once_then_close(b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n"), "broken HTTP"),
+        (once_then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "broken HTTP|broke off"),
+        (once_then_close(ok(b"this is no gzip", "Content-Encoding: gzip")), "broken HTTP|broke off"),
+        (once_then_close(ok(b"\x0b\x02\x80{}\x03", "Content-Encoding: br")), "broken HTTP|broke off"),
+    ],
+)
+async def test_an_answer_that_is_broken_is_a_lost_connection_and_its_text_holds_neither_url_nor_address(
+    answer: Answer, reason: str
+) -> None:
+    async with serving(answer) as server:
+        with pytest.raises(ConnectionLost, match=reason) as caught:
+            await ask(server)
+    told = str(caught.value)
+    assert told.isprintable()
+    for secret in ("jane", "press.example", "10.1/x", "127.0.0.1"):
+        assert secret not in told
+
+
+async def test_nobody_listening_is_a_lost_connection() -> None:
+    async with transport() as opened:
+        with pytest.raises(ConnectionLost, match="no connection"):
+            await opened.send(Request("GET", f"http://127.0.0.1:{unused_port()}/?email={EMAIL}"))
+
+
+async def test_a_failed_tls_handshake_is_a_lost_connection() -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 this is no TLS\r\n")
+        await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(greet, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with transport() as opened:
+        with pytest.raises(ConnectionLost) as caught:
+            await opened.send(Request("GET", f"https://127.0.0.1:{port}/?email={EMAIL}"))
+    listening.close()
+    assert "jane" not in str(caught.value)
+
+
+async def test_a_name_that_does_not_resolve_is_a_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "no such host jane.doe@press.example")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fails)
+    async with transport() as opened:
+        with pytest.raises(ConnectionLost, match="name could not be resolved") as caught:
+            await opened.send(Request("GET", "http://nowhere.invalid/"))
+    assert "jane" not in str(caught.value)
+
+
+async def close_after_each_answer(exchange: Exchange) -> None:
+    """Keep the connection, it seems, and drop it at the next request, as an idle limit does."""
+    if exchange.number % 2:
+        await exchange.reply(ok())
+    else:
+        exchange.writer.close()
+
+
+async def test_a_request_that_goes_out_twice_by_itself_pays_its_toll() -> None:
+    """What is counted is what stood on the wire."""
+    toll = Toll()
+    async with serving(close_after_each_answer) as server, transport(toll) as opened:
+        for _ in range(3):
+            assert (await opened.send(Request("GET", server.url()))).status == 200
+        assert toll.paid == 2
+        assert len(server.heads) == 3 + toll.paid
+
+
+async def test_a_resend_that_the_budget_refuses_does_not_go_out() -> None:
+    async with serving(close_after_each_answer) as server:
+        async with transport(Toll(OutOfBudget("used up"))) as opened:
+            await opened.send(Request("GET", server.url()))
+            with pytest.raises(OutOfBudget):
+                await opened.send(Request("GET", server.url()))
+        assert len(server.heads) == 2
+
+
+async def test_a_post_never_goes_out_twice_by_itself() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reader.readexactly(2)
+        await close_after_each_answer(exchange)
+
+    async with serving(answer) as server, transport() as opened:
+        await opened.send(Request("POST", server.url(), body=b"[]"))
+        with pytest.raises(ConnectionLost):
+            await opened.send(Request("POST", server.url(), body=b"[]"))
+        assert len(server.heads) == 2
+
+
+async def test_a_connection_that_stays_is_used_again() -> None:
+    async def answer(exchange: Exchange) -> None:
+        peers.add(exchange.writer.get_extra_info("peername"))
+        await exchange.reply(ok())
+
+    peers: set[tuple[str, int]] = set()
+    async with serving(answer) as server, transport() as opened:
+        for _ in range(3):
+            await opened.send(Request("GET", server.url()))
+    assert len(peers) == 1
+
+
+async def test_a_cancelled_request_leaves_its_connection_closed_and_the_next_one_works() -> None:
+    async def answer(exchange: Exchange) -> None:
+        if exchange.number == 1:
+            began.set()
+            await drip(exchange)
+        await exchange.reply(ok())
+
+    began = asyncio.Event()
+    async with serving(answer) as server, transport() as opened:
+        task = asyncio.create_task(opened.send(Request("GET", server.url())))
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(server.gone.wait(), 5)
+        assert (await opened.send(Request("GET", server.url()))).status == 200
+
+
+async def test_a_timeout_leaves_its_connection_closed_and_the_next_one_works() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await (drip(exchange) if exchange.number == 1 else exchange.reply(ok()))
+
+    async with serving(answer) as server, transport() as opened:
+        with pytest.raises(TimedOut):
+            await opened.send(Request("GET", server.url(), timeout_seconds=0.05))
+        await asyncio.wait_for(server.gone.wait(), 5)
+        assert (await opened.send(Request("GET", server.url()))).status == 200

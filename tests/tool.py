@@ -1,0 +1,109 @@
+"""The tool as a user has it: a process of its own, against a sandbox, in a folder of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harvester.sandbox import Sandbox
+
+PASSWORD = "sandbox"
+
+
+@dataclass
+class Tool:
+    """Runs `harvester` in a folder.
+
+    Args:
+        folder: where it runs; its state directory is in it as well.
+        sandbox: what it talks to.
+        extra: more environment.
+        without: variables that are not set.
+        started: processes that were started and not waited for.
+    """
+
+    folder: Path
+    sandbox: Sandbox
+    extra: dict[str, str] = field(default_factory=dict)
+    without: list[str] = field(default_factory=list)
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HARVESTER_")}
+        given = kept | {
+            "XDG_STATE_HOME": str(self.folder / "state"),
+            "HARVESTER_PAPERBUZZ__BASE_URL": self.sandbox.paperbuzz_url,
+            "HARVESTER_PAPERBUZZ__EMAIL": "demo@example.org",
+            "HARVESTER_PAPERBUZZ__RATE": "100000",
+            "HARVESTER_PAPERBUZZ__DAILY_BUDGET": "0",
+            "HARVESTER_OPERAS__BASE_URL": self.sandbox.operas_url,
+            "HARVESTER_OPERAS__RATE": "1000",
+            "HARVESTER_OPERAS__PASSWORD": PASSWORD,
+            **self.extra,
+        }
+        return {name: value for name, value in given.items() if name not in self.without}
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start it; the caller waits for it, `close` tidies up."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harvester", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
+        )
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what was started and is still there."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+    def __call__(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "harvester", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            input=given,
+            capture_output=True,
+            timeout=110,
+            check=False,
+        )
+
+    def write(self, name: str, lines: list[str]) -> str:
+        """Make a list in the folder."""
+        (self.folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return name
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """The records of a file."""
+        return list(records(self.folder / name))
+
+    def summary(self, stem: str = "out") -> dict[str, Any]:
+        """The summary of a run."""
+        content: dict[str, Any] = json.loads((self.folder / f"{stem}.summary.json").read_bytes())
+        return content
+
+
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON Lines file, split at LF and nowhere else."""
+    with path.open("rb") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def dois(count: int, prefix: str = "10.5555") -> list[str]:
+    """So many DOIs that have ordinary records in the sandbox."""
+    return [f"{prefix}/ok-{number:05d}" for number in range(count)]
