@@ -184,6 +184,8 @@ def _nearest(section: str, name: str) -> str | None:
     elsewhere = [key for key in KEYS if key.endswith(f".{name}")]
     own = [key for key in KEYS if key.startswith(f"{section}.")]
     for candidates in (elsewhere, _alike(name, own), _alike(name, KEYS)):
+        if candidates and not section:
+            return candidates[0]
         if candidates:
             return difflib.get_close_matches(f"{section}.{name}", candidates, n=1, cutoff=0)[0]
     return None

@@ -2,7 +2,7 @@
 
 The figures are read from the run's `Tally`; rate and time left come from the last minute, so that a pause or an outage
 shows at once. Elsewhere than on a terminal progress goes through the log, so that with `--log-format json` all of
-stderr's lines are JSON, with the figures as fields. Whatever goes wrong with showing progress, the run does not end by it.
+stderr's lines are JSON, with the figures as fields. Whatever goes wrong with showing progress, the run goes on.
 """
 
 import asyncio
@@ -115,7 +115,7 @@ async def progress(
         yield
     finally:
         task.cancel()
-        # Gathered, not awaited: a terminal that went away is no reason to lose the run, and our own cancellation is kept.
+        # Gathered, not awaited: a terminal that went away must not end the run, nor may our own cancellation be lost.
         await asyncio.gather(task, return_exceptions=True)
 
 

@@ -56,7 +56,7 @@ _PAGE_BYTES_READ = 4096
 Row = dict[str, object]
 """What OPERAS holds for one DOI: `raw` (the DOI), `urls`, `last_checked`."""
 
-_DOI = re.compile(r"10\.\d{4,9}/[-._;()/:A-Z0-9]+", re.IGNORECASE | re.ASCII)
+_DOI = re.compile(r"10\.\d{4,9}/[-._;()/:A-Z0-9]+", re.IGNORECASE)
 """The server's rule; it looks at the start alone (O4)."""
 
 

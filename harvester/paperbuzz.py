@@ -269,6 +269,10 @@ def _landing_urls(metadata: object, open_access: object) -> Iterator[str]:
     location = open_access.get("best_oa_location") if isinstance(open_access, dict) else None
     for part, keys in ((metadata, ("URL",)), (location, ("url_for_landing_page", "url"))):
         if isinstance(part, dict):
-            url = next((part[key] for key in keys if isinstance(part.get(key), str)), "")
-            if url.lower().startswith(("http://", "https://")):
+            url = next((url for key in keys if isinstance(url := part.get(key), str) and _is_web(url)), None)
+            if url:
                 yield url
+
+
+def _is_web(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))

@@ -14,7 +14,25 @@ _COUNT: Schema = {"type": "integer", "minimum": 0}
 _COUNTS: Schema = {"type": "object", "additionalProperties": _COUNT}
 _TIME: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"}
 _DOI: Schema = {"type": "string", "pattern": r"^10\..+/"}
+_MAYBE: Schema = {"type": ["boolean", "null"]}
 _STATUS: Schema = {"type": ["integer", "null"], "minimum": 100, "maximum": 599}
+
+_FIGURES = {
+    "lines": "Lines, rows or entries read.",
+    "works": "DOIs in them, each once.",
+    "duplicates": "Further mentions of them.",
+    "invalid": "Lines that are no DOI; in the failures file under the stage input.",
+    "blank": "Lines with nothing in them.",
+    "results": "Works with a record.",
+    "failures": "Works without one, for a reason; in the failures file under the stage fetch.",
+    "pending": "Works still to be asked.",
+    "gone": "Works with a result or failure that left the list; counted nowhere else.",
+    "registered": "Works that OPERAS acknowledged.",
+    "rejected": "Works that OPERAS refuses; in the failures file under the stage register.",
+    "registration_pending": "Works that wait to be registered.",
+    "retries": "Requests of this run beyond the first for each work.",
+    "bytes": "Decompressed bytes of records received in this run.",
+}
 
 KINDS = (
     "invalid-doi",
@@ -33,35 +51,44 @@ def _object(title: str, description: str, members: Schema) -> Schema:
     return {
         "$schema": DRAFT,
         "title": title,
-        "description": description,
+        "description": f"{description} Ignore members that are not listed here.",
         "type": "object",
         "required": list(members),
         "properties": members,
     }
 
 
+def _said(description: str, schema: Schema) -> Schema:
+    return {"description": description, **schema}
+
+
 def result_schema() -> Schema:
     """Of a line of the output."""
+    record = {
+        "type": "object",
+        "required": ["doi", "altmetrics_sources"],
+        "properties": {"doi": {"type": "string"}, "altmetrics_sources": {"type": "array"}},
+    }
     return _object(
         "harvester result",
         "One work with its Paperbuzz record, one line of the output.",
         {
-            "v": {"const": 1},
-            "doi": _DOI,
-            "outcome": {"enum": ["ok", "empty", "degraded"]},
-            "harvested_at": _TIME,
-            "http_status": {"type": "integer"},
-            "attempts": {"type": "integer", "minimum": 1},
-            "elapsed_ms": _COUNT,
-            "truncated": {"type": ["boolean", "null"]},
-            "changed": {"type": ["boolean", "null"]},
-            "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-            "paperbuzz": {
-                "type": "object",
-                "description": "The server's own bytes, CR and LF dropped, nothing re-encoded.",
-                "required": ["doi", "altmetrics_sources"],
-                "properties": {"doi": {"type": "string"}, "altmetrics_sources": {"type": "array"}},
-            },
+            "v": _said("Version of this format.", {"const": 1}),
+            "doi": _said("The DOI asked for, in canonical form: without a prefix, ASCII letters in lower case.", _DOI),
+            "outcome": _said(
+                "ok; empty: neither metadata nor events; degraded: events without metadata, or no open-access data.",
+                {"enum": ["ok", "empty", "degraded"]},
+            ),
+            "harvested_at": _said("When the answer was complete, UTC.", _TIME),
+            "http_status": _said("Status of the answer.", {"type": "integer", "minimum": 100, "maximum": 599}),
+            "attempts": _said("Requests made for it in the run.", {"type": "integer", "minimum": 1}),
+            "elapsed_ms": _said("Milliseconds that the last attempt took.", _COUNT),
+            "truncated": _said(
+                "Whether events are missing at the service's cap of 2,500; null: cannot be known.", _MAYBE
+            ),
+            "changed": _said("Whether it differs from the record before; null: nothing to compare with.", _MAYBE),
+            "sha256": _said("Of the bytes of paperbuzz, in hex.", {"type": "string", "pattern": "^[0-9a-f]{64}$"}),
+            "paperbuzz": _said("The server's own bytes, CR and LF dropped, nothing re-encoded.", record),
         },
     )
 
@@ -72,50 +99,54 @@ def failure_schema() -> Schema:
         "harvester failure",
         "A line that is no DOI, a work without a record, or a registration that was refused.",
         {
-            "v": {"const": 1},
-            "doi": {"anyOf": [_DOI, {"type": "null"}]},
-            "input": {"type": "string"},
-            "origin": {"type": "string", "pattern": r":\d+$"},
-            "kind": {"enum": list(KINDS)},
-            "http_status": _STATUS,
-            "attempts": _COUNT,
-            "message": {"type": "string", "minLength": 1},
-            "failed_at": _TIME,
-            "stage": {"enum": ["input", "fetch", "register"]},
+            "v": _said("Version of this format.", {"const": 1}),
+            "doi": _said("In canonical form; null: the text is no DOI.", {"anyOf": [_DOI, {"type": "null"}]}),
+            "input": _said("The text as it stood in the input, cut to a readable length.", {"type": "string"}),
+            "origin": _said("File and line it was read from first.", {"type": "string", "pattern": r":\d+$"}),
+            "kind": _said("What kind of failure it is.", {"enum": list(KINDS)}),
+            "http_status": _said("Status of the last answer; null: there was none.", _STATUS),
+            "attempts": _said("Requests made for it.", _COUNT),
+            "message": _said("What happened, for people; its wording may change.", {"type": "string", "minLength": 1}),
+            "failed_at": _said("When, UTC.", _TIME),
+            "stage": _said("Where it arose.", {"enum": ["input", "fetch", "register"]}),
         },
     )
 
 
 def summary_schema() -> Schema:
     """Of the summary file."""
-    counts = (
-        "lines works duplicates invalid blank results failures pending gone registered rejected registration_pending"
-    )
+    ending = {
+        "type": "object",
+        "required": ["code", "name", "reason"],
+        "properties": {
+            "code": _said("The exit code of the process.", {"type": "integer"}),
+            "name": _said("The same in a word.", {"type": "string"}),
+            "reason": _said("The same in a sentence; its wording may change.", {"type": "string"}),
+        },
+    }
     return _object(
         "harvester summary",
-        "The figures of a run.",
+        "The figures of a run; those of works include earlier runs with the same ledger.",
         {
-            "v": {"const": 1},
-            **dict.fromkeys(counts.split(), _COUNT),
-            "outcomes": _COUNTS,
-            "failures_by_kind": _COUNTS,
-            "requests": {**_COUNTS, "required": ["paperbuzz", "operas"]},
-            "retries": _COUNT,
-            "bytes": _COUNT,
-            "budget_left": {"type": ["integer", "null"], "minimum": 0},
-            "started_at": _TIME,
-            "finished_at": _TIME,
-            "duration_seconds": {"type": "number", "minimum": 0},
-            "files": {"type": "object", "additionalProperties": {"type": "string"}},
-            "exit": {
-                "type": "object",
-                "required": ["code", "name", "reason"],
-                "properties": {
-                    "code": {"type": "integer"},
-                    "name": {"type": "string"},
-                    "reason": {"type": "string"},
-                },
-            },
+            "v": _said("Version of this format.", {"const": 1}),
+            **{name: _said(meaning, _COUNT) for name, meaning in _FIGURES.items()},
+            "outcomes": _said("Results by outcome.", _COUNTS),
+            "failures_by_kind": _said("Failures by kind, invalid lines not among them.", _COUNTS),
+            "requests": _said(
+                "Requests sent in this run, by service.", {**_COUNTS, "required": ["paperbuzz", "operas"]}
+            ),
+            "budget_left": _said(
+                "Requests left in the daily budget; null: there is none, or nothing was asked.",
+                {"type": ["integer", "null"], "minimum": 0},
+            ),
+            "started_at": _said("When the run began, UTC.", _TIME),
+            "finished_at": _said("When it ended, UTC.", _TIME),
+            "duration_seconds": _said("Time between them.", {"type": "number", "minimum": 0}),
+            "files": _said(
+                "Paths of output, failures, ledger and summary, as far as there are any.",
+                {"type": "object", "additionalProperties": {"type": "string"}},
+            ),
+            "exit": _said("How the run ended.", ending),
         },
     )
 

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -12,7 +13,7 @@ class _Answer(aiohttp.ClientResponse):
     """Fills in what aioresponses 0.7.9 does not give and aiohttp 3.14 wants."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"stream_writer": None, **kwargs})
+        super().__init__(*args, **{"stream_writer": SimpleNamespace(output_size=0), **kwargs})
 
 
 @pytest.fixture(scope="session", autouse=True)

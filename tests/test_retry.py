@@ -1,7 +1,7 @@
 """How long to pause, what to try again, and how often."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
 import pytest
@@ -68,11 +68,16 @@ class Naps:
         self.seconds.append(seconds)
 
 
-async def tried(errors: Sequence[Exception | None], max_attempts: int = 5, naps: Naps | None = None) -> int:
+async def tried(
+    errors: Sequence[BaseException | None],
+    max_attempts: int = 5,
+    sleep: Callable[[float], Awaitable[None]] | None = None,
+    before_sleep: Callable[[], None] = lambda: None,
+) -> int:
     """Attempts made at something that fails with these errors in turn; None succeeds, the last repeats."""
     made = 0
-    naps = naps or Naps()
-    async for attempt in attempts(max_attempts, sleep=naps.sleep, random=Random(1)):
+    sleep = sleep or Naps().sleep
+    async for attempt in attempts(max_attempts, sleep=sleep, random=Random(1), before_sleep=before_sleep):
         with attempt:
             made += 1
             error = errors[min(made, len(errors)) - 1]
@@ -84,13 +89,13 @@ async def tried(errors: Sequence[Exception | None], max_attempts: int = 5, naps:
 
 async def test_what_succeeds_at_once_is_done_once_and_without_a_pause() -> None:
     naps = Naps()
-    assert await tried([None], naps=naps) == 1
+    assert await tried([None], sleep=naps.sleep) == 1
     assert naps.seconds == []
 
 
 async def test_what_may_pass_is_tried_until_it_passes() -> None:
     naps = Naps()
-    assert await tried([TimedOut("x"), ServerBusy("x", status=503), None], naps=naps) == 3
+    assert await tried([TimedOut("x"), ServerBusy("x", status=503), None], sleep=naps.sleep) == 3
     assert len(naps.seconds) == 2
 
 
@@ -109,7 +114,7 @@ async def test_a_plain_500_gets_fewer_attempts_than_other_faults_and_the_last_er
 ) -> None:
     naps = Naps()
     with pytest.raises(type(error)) as raised:
-        await tried([error], naps=naps)
+        await tried([error], sleep=naps.sleep)
     assert raised.value is error
     assert len(naps.seconds) == limit - 1
 
@@ -117,7 +122,7 @@ async def test_a_plain_500_gets_fewer_attempts_than_other_faults_and_the_last_er
 async def test_fewer_attempts_than_three_hold_for_a_500_too() -> None:
     naps = Naps()
     with pytest.raises(ServerFailed):
-        await tried([ServerFailed("x", status=500)], max_attempts=2, naps=naps)
+        await tried([ServerFailed("x", status=500)], max_attempts=2, sleep=naps.sleep)
     assert len(naps.seconds) == 1
 
 
@@ -128,9 +133,7 @@ async def test_anything_else_is_raised_at_once_and_never_tried_again(error: Base
     """Cancellation above all: a list of what not to retry would have swallowed it."""
     naps = Naps()
     with pytest.raises(type(error)):
-        async for attempt in attempts(5, sleep=naps.sleep, random=Random(1)):
-            with attempt:
-                raise error
+        await tried([error], sleep=naps.sleep)
     assert naps.seconds == []
 
 
@@ -141,9 +144,7 @@ async def test_every_pause_is_counted_before_it_begins() -> None:
         order.append("sleep")
 
     with pytest.raises(TimedOut):
-        async for attempt in attempts(3, sleep=sleep, random=Random(1), before_sleep=lambda: order.append("counted")):
-            with attempt:
-                raise TimedOut("x")
+        await tried([TimedOut("x")], 3, sleep, lambda: order.append("counted"))
     assert order == ["counted", "sleep"] * 2
 
 
@@ -154,12 +155,7 @@ async def test_a_pause_can_be_cancelled() -> None:
         asleep.set()
         await asyncio.Event().wait()
 
-    async def job() -> None:
-        async for attempt in attempts(3, sleep=sleep, random=Random(1)):
-            with attempt:
-                raise TimedOut("x")
-
-    task = asyncio.create_task(job())
+    task = asyncio.create_task(tried([TimedOut("x")], sleep=sleep))
     await asleep.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""Over real sockets on loopback: a request goes out as it is written, and whatever comes back costs one answer or error."""
+"""Over real sockets on loopback: a request goes out as it is written, whatever comes back is one answer or error."""
 
 import asyncio
 import gzip
