@@ -16,8 +16,8 @@ tokens count by construction.
 import hashlib
 import math
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -170,15 +170,15 @@ class Quota:
             raise DiskFailed(
                 f"the folder {path.parent} for the daily budget cannot be made: {error.strerror}."
             ) from error
-        self.left = max(0, daily - self._book(0)[1])
+        self.left = max(0, daily - self._book(0, self._minute())[1])
 
     def take(self) -> bool:
         """Take one request out of the quota; False if it is used up."""
-        if self._held and self._clock.monotonic() > self._held_until:
+        if self._held and self._is_too_old():
             self.give_back()
         if not self._held:
-            self._held, spent = self._book(self._block)
             self._held_minute = self._minute()
+            self._held, spent = self._book(self._block, self._held_minute)
             self._held_until = self._clock.monotonic() + BLOCK_SECONDS
             self.left = max(0, self.daily - spent) + self._held
         if not self._held:
@@ -187,10 +187,15 @@ class Quota:
         self.left -= 1
         return True
 
+    def _is_too_old(self) -> bool:
+        """Whether the block may be used no more: by the monotonic clock, which may stand still while the machine sleeps,
+        or by the wall clock, which may jump."""
+        return self._clock.monotonic() > self._held_until or self._minute() - self._held_minute not in (0, 1)
+
     def give_back(self) -> None:
         """Return what is left of the block, at the end of a run or when the block has become too old."""
         if self._held:
-            with closing(self._open()) as db, db:
+            with self._opened() as db:
                 db.execute(
                     "UPDATE spent SET requests = MAX(0, requests - ?) WHERE minute = ?", (self._held, self._held_minute)
                 )
@@ -198,16 +203,15 @@ class Quota:
 
     def free_at(self) -> datetime:
         """When at least one more request may be sent."""
-        with closing(self._open()) as db:
+        with self._opened() as db:
             rows = db.execute("SELECT minute FROM spent WHERE requests > 0 ORDER BY minute LIMIT 1").fetchone()
         oldest = rows[0] if rows else self._minute()
         free = datetime.fromtimestamp((oldest + DAY_MINUTES + MARGIN_MINUTES) * 60, UTC)
         return max(free, self._clock.now() + timedelta(minutes=1))
 
-    def _book(self, wanted: int) -> tuple[int, int]:
+    def _book(self, wanted: int, minute: int) -> tuple[int, int]:
         """Deduct up to `wanted` requests; returns how many, and how many are spent with them."""
-        minute = self._minute()
-        with closing(self._open()) as db:
+        with self._opened() as db:
             db.execute("BEGIN IMMEDIATE")
             db.execute("DELETE FROM spent WHERE minute <= ?", (minute - DAY_MINUTES - MARGIN_MINUTES,))
             spent = int(db.execute("SELECT COALESCE(SUM(requests), 0) FROM spent").fetchone()[0])
@@ -220,19 +224,20 @@ class Quota:
             db.execute("COMMIT")
         return granted, spent + granted
 
-    def _open(self) -> sqlite3.Connection:
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
         try:
-            db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute(
-                "CREATE TABLE IF NOT EXISTS spent (minute INTEGER PRIMARY KEY, requests INTEGER NOT NULL) STRICT"
-            )
+            with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as db:
+                db.execute("PRAGMA synchronous = FULL")
+                db.execute(
+                    "CREATE TABLE IF NOT EXISTS spent (minute INTEGER PRIMARY KEY, requests INTEGER NOT NULL) STRICT"
+                )
+                yield db
         except sqlite3.Error as error:
             raise DiskFailed(
                 f"the daily budget's file {self._path} cannot be used: {error}. Nothing more was asked; mend it, "
                 "or delete it if you know what was spent today."
             ) from error
-        return db
 
     def _minute(self) -> int:
         return math.floor(self._clock.now().timestamp() / 60)

@@ -4,22 +4,25 @@ Theory. A work leaves here with a Result or with a Failure that is its own fault
 here and waits; the attempts it spent meanwhile are given back. Waiting works take turns in probing:
 
 1. the status page, which costs the service nothing;
-2. if that answers, a DOI known to be good, which tells a service that is up from one that only looks so;
-3. if that fails, the waiting work itself. Where no DOI is known to be good yet, a work that fails by itself in
-   `STRIKES` such trials counts as its own fault, so that a list of nothing but bad DOIs comes to an end.
+2. a DOI known to be good, which tells a service that is up from one that only looks so, and one that is down from one
+   whose status page alone is;
+3. if the status page answers and the good DOI fails, the waiting work itself. Where no DOI is known to be good yet, a
+   work that fails by itself in `STRIKES` such trials counts as its own fault, so that a list of nothing but bad DOIs
+   comes to an end.
 
-Where a probe succeeds the service was up all the time: then spent attempts stay spent.
+Where the first probe succeeds the service was up all the time: then spent attempts stay spent. Where one failed, all
+attempts that any work had spent until then are given back to it, also to works that slept through the outage.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
 from harvester.breaker import Breaker
 from harvester.clock import Clock, timestamp
-from harvester.errors import DoiMismatch, GiveUp, Outage, Refused, ServiceDown, TryAgain
+from harvester.errors import DoiMismatch, GiveUp, Outage, RedirectRefused, Refused, ServiceDown, TryAgain
 from harvester.outcome import Due, Failure, Result, Stage
 from harvester.paperbuzz import Record
 from harvester.report import Tally
@@ -49,6 +52,8 @@ class Tries:
     """What a work has spent.
 
     Args:
+        outages: proofs of an outage before its charged attempts.
+        successes: good records of any work until its last failed attempt but one, and until the last.
         made: attempts that were sent.
         charged: those of them that count against it.
         strikes: failed trials while no DOI was known to be good.
@@ -56,6 +61,8 @@ class Tries:
         spent: whether that error is the last word, unless the service proves to have been down.
     """
 
+    outages: int
+    successes: tuple[int, int]
     made: int = 0
     charged: int = 0
     strikes: int = 0
@@ -104,21 +111,25 @@ class Fetcher:
             Stopped: the run ends early; the work stays due.
             StopRun: a reason to end the run.
         """
-        tries = Tries()
+        tries = Tries(self._breaker.outages, (self._breaker.successes, self._breaker.successes))
         while True:
-            successes = self._breaker.successes
             try:
                 return self._result(due, await self._attempt(due, tries), tries)
             except (TryAgain, GiveUp) as error:
-                if isinstance(error, GiveUp) or self._breaker.successes > successes:
+                if self._own_fault(tries, error):
                     return self._failure(due, tries, error)
                 tries.spent = True
                 self._breaker.trip(str(error))
             except Outage:
-                tries.spent = isinstance(tries.error, GiveUp)
+                pass
             await self._outage_over(due, tries)
             if tries.error and (tries.spent or tries.strikes >= STRIKES):
                 return self._failure(due, tries, tries.error)
+
+    def _own_fault(self, tries: Tries, error: TryAgain | GiveUp) -> bool:
+        """Whether an error is the work's own beyond doubt: no redirect, as maintenance makes, or others succeed."""
+        others_succeed = self._breaker.successes > tries.successes[0]
+        return others_succeed or (isinstance(error, GiveUp) and not isinstance(error, RedirectRefused))
 
     async def _attempt(self, due: Due, tries: Tries) -> Record:
         """Attempts with pauses in between, up to what the work has left; raises the last one's error."""
@@ -134,7 +145,7 @@ class Fetcher:
 
     async def _ask(self, doi: str, tries: Tries) -> Record:
         """One attempt; what it says about the service goes to the breaker."""
-        if self._breaker.is_open:
+        if self._breaker.is_open or self._breaker.outages > tries.outages:
             raise Outage
         tries.made += 1
         tries.charged += 1
@@ -146,7 +157,9 @@ class Fetcher:
             tries.error = error
             self._heed(error)
             self._breaker.failed(doi, str(error))
+            tries.successes = (tries.successes[1], self._breaker.successes)
             if self._breaker.is_open:
+                tries.spent = isinstance(error, GiveUp) or tries.charged >= self._max_attempts
                 raise Outage from error
             raise
         self._breaker.succeeded()
@@ -167,38 +180,57 @@ class Fetcher:
 
     async def _outage_over(self, due: Due, tries: Tries) -> None:
         """Wait, and probe in turn, until the service is up; what was spent on a real outage is given back."""
-        proofs = self._breaker.outages
         while self._breaker.is_open and tries.strikes < STRIKES:
             async with self._turn:
                 if self._breaker.is_open:
-                    self._tally.waiting_for = f"Paperbuzz, without a good answer since {self._breaker.since}"
-                    await self._clock.sleep(self._breaker.next_pause())
-                    await self._probe(due, tries)
-        if not self._breaker.is_open:
-            self._tally.waiting_for = ""
-        if self._breaker.outages > proofs and tries.strikes < STRIKES:
+                    await self._pause_and_probe(due, tries)
+        if self._breaker.outages > tries.outages and tries.strikes < STRIKES:
             tries.charged, tries.spent = 0, False
+        tries.outages = self._breaker.outages
+
+    async def _pause_and_probe(self, due: Due, tries: Tries) -> None:
+        self._tally.waiting_for = f"Paperbuzz, without a good answer since {self._breaker.since}"
+        try:
+            await self._clock.sleep(self._breaker.next_pause())
+            if self._breaker.is_open:
+                await self._probe(due, tries)
+        finally:
+            self._tally.waiting_for = ""
 
     async def _probe(self, due: Due, tries: Tries) -> None:
-        try:
-            await self._client.alive()
-        except (TryAgain, GiveUp) as error:
-            self._breaker.still_down(str(error))
+        """Ask the status page, a good DOI and the work itself, in this order, as far as it takes."""
+        page = await self._failing(self._client.alive())
+        if self._canary is not None and await self._is_good(self._canary) is None:
             return
-        for doi in dict.fromkeys((self._canary or due.doi, due.doi)):
-            try:
-                await self._client.record(doi)
-            except (TryAgain, GiveUp) as error:
-                last = error
-            else:
-                self._breaker.succeeded()
-                self._canary = doi
-                return
-        if self._canary is None and (isinstance(last, GiveUp) or last.status == 500):
+        if page is not None:
+            self._breaker.still_down(str(page))
+            return
+        tries.made += 1
+        error = await self._is_good(due.doi)
+        if error is None:
+            return
+        alone = self._canary is None and (isinstance(error, GiveUp) or error.status == 500)
+        if alone or isinstance(error, OWN_FAULT):
             tries.strikes += 1
-            tries.error = last
+            tries.error = error
         else:
-            self._breaker.still_down(str(last))
+            self._breaker.still_down(str(error))
+
+    async def _is_good(self, doi: str) -> TryAgain | GiveUp | None:
+        """Whether a DOI gets its record, which proves the service up; the error if it does not."""
+        error = await self._failing(self._client.record(doi))
+        if error is None:
+            self._breaker.succeeded()
+            self._canary = doi
+        return error
+
+    async def _failing(self, request: Awaitable[object]) -> TryAgain | GiveUp | None:
+        try:
+            await request
+        except (TryAgain, GiveUp) as error:
+            self._heed(error)
+            return error
+        return None
 
     def _result(self, due: Due, record: Record, tries: Tries) -> Result:
         self._tally.bytes += len(record.body)

@@ -180,24 +180,30 @@ def open_output(path: Path, committed: int) -> OutputFile:
     """
     partial = partial_of(path)
     try:
-        is_new = not partial.exists()
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        found = os.fstat(descriptor).st_size
-        if found < committed:
-            os.close(descriptor)
-            raise PromiseBroken(
-                f"{partial} holds {found:,} bytes, but {committed:,} are known to be committed: something else cut it. "
-                "Nothing was changed. Put the file back, or start over with --refetch."
-            )
-        if found > committed:
-            os.ftruncate(descriptor, committed)
-            os.fsync(descriptor)
-        os.lseek(descriptor, committed, os.SEEK_SET)
-        if is_new:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT * (not committed) | os.O_CLOEXEC, 0o666)
+        try:
+            _cut_back(partial, descriptor, committed)
+            # Even if the file is not new: the run that made it may have ended before it came to this.
             sync_directory(path.parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
     except OSError as error:
         raise DiskFailed(_what_now(partial, error)) from error
     return OutputFile(path, descriptor, committed)
+
+
+def _cut_back(partial: Path, descriptor: int, committed: int) -> None:
+    found = os.fstat(descriptor).st_size
+    if found < committed:
+        raise PromiseBroken(
+            f"{partial} holds {found:,} bytes, but {committed:,} are known to be committed: something else cut it. "
+            "Nothing was changed. Put the file back, or start over with --refetch."
+        )
+    if found > committed:
+        os.ftruncate(descriptor, committed)
+        os.fsync(descriptor)
+    os.lseek(descriptor, committed, os.SEEK_SET)
 
 
 def move(source: Path, target: Path) -> None:

@@ -134,6 +134,7 @@ class Ledger:
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         self._name = str(path) if path else "the temporary ledger"
+        self._offered: dict[int, int] = {}
         where = f"{path.absolute().as_uri()}?mode=ro" if path and read_only else path or ""
         with self._speaking():
             self._db = sqlite3.connect(where, uri=read_only, isolation_level=None, timeout=10, check_same_thread=False)
@@ -179,6 +180,11 @@ class Ledger:
         try:
             yield
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+                raise Misconfigured(
+                    f"{self._name} is no ledger of harvester, nor any database. Nothing was changed; name another one "
+                    "with --ledger."
+                ) from error
             raise DiskFailed(
                 f"the ledger {self._name} cannot be used: {error}. What was committed before is safe; "
                 "make room or mend the disk, then give the same command again."
@@ -238,7 +244,8 @@ class Ledger:
             before = db.total_changes
             db.executemany(
                 "INSERT INTO work (doi, origin, listed) VALUES (?, ?, ?) "
-                "ON CONFLICT (doi) DO UPDATE SET listed = excluded.listed WHERE listed <> excluded.listed",
+                "ON CONFLICT (doi) DO UPDATE SET listed = excluded.listed, origin = excluded.origin "
+                "WHERE listed <> excluded.listed",
                 ((work.doi, work.origin, reading) for work in works),
             )
             listed = db.total_changes - before
@@ -315,6 +322,7 @@ class Ledger:
                 db.executemany(
                     "INSERT OR IGNORE INTO registration (work_id) VALUES (?)", ((due.work_id,) for due, _ in results)
                 )
+                _wait_again(db, [due.work_id for due, _ in results])
             _remember(db, {"length": length})
 
     def retry_failed(self) -> int:
@@ -328,8 +336,8 @@ class Ledger:
             )
             return db.execute("UPDATE work SET state = ? WHERE state = ? AND listed = ?", (State.DUE, *failed)).rowcount
 
-    def start_over(self, archive: str) -> None:
-        """Make every listed work due for a new output; the old output is to be renamed to `archive`.
+    def start_over(self, archive: str | None) -> None:
+        """Make every listed work due for a new output; the old output, if any, is to be renamed to `archive`.
 
         What OPERAS knows of them stays known; works that the last reading did not list are forgotten. The renaming
         itself is done after this, and again by whoever finds `archive` still remembered: a crash in between changes
@@ -426,19 +434,26 @@ class Ledger:
                 "WHERE registration.state = 0 ORDER BY work_id LIMIT ?",
                 (limit,),
             ).fetchall()
-            return [Entry(work_id, doi, self._urls(work_id), origin) for work_id, doi, origin in rows]
+            return [Entry(work_id, doi, self._offer(work_id), origin) for work_id, doi, origin in rows]
 
-    def _urls(self, work_id: int) -> tuple[str, ...]:
-        rows = self._db.execute("SELECT url FROM url WHERE work_id = ? ORDER BY id", (work_id,))
-        return tuple(url for (url,) in rows)
+    def _offer(self, work_id: int) -> tuple[str, ...]:
+        """The URLs of a work; the last one given out is remembered, for more may come before it is settled."""
+        rows = self._db.execute("SELECT id, url FROM url WHERE work_id = ? ORDER BY id", (work_id,)).fetchall()
+        self._offered[work_id] = rows[-1][0] if rows else 0
+        return tuple(url for _, url in rows)
 
     def settle(self, acknowledged: Sequence[Entry], rejected: Sequence[tuple[Entry, Failure]]) -> None:
-        """Take entries out of the outbox: OPERAS has them, or refuses them for a reason."""
+        """Take entries out of the outbox: OPERAS has them, or refuses them for a reason.
+
+        A work that was given another URL after it was handed out by `waiting` stays in.
+        """
         with self._transaction() as db:
             settled = [(entry.work_id, Registration.ACKNOWLEDGED) for entry in acknowledged]
             settled += [(entry.work_id, Registration.REJECTED) for entry, _ in rejected]
             db.executemany("UPDATE registration SET state = ?2 WHERE work_id = ?1", settled)
-            db.executemany("UPDATE url SET settled = 1 WHERE work_id = ?", [key[:1] for key in settled])
+            offered = [(key, self._offered.pop(key, 0)) for key, _ in settled]
+            db.executemany("UPDATE url SET settled = 1 WHERE work_id = ? AND id <= ?", offered)
+            _wait_again(db, [key for key, _ in settled])
             stale = [(key, Stage.REGISTER) for key, _ in settled]
             db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", stale)
             _add_failures(db, ((entry.work_id, failure) for entry, failure in rejected))
@@ -462,6 +477,15 @@ def _add_urls(db: sqlite3.Connection, pairs: Iterable[tuple[str, str]]) -> None:
     db.executemany(
         "INSERT OR IGNORE INTO url (work_id, url) SELECT id, ? FROM work WHERE doi = ?",
         ((url, doi) for doi, url in pairs),
+    )
+
+
+def _wait_again(db: sqlite3.Connection, works: Iterable[int]) -> None:
+    """Put works back into the outbox that OPERAS acknowledged without all of their URLs."""
+    db.executemany(
+        "UPDATE registration SET state = ? WHERE work_id = ? AND state = ? "
+        "AND EXISTS (SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled)",
+        ((Registration.WAITING, work_id, Registration.ACKNOWLEDGED) for work_id in works),
     )
 
 

@@ -2,8 +2,9 @@
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harvester.errors import DiskFailed, LockHeld, Misconfigured
@@ -26,6 +27,7 @@ def lock(ledger: Path) -> Iterator[None]:
         Misconfigured: the folder is missing, or on a network file system.
         DiskFailed: the lock file cannot be made.
     """
+    ledger = ledger.resolve()  # a link to a ledger is the same ledger
     if not ledger.parent.is_dir():
         raise Misconfigured(f"the folder {ledger.parent} does not exist. Make it, or name another place.")
     refuse_network(ledger.parent)
@@ -50,8 +52,13 @@ def _take(descriptor: int, ledger: Path) -> None:
             f"another run{f' (process {holder})' if holder.isdigit() else ''} works with {ledger}. "
             "Nothing was changed; wait for it, or stop it."
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    except OSError as error:
+        raise DiskFailed(
+            f"{ledger} cannot be locked: {error.strerror}. Put it on another disk with --ledger."
+        ) from error
+    with suppress(OSError):  # who holds it is told for convenience only
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 
 
 def refuse_network(folder: Path) -> None:
@@ -80,11 +87,11 @@ def file_system_of(folder: Path, mounts: str) -> str:
         mounts: the text of `/proc/self/mounts`, in which blanks of a path stand as `\\040` (proc(5)).
     """
     best, kind = -1, ""
-    for line in mounts.splitlines():
+    for line in mounts.split("\n"):
         fields = line.split(" ")
         if len(fields) < 3:
             continue
-        mount = Path(fields[1].replace("\\040", " "))
+        mount = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[1]))
         if folder.is_relative_to(mount) and len(mount.parts) >= best:
             best, kind = len(mount.parts), fields[2]
     return kind

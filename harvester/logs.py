@@ -119,13 +119,21 @@ def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
 
     handler = _Handler(write)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    release()
     root = logging.getLogger()
-    for old in [each for each in root.handlers if isinstance(each, _Handler)]:
-        root.removeHandler(old)
     root.addHandler(handler)
     ours = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(logging.INFO if level == "debug" else max(logging.WARNING, ours))
     logging.getLogger("harvester").setLevel(ours)
+
+
+def release() -> None:
+    """Write no more: what `configure` did is taken back; what was hidden stays hidden."""
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each, _Handler)]:
+        root.removeHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("harvester").setLevel(logging.NOTSET)
 
 
 def write_through(write: Callable[[str], None]) -> Callable[[], None]:

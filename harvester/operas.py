@@ -116,14 +116,14 @@ class OperasClient:
         response = await self._authorized(lambda token: post_request(self._base_url, token, entries))
         check_posted(response, (*self._secrets, self._token))
 
-    async def held(self) -> str | None:
-        """One DOI that OPERAS holds for the account; None if it holds none yet.
+    async def held(self, limit: int) -> list[str]:
+        """Some DOIs that OPERAS holds for the account, at most `limit` (at least 1); none of an empty account.
 
         Raises:
             TryAgain, InvalidJson, CredentialsRefused, Misconfigured: OPERAS does not say.
         """
-        rows, _ = await self._page(1, 1)
-        return str(rows[0]["raw"]) if rows else None
+        rows, _ = await self._page(1, limit)
+        return [str(row["raw"]) for row in rows]
 
     async def holdings(self) -> list[Row]:
         """All rows that OPERAS holds for the account, each once, in no order (O8).

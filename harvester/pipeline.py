@@ -113,7 +113,7 @@ class Pipeline:
 
     async def _fetch(self) -> None:
         try:
-            while (due := await self._due.get()) is not None:
+            while (due := await self._due.get()) is not None and not self._stop.wished:
                 outcome = await self._fetcher.outcome(due)
                 await self._slots.acquire()
                 self._done.put_nowait((due, outcome))

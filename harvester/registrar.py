@@ -45,6 +45,10 @@ SMALLEST_FOR_TIME = 10
 """Batches are not made smaller than this for being slow: ten entries take 0.06 s (O3), so size is not the reason."""
 
 
+PROOFS = 5
+"""DOIs of the account's list that are tried where this run has seen nothing accepted yet: any of them may be odd."""
+
+
 class Outbox(Protocol):
     """What the registrar needs of `harvester.store`."""
 
@@ -72,8 +76,8 @@ class Client(Protocol):
         """Post one batch, once."""
         ...
 
-    async def held(self) -> str | None:
-        """One DOI that OPERAS holds for the account, if there is any."""
+    async def held(self, limit: int) -> list[str]:
+        """Some DOIs that OPERAS holds for the account, if there are any."""
         ...
 
 
@@ -147,6 +151,7 @@ class Registrar:
         self._breaker, self._stop, self._tally, self._clock = breaker, stop, tally, clock
         self._prefixes: set[str] = set()
         self._proof: str | None = None
+        self._refused: set[str] = set()
         self._refusal: GiveUp = BatchRefused("")
         self._waiting_since: float | None = None
 
@@ -262,23 +267,42 @@ class Registrar:
 
     async def _accepted_after_all(self, entry: Entry) -> bool:
         """Send a refused entry once more, now to an OPERAS that is known to work."""
-        while trouble := await self._trouble():
+        while trouble := await self._trouble(entry):
             await self._wait(trouble)
         return await self._post([entry])
 
-    async def _trouble(self) -> TryAgain | GiveUp | None:
-        """Why OPERAS cannot be said to work, or None if it can.
-
-        It has to take what it took before, or, where that is nothing, to say so.
-        """
-        self._heed_stop()
+    async def _trouble(self, suspect: Entry) -> TryAgain | GiveUp | None:
+        """Why OPERAS cannot be said to work; None if it takes a proof, or answers that there is none to be had."""
+        trouble: TryAgain | GiveUp | None = None
         try:
-            self._proof = self._proof or await self._client.held()
-            if self._proof is not None:
-                await self._client.register([Entry(0, self._proof)])
+            for doi in await self._proofs(suspect):
+                self._heed_stop()
+                trouble = await self._refusal_of(doi)
+                if trouble is None:
+                    self._proof = doi
+                    break
         except (TryAgain, GiveUp) as error:
-            return error
-        self._breaker.succeeded()
+            trouble = error
+        if trouble is None:
+            self._breaker.succeeded()
+        return trouble
+
+    async def _proofs(self, suspect: Entry) -> list[str]:
+        """DOIs to try: what this run saw accepted, else some of what the account holds.
+
+        A refused DOI may be among the latter, as a new prefix is stored even so (O12); it proves nothing.
+        """
+        if self._proof is not None:
+            return [self._proof]
+        doubtful = {suspect.doi, *self._refused}
+        held = await self._client.held(PROOFS + len(doubtful))
+        return [doi for doi in held if doi not in doubtful][:PROOFS]
+
+    async def _refusal_of(self, doi: str) -> BatchRefused | None:
+        try:
+            await self._client.register([Entry(0, doi)])
+        except BatchRefused as refusal:
+            return refusal
         return None
 
     async def _wait(self, reason: TryAgain | GiveUp) -> None:
@@ -301,6 +325,7 @@ class Registrar:
         self._tally.registration_pending -= len(entries)
 
     async def _reject_refused(self, entry: Entry) -> None:
+        self._refused.add(entry.doi)
         await self._reject([(entry, str(self._refusal), self._refusal.status)])
 
     async def _reject(self, refused: Sequence[tuple[Entry, str, int | None]]) -> None:

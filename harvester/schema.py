@@ -64,7 +64,7 @@ def _said(description: str, schema: Schema) -> Schema:
 
 def result_schema() -> Schema:
     """Of a line of the output."""
-    record = {
+    record: Schema = {
         "type": "object",
         "required": ["doi", "altmetrics_sources"],
         "properties": {"doi": {"type": "string"}, "altmetrics_sources": {"type": "array"}},
@@ -115,7 +115,7 @@ def failure_schema() -> Schema:
 
 def summary_schema() -> Schema:
     """Of the summary file."""
-    ending = {
+    ending: Schema = {
         "type": "object",
         "required": ["code", "name", "reason"],
         "properties": {

@@ -111,25 +111,38 @@ class Store:
             closed.result()
 
     def _open_ledger(self) -> None:
-        """A ledger belongs to one output, and an output without a ledger is somebody else's."""
-        path = self._output_path
-        if path is not None and self._ledger_path is not None and not self._ledger_path.exists():
-            for taken in (path, partial_of(path)):
-                if taken.exists():
-                    raise Usage(
-                        f"{taken} exists already, but its ledger {self._ledger_path} does not. Nothing was changed; "
-                        "choose another output, or move the file away."
-                    )
+        if self._ledger_path is None or not self._ledger_path.exists():
+            self._refuse_strange_files()
         self._ledger = Ledger(self._ledger_path)
-        if path is not None:
-            owned = self._ledger.get("output") or path.name
-            if owned != path.name:
-                self._ledger.close()
-                raise Misconfigured(
-                    f"the ledger {self._ledger_path} belongs to the output {owned}, not to {path.name}. "
-                    "Give the same output again, or name another ledger with --ledger."
+        try:
+            self._own_output()
+        except BaseException:
+            self._ledger.close()
+            raise
+
+    def _own_output(self) -> None:
+        """A ledger belongs to one output (`-` is stdout), and an output that no ledger knows is somebody else's."""
+        name = self._output_path.name if self._output_path else "-" if self._sink else None
+        if name is None:
+            return
+        owned = self._ledger.get("output")
+        if owned is None:
+            self._refuse_strange_files()
+            self._ledger.put(output=name)
+        elif owned != name:
+            raise Misconfigured(
+                f"the ledger {self._ledger_path} belongs to the output {owned}, not to {name}. "
+                "Give the same output again, or name another ledger with --ledger."
+            )
+
+    def _refuse_strange_files(self) -> None:
+        path = self._output_path
+        for taken in (path, partial_of(path)) if path else ():
+            if taken.exists():
+                raise Usage(
+                    f"{taken} exists already, but the ledger {self._ledger_path} knows nothing of it. Nothing was "
+                    "changed; choose another output, or move the file away."
                 )
-            self._ledger.put(output=path.name)
 
     def _close(self) -> None:
         if isinstance(self._sink, OutputFile):
@@ -187,17 +200,45 @@ class Store:
         return await self._do(self._begin, refetch, retry_failed)
 
     def _begin(self, refetch: bool, retry_failed: bool) -> bool:
-        if self._output_path is not None:
-            self._finish_archiving(self._output_path)
-            if refetch and not (self._ledger.number("refetching") and not self._ledger.number("published")):
-                self._ledger.start_over(_free_name(self._output_path).name)
-                self._finish_archiving(self._output_path)
+        path = self._output_path
+        if path is None:
+            if refetch:
+                self._ledger.start_over(None)
+            self._make_due(retry_failed)
+            return self._ledger.has_due()
+        self._finish_archiving(path)
+        self._refuse_both(path)
+        if refetch and not self._is_refetch_under_way(path):
+            self._cut_torn_tail(path)
+            self._ledger.start_over(_free_name(path).name)
+            self._finish_archiving(path)
+        published = self._is_published(path)
+        if not published:
+            self._check_partial(path)
+        self._make_due(retry_failed)
+        due = self._ledger.has_due()
+        if due or not published:
+            self._open(path, published)
+        return due
+
+    def _make_due(self, retry_failed: bool) -> None:
         if retry_failed:
             self._ledger.retry_failed()
-        due = self._ledger.has_due()
-        if self._output_path is not None and (due or not self._is_published(self._output_path)):
-            self._open(self._output_path)
-        return due
+
+    def _is_refetch_under_way(self, path: Path) -> bool:
+        """Whether a refetch was cut off that can go on; one whose output was lost has to start again."""
+        if not self._ledger.number("refetching") or self._ledger.number("published"):
+            return False
+        committed, partial = self._ledger.number("length"), partial_of(path)
+        if path.exists():
+            return path.stat().st_size == committed
+        return (partial.stat().st_size if partial.exists() else 0) >= committed
+
+    def _cut_torn_tail(self, path: Path) -> None:
+        """Leave no torn write in what is archived: its committed length is about to be forgotten."""
+        committed, partial = self._ledger.number("length"), partial_of(path)
+        if partial.exists() and partial.stat().st_size > committed:
+            open_output(path, committed).close()
 
     def _finish_archiving(self, path: Path) -> None:
         """Rename the old output of a refetch, if that was not done yet."""
@@ -217,32 +258,39 @@ class Store:
                     f"{path} is gone, but the ledger says it was complete. Put it back, or start over with --refetch."
                 )
             return False
-        if partial_of(path).exists():
-            raise PromiseBroken(
-                f"both {path} and {partial_of(path).name} exist, which no run leaves behind. Nothing was changed; "
-                "move away the one that is not yours."
-            )
         size, committed = path.stat().st_size, self._ledger.number("length")
         if size != committed:
             raise PromiseBroken(
                 f"{path} holds {size:,} bytes, but {committed:,} are known to be committed: something else changed it. "
                 "Nothing was changed. Put the file back, or start over with --refetch."
             )
-        self._ledger.put(published=1)
+        self._ledger.put(published=1, refetching=0)
         return True
 
-    def _open(self, path: Path) -> None:
-        """Open the partial output; one that was published is taken back first."""
-        committed = self._ledger.number("length")
-        if self._is_published(path):
-            self._ledger.put(published=0)
-            move(path, partial_of(path))
-        elif committed and not partial_of(path).exists():
+    def _refuse_both(self, path: Path) -> None:
+        if path.exists() and partial_of(path).exists():
             raise PromiseBroken(
-                f"{partial_of(path)} is gone, but {committed:,} bytes of it are known to be committed. "
+                f"both {path} and {partial_of(path).name} exist, which no run leaves behind. Nothing was changed; "
+                "move away the one that is not yours."
+            )
+
+    def _check_partial(self, path: Path) -> None:
+        """Refuse a partial output that lost something; more than is committed is a torn write, which `_open` cuts."""
+        committed, partial = self._ledger.number("length"), partial_of(path)
+        if committed and not partial.exists():
+            raise PromiseBroken(
+                f"{partial} is gone, but {committed:,} bytes of it are known to be committed. "
                 "Put it back, or start over with --refetch."
             )
-        self._sink = open_output(path, committed)
+        if partial.exists() and partial.stat().st_size < committed:
+            open_output(path, committed)  # says so
+
+    def _open(self, path: Path, published: bool) -> None:
+        """Open the partial output; one that was published is taken back first."""
+        if published:
+            self._ledger.put(published=0)
+            move(path, partial_of(path))
+        self._sink = open_output(path, self._ledger.number("length"))
 
     async def publish(self) -> None:
         """Give the complete output its name.
@@ -254,6 +302,7 @@ class Store:
 
     def _publish(self) -> None:
         if self._output_path is not None and isinstance(self._sink, OutputFile):
+            self._refuse_both(self._output_path)
             self._sink.close()
             self._sink = None
             move(partial_of(self._output_path), self._output_path)

@@ -6,7 +6,8 @@ import unicodedata
 MAX_SHOWN = 512
 """Characters of a server's or a file's text that are kept in messages (wire fact O2)."""
 
-_EMAIL = re.compile(r"[A-Za-z0-9._%+'-]+(?:@|%40)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+_EMAIL = re.compile(r"[A-Za-z0-9._%+'-]{1,64}(?:@|%40)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]+)+")
+"""Lengths as in RFC 5321, 4.5.3.1; without them the search takes quadratic time."""
 _CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9+/_.=~-]+", re.IGNORECASE)
 _TOKEN = re.compile(r"\beyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){0,2}")
 

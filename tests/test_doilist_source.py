@@ -70,7 +70,7 @@ def test_stdin_is_a_dash(reading: Reading) -> None:
     assert reading.dois("-", stdin=LIST) == ["10.5555/a", "10.5555/b"]
 
 
-def test_a_pipe_is_read_like_a_file(tmp_path: Path, reading: Reading) -> None:
+def test_a_pipe_is_read_like_a_file(reading: Reading) -> None:
     read_end, write_end = os.pipe()
     os.write(write_end, LIST)
     os.close(write_end)
@@ -123,7 +123,7 @@ def test_a_plain_file_with_the_name_of_an_archive_is_read_with_a_notice(tmp_path
 
 @pytest.mark.parametrize("data", [b"PK\x03\x04xlsx", b"%PDF-1.7", b"\xd0\xcf\x11\xe0doc"])
 def test_a_file_that_is_no_list_is_named_for_what_it_is(data: bytes, tmp_path: Path, reading: Reading) -> None:
-    with pytest.raises(InputUnusable, match="Save the sheet|Export the list"):
+    with pytest.raises(InputUnusable, match=r"Save the sheet|Export the list"):
         reading.dois(written(tmp_path / "a", data))
 
 

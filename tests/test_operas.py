@@ -311,13 +311,13 @@ async def test_the_list_is_read_with_one_large_page() -> None:
 async def test_an_empty_account_holds_nothing() -> None:
     operas = FakeOperas(served([]))
     assert await operas.client.holdings() == []
-    assert await operas.client.held() is None
+    assert await operas.client.held(1) == []
 
 
-async def test_one_doi_of_the_account_is_had_without_the_whole_list() -> None:
+async def test_some_dois_of_the_account_are_had_without_the_whole_list() -> None:
     operas = FakeOperas(served(names(3)))
-    assert await operas.client.held() == "10.5334/0"
-    assert operas.last.url == f"{BASE}uriset?page=1&per_page=1"
+    assert await operas.client.held(2) == names(2)
+    assert operas.last.url == f"{BASE}uriset?page=1&per_page=2"
 
 
 @pytest.mark.parametrize("fault", [html(504), html(500), TimedOut("x"), ConnectionLost("x"), Response(200, {}, b"{")])
@@ -371,7 +371,7 @@ CALLS: list[Callable[[OperasClient], Awaitable[object]]] = [
     lambda client: client.token(),
     lambda client: client.register([ENTRY]),
     lambda client: client.holdings(),
-    lambda client: client.held(),
+    lambda client: client.held(3),
 ]
 
 
@@ -497,7 +497,7 @@ async def free() -> None:
 async def test_the_sandbox_registers_and_lists_over_real_sockets() -> None:
     async with Sandbox() as sandbox, AiohttpTransport(connections=2, toll=free) as transport:
         client = OperasClient(transport, sandbox.operas_url, "demo@example.org", "sandbox", SystemClock())
-        assert await client.held() is None
+        assert await client.held(5) == []
         await client.register([ENTRY, Entry(2, "10.5334/x")])
         assert {row["raw"]: row["urls"] for row in await client.holdings()} == {
             "10.5334/bbc": ["https://press.example/bbc"],

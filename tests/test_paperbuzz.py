@@ -31,7 +31,7 @@ from harvester.errors import (
     TryAgain,
 )
 from harvester.paperbuzz import PaperbuzzClient, check_status, follow, read_record, retry_after
-from harvester.transport import AiohttpTransport
+from harvester.transport import USER_AGENT, AiohttpTransport
 from harvester.wire import Request, Response
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
@@ -463,7 +463,11 @@ async def test_one_call_is_one_request_with_address_and_headers_as_agreed() -> N
         "/v0/doi/10.1234/a%3Fb",
         {"email": "a+b@c.example"},
     )
-    assert call.kwargs["headers"] == {"Accept": "application/json", "Accept-Encoding": "gzip"}
+    assert dict(call.kwargs["headers"]) == {
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip",
+        "User-Agent": USER_AGENT,
+    }
     assert call.kwargs["allow_redirects"] is False
 
 

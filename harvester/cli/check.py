@@ -9,7 +9,7 @@ from harvester.cli import options
 from harvester.cli.session import begin, work
 from harvester.doctor import Finding
 from harvester.doctor import check as findings
-from harvester.harvest import World
+from harvester.job import World
 
 
 @click.command()

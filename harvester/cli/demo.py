@@ -9,8 +9,8 @@ import orjson
 
 from harvester.cli.session import begin, close_with, work
 from harvester.config import Secret
-from harvester.harvest import Job, job_paths
 from harvester.harvest import run as run_job
+from harvester.job import Job, job_paths
 
 RATE = 25
 """Requests per second: slow enough to watch, and still below half a minute."""

@@ -9,8 +9,9 @@ import orjson
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
 from harvester.errors import Usage
-from harvester.harvest import Job, Paths, World, holdings
+from harvester.harvest import holdings
 from harvester.harvest import register as register_job
+from harvester.job import Job, Paths, World
 
 
 @click.command()

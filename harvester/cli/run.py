@@ -7,8 +7,9 @@ import click
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
 from harvester.errors import Usage
-from harvester.harvest import Job, dry_run, job_paths
+from harvester.harvest import dry_run
 from harvester.harvest import run as run_job
+from harvester.job import Job, job_paths
 
 
 @click.command()

@@ -16,7 +16,7 @@ import click
 from harvester import config, logs
 from harvester.clock import Stop, SystemClock
 from harvester.errors import Interrupted
-from harvester.harvest import World
+from harvester.job import World
 from harvester.monitor import progress
 from harvester.report import Report, Tally, closing
 from harvester.settings import Settings

@@ -109,7 +109,7 @@ def _read(
             f"{shown}: {error}. It was readable up to line {number}; what comes after is lost. Make the file again."
         ) from error
     if stops:
-        notice(f"{shown}: {stops:,} DOIs end in a full stop, which was taken off (the first: {stopped_at})")
+        notice(f"{shown}: a full stop at the end was taken off {stops:,} DOIs (the first: {stopped_at})")
 
 
 def _failure(text: str, origin: str, message: str, now: str) -> Failure:

@@ -128,7 +128,11 @@ class _Table:
         return bool(cells) and 2 * sum(map(test, cells)) >= len(cells)
 
     def _listed(self, columns: Sequence[int]) -> str:
-        names = [f"{i + 1} {printable(self._header[i], 40)}" if i < len(self._header) else str(i + 1) for i in columns]
+        """Their names; numbers for those whose name would not tell them from others."""
+        unique = {
+            i for i in columns if i < len(self._header) and self._header[i] and self._header.count(self._header[i]) == 1
+        }
+        names = [printable(self._header[i], 40) if i in unique else str(i + 1) for i in columns]
         return ", ".join(names[:30]) + (", …" if len(names) > 30 else "") if names else "none"
 
 

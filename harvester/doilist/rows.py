@@ -12,6 +12,7 @@ _NOTHING = frozenset({"", "0", ".", "na", "n/a", "#n/a", "nan", "none", "null", 
 
 _AROUND = " \t\"',;\u00a0\ufeff"
 _URL_START = re.compile(r"(?:^|[\s|;,]+)(?=(?:https?|ftp)://)", re.IGNORECASE)
+_ONE_URL = re.compile(r"https?://[^\s|;,\"'<>]+\Z")
 _RESOLVER = re.compile(r"https?://(?:www\.)?(?:dx\.)?doi\.org/", re.IGNORECASE)
 
 
@@ -52,7 +53,10 @@ def split_urls(cells: Iterable[str]) -> tuple[str, ...]:
     """
     found: dict[str, None] = {}
     for cell in cells:
-        if "://" in cell:
+        if _ONE_URL.match(cell):  # as nearly all are
+            if not _RESOLVER.match(cell):
+                found[cell] = None
+        elif "://" in cell:
             pieces = (piece.strip(" \t\r\n\"'<>|;,") for piece in _URL_START.split(cell))
             found.update(dict.fromkeys(piece for piece in pieces if _is_registrable(piece)))
     return tuple(found)

@@ -178,7 +178,12 @@ def _is_open(text: str, delimiter: str) -> bool:
 
 
 def _parsed(lines: list[str], delimiter: str) -> Sequence[str]:
+    """The cells of a row: by the rules; if it breaks them, leniently; if a quote has no end, cut at every sign."""
     text = "\n".join(lines)
+    try:
+        return next(csv.reader([text], delimiter=delimiter, strict=True))
+    except csv.Error:
+        pass
     try:
         if not _is_open(text, delimiter):
             return next(csv.reader([text], delimiter=delimiter))

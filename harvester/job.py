@@ -1,0 +1,100 @@
+"""What a run is asked to do, and the world it does it in, as plain data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import BinaryIO
+
+from harvester.clock import Clock, Stop
+from harvester.jsonl import output_format
+from harvester.report import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The files of a job; None where there is none.
+
+    Args:
+        output: the published output.
+        ledger: what is known of every work.
+        failures: what failed and why.
+        summary: the figures.
+    """
+
+    output: Path | None
+    ledger: Path | None
+    failures: Path | None
+    summary: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run is asked to do.
+
+    Args:
+        inputs: files, globs, `-` for stdin.
+        paths: where everything goes.
+        register: whether results are registered with OPERAS.
+        refetch: start a new output.
+        retry_failed: ask failed works again.
+        wait: wait when the daily budget is used up.
+        max_failures: more failures than this end the run with 3; None for any number.
+    """
+
+    inputs: tuple[str, ...]
+    paths: Paths
+    register: bool = False
+    refetch: bool = False
+    retry_failed: bool = False
+    wait: bool = False
+    max_failures: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is passed in from outside.
+
+    Args:
+        clock: time.
+        random: spreads pauses.
+        stop: the wish to end early.
+        tally: the live figures, for whoever shows progress.
+        notice: takes a sentence for the user.
+        stdin: binary, for the input `-`.
+        stdout: binary, for the output `-`.
+        state: folder of the daily budget; None for the user's state directory.
+    """
+
+    clock: Clock
+    random: Random
+    stop: Stop
+    tally: Tally
+    notice: Callable[[str], None]
+    stdin: BinaryIO
+    stdout: BinaryIO
+    state: Path | None = None
+
+
+def job_paths(output: str, *, ledger: Path | None = None, failures: Path | None = None) -> Paths:
+    """The files of a run with this output: beside it, unless named otherwise.
+
+    Args:
+        output: `NAME.jsonl`, `.jsonl.gz`, `.jsonl.zst`, or `-` for stdout, which has no files but those named.
+        ledger: another place for the ledger.
+        failures: another place for the failures.
+
+    Raises:
+        Usage: the output has another ending.
+    """
+    if output == "-":
+        return Paths(None, ledger, failures, None)
+    path = Path(output).absolute()
+    stem = path.name.removesuffix(output_format(output))
+    beside = path.parent
+    return Paths(
+        path,
+        ledger or beside / f"{stem}.ledger",
+        failures or beside / f"{stem}.failures.jsonl",
+        beside / f"{stem}.summary.json",
+    )
