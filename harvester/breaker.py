@@ -14,6 +14,9 @@ from harvester.errors import ServiceDown
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
 
+SHORTEST_PAUSE_SECONDS = 0.001
+"""What is left of the patience below this is rounding, and would be slept again and again."""
+
 
 class Breaker:
     """Watches one service.
@@ -79,7 +82,7 @@ class Breaker:
             ServiceDown: the patience is over.
         """
         down_for = 0.0 if self._opened_at is None else self._clock.monotonic() - self._opened_at
-        if down_for >= self._patience:
+        if self._patience - down_for < SHORTEST_PAUSE_SECONDS:
             raise ServiceDown(
                 f"{self._service} has given no good answer since {self.since} (last: {self._reason}). Nothing is lost, "
                 "and no DOI was written off for it; give the same command again when the service is back."

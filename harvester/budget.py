@@ -188,8 +188,10 @@ class Quota:
         return True
 
     def _is_too_old(self) -> bool:
-        """Whether the block may be used no more: by the monotonic clock, which may stand still while the machine sleeps,
-        or by the wall clock, which may jump."""
+        """Whether the block may be used no more: by either clock.
+
+        The monotonic one stands still while the machine is suspended, the other may jump.
+        """
         return self._clock.monotonic() > self._held_until or self._minute() - self._held_minute not in (0, 1)
 
     def give_back(self) -> None:

@@ -127,9 +127,15 @@ class Fetcher:
                 return self._failure(due, tries, tries.error)
 
     def _own_fault(self, tries: Tries, error: TryAgain | GiveUp) -> bool:
-        """Whether an error is the work's own beyond doubt: no redirect, as maintenance makes, or others succeed."""
-        others_succeed = self._breaker.successes > tries.successes[0]
-        return others_succeed or (isinstance(error, GiveUp) and not isinstance(error, RedirectRefused))
+        """Whether an error is the work's own beyond doubt.
+
+        1. A redirect never is: a service under maintenance redirects everything, and it is not tried again in between.
+        2. Any other reason to give up is.
+        3. Where others succeed between the last two attempts, the service was up, and so is the last one.
+        """
+        if isinstance(error, RedirectRefused):
+            return False
+        return isinstance(error, GiveUp) or self._breaker.successes > tries.successes[0]
 
     async def _attempt(self, due: Due, tries: Tries) -> Record:
         """Attempts with pauses in between, up to what the work has left; raises the last one's error."""

@@ -151,8 +151,8 @@ def follow(request: Request, response: Response) -> Request:
 def check_status(response: Response, now: datetime) -> Response:
     """Let a good answer pass; everything else becomes the error that says what to do next.
 
-    The cases, in order: 1. a good answer; 2. 200 from something else than the service; 3. one redirect too many, or of another kind;
-    4. too fast for the server; 5. this request is refused for good; 6. anything else may pass.
+    The cases, in order: 1. a good answer; 2. 200 from something else than the service; 3. one redirect too many, or of
+    another kind; 4. too fast for the server; 5. this request is refused for good; 6. anything else may pass.
 
     Raises:
         NotJson, RedirectRefused, ServerBusy, Refused, ServerFailed: by case.

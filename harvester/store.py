@@ -204,7 +204,8 @@ class Store:
         if path is None:
             if refetch:
                 self._ledger.start_over(None)
-            self._make_due(retry_failed)
+            if retry_failed:
+                self._ledger.retry_failed()
             return self._ledger.has_due()
         self._finish_archiving(path)
         self._refuse_both(path)
@@ -215,29 +216,24 @@ class Store:
         published = self._is_published(path)
         if not published:
             self._check_partial(path)
-        self._make_due(retry_failed)
+        if retry_failed:
+            self._ledger.retry_failed()
         due = self._ledger.has_due()
         if due or not published:
             self._open(path, published)
         return due
 
-    def _make_due(self, retry_failed: bool) -> None:
-        if retry_failed:
-            self._ledger.retry_failed()
-
     def _is_refetch_under_way(self, path: Path) -> bool:
         """Whether a refetch was cut off that can go on; one whose output was lost has to start again."""
         if not self._ledger.number("refetching") or self._ledger.number("published"):
             return False
-        committed, partial = self._ledger.number("length"), partial_of(path)
-        if path.exists():
-            return path.stat().st_size == committed
-        return (partial.stat().st_size if partial.exists() else 0) >= committed
+        committed = self._ledger.number("length")
+        return _size(path) == committed if path.exists() else _size(partial_of(path)) >= committed
 
     def _cut_torn_tail(self, path: Path) -> None:
         """Leave no torn write in what is archived: its committed length is about to be forgotten."""
-        committed, partial = self._ledger.number("length"), partial_of(path)
-        if partial.exists() and partial.stat().st_size > committed:
+        committed = self._ledger.number("length")
+        if _size(partial_of(path)) > committed:
             open_output(path, committed).close()
 
     def _finish_archiving(self, path: Path) -> None:
@@ -276,14 +272,12 @@ class Store:
 
     def _check_partial(self, path: Path) -> None:
         """Refuse a partial output that lost something; more than is committed is a torn write, which `_open` cuts."""
-        committed, partial = self._ledger.number("length"), partial_of(path)
-        if committed and not partial.exists():
+        committed, found = self._ledger.number("length"), _size(partial_of(path))
+        if found < committed:
             raise PromiseBroken(
-                f"{partial} is gone, but {committed:,} bytes of it are known to be committed. "
-                "Put it back, or start over with --refetch."
+                f"{partial_of(path)} holds {found:,} bytes, but {committed:,} are known to be committed: something else "
+                "cut it or took it away. Nothing was changed. Put the file back, or start over with --refetch."
             )
-        if partial.exists() and partial.stat().st_size < committed:
-            open_output(path, committed)  # says so
 
     def _open(self, path: Path, published: bool) -> None:
         """Open the partial output; one that was published is taken back first."""
@@ -380,6 +374,10 @@ class Store:
     async def prefix_known(self, prefix: str) -> None:
         """Remember that OPERAS knows a prefix."""
         await self._do(self._ledger.add_prefix, prefix)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _free_name(path: Path) -> Path:

@@ -301,3 +301,9 @@ HOSTILE = st.lists(
 def test_any_bytes_are_read_or_end_the_run_with_a_reason(data: bytes, kind: str) -> None:
     with suppress(StopRun):
         items(data, format=kind)
+
+
+def test_a_header_with_a_doi_column_makes_a_table_of_rows_with_mostly_empty_cells() -> None:
+    rows = ["doi,url", "10.1234/a,https://press.example.org/a", *(f"10.1234/{number}," for number in range(9))]
+    assert told("\n".join(rows))[:2] == ["10.1234/a", "10.1234/0"]
+    assert urls("\n".join(rows))[0] == ("https://press.example.org/a",)

@@ -44,7 +44,8 @@ def find_delimiter(sample: Sequence[str], *, only: str = DELIMITERS) -> str | No
     """What stands between the cells, by the first lines; None for a single column.
 
     It is the sign that the first line has, and the most lines have as often as the first. Where most lines are a DOI as
-    they stand, commas and all, four in five lines have to agree, or the signs are part of the DOIs.
+    they stand, commas and all, the first line has to be a header with a column for DOIs, or four in five lines have to
+    agree: else the signs are part of the DOIs.
     """
     lines = [line for line in sample if not _is_aside(line)]
     if not lines:
@@ -55,9 +56,13 @@ def find_delimiter(sample: Sequence[str], *, only: str = DELIMITERS) -> str | No
     counts = {sign: [_between_cells(line, sign) for line in lines] for sign in only}
     candidates = [sign for sign in only if counts[sign][0]]
     best = max(candidates, key=lambda sign: _agreement(counts[sign]), default=None)
-    if best is None or 2 * sum(map(is_doi, lines)) <= len(lines):
+    if best is None or 2 * sum(map(is_doi, lines)) <= len(lines) or _names_doi(lines[0].split(best)):
         return best
     return best if 5 * _agreement(counts[best])[0] >= 4 * len(lines) else None
+
+
+def _names_doi(cells: Sequence[str]) -> bool:
+    return any(cell.strip(' "\'\ufeff').lower() in ("doi", "dois") for cell in cells)
 
 
 def _agreement(counts: list[int]) -> tuple[int, int]:
