@@ -151,7 +151,7 @@ class Fetcher:
 
     async def _ask(self, doi: str, tries: Tries) -> Record:
         """One attempt; what it says about the service goes to the breaker."""
-        if self._breaker.is_open or self._breaker.outages > tries.outages:
+        if self._outage_since(tries):
             raise Outage
         tries.made += 1
         tries.charged += 1
@@ -171,6 +171,10 @@ class Fetcher:
         self._breaker.succeeded()
         self._canary = doi
         return record
+
+    def _outage_since(self, tries: Tries) -> bool:
+        """Whether an outage is suspected now, or was proven while the work slept."""
+        return self._breaker.is_open or self._breaker.outages > tries.outages
 
     def _heed(self, error: TryAgain | GiveUp) -> None:
         """Let everybody pause if the server asks for it."""

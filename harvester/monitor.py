@@ -24,6 +24,8 @@ log = logging.getLogger("harvester.progress")
 WINDOW_SECONDS = 60.0
 PAINT_SECONDS = 0.25
 LINE_SECONDS = 30.0
+SAMPLE_SECONDS = 1.0
+"""Between two measurements without a terminal, so that the first line has a pace already."""
 
 
 class Pace:
@@ -126,7 +128,7 @@ def _measure(tally: Tally, pace: Pace) -> None:
 
 
 async def _log_lines(tally: Tally, clock: Clock, _out: TextIO) -> None:
-    pace = Pace(clock)
+    pace, due = Pace(clock), clock.monotonic() + LINE_SECONDS
 
     def tell() -> None:
         _measure(tally, pace)
@@ -135,8 +137,10 @@ async def _log_lines(tally: Tally, clock: Clock, _out: TextIO) -> None:
     try:
         while True:
             _measure(tally, pace)
-            await clock.sleep(LINE_SECONDS)
-            tell()
+            if clock.monotonic() >= due:
+                due += LINE_SECONDS
+                tell()
+            await clock.sleep(SAMPLE_SECONDS)
     finally:
         if tally.works:
             tell()
@@ -152,7 +156,7 @@ async def _paint_bar(tally: Tally, clock: Clock, out: TextIO) -> None:
     columns = (
         BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f} %", markup=False),
-        TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+        TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=False)),
     )
     # Standard output is data, and stays with whoever writes it. Painting is ours alone, not a thread's.
     with Progress(*columns, console=Console(file=out), redirect_stdout=False, auto_refresh=False) as bar:

@@ -183,9 +183,7 @@ class Registrar:
     def _is_due(self, waiting: int) -> bool:
         """Whether so many entries make a batch: a full one at once, another when it has waited long enough."""
         now = self._clock.monotonic()
-        if not waiting:
-            self._waiting_since = None
-        elif self._waiting_since is None:
+        if waiting and self._waiting_since is None:
             self._waiting_since = now
         lingered = self._waiting_since is not None and now - self._waiting_since >= LINGER_SECONDS
         return lingered or waiting >= self._size

@@ -275,8 +275,8 @@ class Store:
         committed, found = self._ledger.number("length"), _size(partial_of(path))
         if found < committed:
             raise PromiseBroken(
-                f"{partial_of(path)} holds {found:,} bytes, but {committed:,} are known to be committed: something else "
-                "cut it or took it away. Nothing was changed. Put the file back, or start over with --refetch."
+                f"{partial_of(path)} holds {found:,} bytes, but {committed:,} are known to be committed: something "
+                "else cut it or took it away. Nothing was changed. Put the file back, or start over with --refetch."
             )
 
     def _open(self, path: Path, published: bool) -> None:

@@ -47,8 +47,9 @@ def test_it_closes_with_a_good_record_and_can_open_again() -> None:
     since = breaker.since
     clock.advance(10)
     breaker.succeeded()
-    assert not breaker.is_open
+    closed = not breaker.is_open
     breaker.trip("503")
+    assert closed
     assert breaker.is_open
     assert breaker.since > since
 

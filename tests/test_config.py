@@ -275,7 +275,9 @@ def test_a_value_with_terminal_escapes_is_shown_escaped() -> None:
 # Secrets
 
 
-@pytest.mark.parametrize("content", ["[operas]\npassword = 'hunter2'", "[x]\npassword = 'hunter2'", "passwd = 'hunter2'"])
+@pytest.mark.parametrize(
+    "content", ["[operas]\npassword = 'hunter2'", "[x]\npassword = 'hunter2'", "passwd = 'hunter2'"]
+)
 def test_a_password_in_the_file_is_refused_with_where_it_belongs(write: Write, content: str) -> None:
     said = complaint(write(content))
     assert "HARVESTER_OPERAS__PASSWORD" in said
@@ -423,11 +425,20 @@ def test_the_example_holds_every_key_with_its_default() -> None:
 
 def test_the_reference_names_every_key_flag_and_variable() -> None:
     text = REFERENCE.read_text(encoding="utf-8")
-    rows = {key: row for key in KEYS for row in text.splitlines() if row.startswith("|") and f"`{variable_of(key)}`" in row}
+    rows = {
+        key: row for key in KEYS for row in text.splitlines() if row.startswith("|") and f"`{variable_of(key)}`" in row
+    }
     assert set(rows) == set(KEYS)
     for key, row in rows.items():
         assert f"`{key.partition('.')[2]}`" in row
     for key in (*SETTINGS.values(), "output.path"):
         assert f"`{flag_of(key)}`" in rows[key]
-    for other in ("--config", "HARVESTER_CONFIG", "HARVESTER_OPERAS__PASSWORD", "operas-password", "NO_COLOR", "--quiet"):
+    for other in (
+        "--config",
+        "HARVESTER_CONFIG",
+        "HARVESTER_OPERAS__PASSWORD",
+        "operas-password",
+        "NO_COLOR",
+        "--quiet",
+    ):
         assert f"`{other}`" in text

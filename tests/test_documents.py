@@ -41,8 +41,8 @@ def reference() -> str:
     """The text of the commands' reference; `python -m tests.test_documents` writes it."""
     parts = [
         "# Commands\n",
-        "What each command says of itself with `--help`. stdout carries data only; progress, logs and the closing figures go",
-        "to stderr. Exit codes are [here](exit-codes.md), settings [here](configuration.md).\n",
+        "What each command says of itself with `--help`. stdout carries data only; progress, logs and the closing",
+        "figures go to stderr. Exit codes are [here](exit-codes.md), settings [here](configuration.md).\n",
         "Shell completion: `harvester completion bash|zsh|fish` prints the script and says where it goes.\n",
     ]
     for path, text in helps():
@@ -68,15 +68,15 @@ def test_every_setting_is_in_the_example_and_in_the_reference(key: str) -> None:
     section, _, name = key.partition(".")
     content = EXAMPLE.read_text(encoding="utf-8").partition(f"[{section}]\n")[2].partition("\n[")[0]
     assert re.search(rf"^(?:# )?{name} = ", content, re.MULTILINE)
-    assert f"`{key}`" in CONFIGURATION
-    assert f"`HARVESTER_{section.upper()}__{name.upper()}`" in CONFIGURATION
+    described = CONFIGURATION.partition(f"## `[{section}]`\n")[2].partition("\n## ")[0]
+    assert re.search(rf"^\| `{name}` \|.*`HARVESTER_{section.upper()}__{name.upper()}`", described, re.MULTILINE)
 
 
 def test_every_way_to_end_is_in_the_table_of_exit_codes() -> None:
     table = (ROOT / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
     for kind in errors.StopRun.__subclasses__():
         if kind is not errors.Interrupted:
-            assert f"| {kind.exit_code} | {kind.name} |" in table
+            assert f"| {kind.exit_code} | `{kind.name}` |" in table
 
 
 LEFT_OUT = (
@@ -117,7 +117,8 @@ def test_the_command_lines_of_a_document_run(tmp_path: Path, sandbox: Sandbox, n
             line = f"timeout --signal=INT 2 {line} --port 0"
         line = line.replace("--rate 30", "--rate 3000")
         line = line.replace("--email you@press.example", "--operas-email demo@example.org --email you@press.example")
-        run = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        shell = ["/bin/bash", "-c", line]
+        run = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert run.returncode in ((0, 124) if "sandbox" in line else (0,)), f"{line}\n{run.stdout}\n{run.stderr}"
 
 

@@ -398,6 +398,18 @@ async def test_no_error_shows_a_secret_that_the_server_repeats(
     assert len(str(raised.value)) < 900
 
 
+async def test_no_half_of_a_secret_is_left_where_an_answer_is_cut() -> None:
+    """Reading stops after 4,096 bytes, showing after 512 characters; secrets lie across both, at every offset."""
+    for shown, hidden in [*((pad, 0) for pad in range(440, 512)), *((0, pad) for pad in range(3_990, 4_096))]:
+        for secret in (EMAIL, PASSWORD, BASIC, jwt(1)):
+            page = b"<" + b"-" * (hidden - 2) + b">" if hidden else b""
+            operas = FakeOperas(always(Response(500, {}, page + f"{'x ' * (shown // 2)}{secret} {'y ' * 99}".encode())))
+            with pytest.raises(BatchRefused) as raised:
+                await operas.client.register([ENTRY])
+            assert "canary" not in str(raised.value)
+            assert secret[:8] not in str(raised.value)
+
+
 # What OPERAS would refuse
 
 

@@ -291,6 +291,19 @@ def test_a_second_wish_ends_it_at_once() -> None:
     assert running.maker.busy == 0
 
 
+def test_not_even_a_work_that_lies_ready_is_begun_after_a_stop() -> None:
+    async def go() -> Run:
+        running = Run(Ledger(100), Maker(), concurrency=4)
+        running.maker.on_made = lambda key: running.stop.wish() if key == 9 else None
+        await running.pipeline.run()
+        return running
+
+    running = virtually(go())
+    stopped = next(began for began, key in running.maker.began if key == 9) + 0.01
+    assert all(began < stopped for began, _ in running.maker.began)
+    assert sorted(running.ledger.committed) == sorted(running.maker.made)
+
+
 def test_a_stop_before_the_beginning_begins_nothing() -> None:
     async def go() -> Run:
         running = Run(Ledger(100), Maker())

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import io
-import os
 import random
 import signal
 import subprocess
@@ -136,7 +135,7 @@ def test_stdout_gets_records_and_nothing_else(harvester: Tool) -> None:
     run = harvester("run", "-", "-o", "-", given="\n".join(dois(3)))
     assert run.returncode == 0, run.stderr
     assert len(run.stdout.splitlines()) == 3
-    assert os.listdir(harvester.folder) == []
+    assert not any(harvester.folder.iterdir())
 
 
 def test_a_closed_pipe_ends_the_run_quietly(harvester: Tool) -> None:
@@ -374,7 +373,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(harvester: Tool, san
     assert run.returncode == 0
     assert "30 works would be asked" in run.stderr
     assert not list(sandbox.log)
-    assert os.listdir(harvester.folder) == ["dois.txt"]
+    assert [path.name for path in harvester.folder.iterdir()] == ["dois.txt"]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 from harvester import errors
 from harvester.clock import Stop, SystemClock
 from harvester.config import Secret, load
-from harvester.harvest import Job, Paths, World, job_paths, register, run
+from harvester.harvest import register, run
+from harvester.job import Job, Paths, World, job_paths
 from harvester.jsonl import failure_line, result_line
 from harvester.outcome import Failure, Result, Stage
 from harvester.report import Report, Tally, as_json, violations
@@ -62,6 +63,10 @@ def complaints(schema: dict[str, object], records: Iterable[bytes]) -> list[str]
     return [error.message for record in records for error in validator.iter_errors(orjson.loads(record))]
 
 
+def lines_of(path: Path) -> list[bytes]:
+    return path.read_bytes().removesuffix(b"\n").split(b"\n")
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_each_schema_is_valid_and_open_and_says_so(name: str) -> None:
     schema = SCHEMAS[name]()
@@ -84,7 +89,8 @@ def test_the_schema_lists_exactly_what_a_line_holds() -> None:
     assert list(orjson.loads(result_line(RESULT))) == result_schema()["required"]
     assert list(orjson.loads(failure_line(FAILURE))) == failure_schema()["required"]
     assert set(orjson.loads(as_json(REPORT))) == set(get_type_hints(Report)) | {"v"}
-    assert sorted(orjson.loads(as_json(REPORT))) == sorted(list(SCHEMAS["summary"]()["required"]))  # type: ignore[call-overload]
+    required: Any = summary_schema()["required"]
+    assert set(orjson.loads(as_json(REPORT))) == set(required)
 
 
 def test_lines_and_summaries_hold_to_their_schemas() -> None:
@@ -117,12 +123,15 @@ def test_readers_may_meet_members_they_do_not_know() -> None:
     assert Draft202012Validator(result_schema()).is_valid(newer)
 
 
-def subclasses(kind: type) -> set[type]:
-    return {kind}.union(*(subclasses(child) for child in kind.__subclasses__()))
+def subclasses(kind: type[Any]) -> set[type[Any]]:
+    found = {kind}
+    for child in kind.__subclasses__():
+        found |= subclasses(child)
+    return found
 
 
 def test_every_kind_that_an_error_carries_is_in_the_schema() -> None:
-    carried = {each.kind for each in subclasses(errors.TryAgain) | subclasses(errors.GiveUp)}  # type: ignore[attr-defined]
+    carried = {each.kind for each in subclasses(errors.TryAgain) | subclasses(errors.GiveUp)}
     assert carried | {"rejected"} == set(KINDS)
 
 
@@ -134,7 +143,7 @@ def test_every_outcome_is_in_the_schema() -> None:
 def test_every_exit_code_stands_in_the_reference_with_its_name() -> None:
     text = (REFERENCE / "exit-codes.md").read_text(encoding="utf-8")
     for kind in subclasses(errors.StopRun) - {errors.StopRun, errors.Interrupted}:
-        assert f"| {kind.exit_code} | `{kind.name}` |" in text  # type: ignore[attr-defined]
+        assert f"| {kind.exit_code} | `{kind.name}` |" in text
     for row in (
         "| 0 | `complete` |",
         "| 1 | `bug` |",
@@ -159,8 +168,9 @@ def outside(folder: Path) -> World:
 
 
 async def test_what_a_run_through_both_services_writes_holds_to_the_schemas(tmp_path: Path) -> None:
+    refused = ["10.1234/ä", "10.1234/ö", "10.1234/ü"]
     listed = [f"10.5555/{number}" for number in range(40)]
-    (tmp_path / "dois.txt").write_text("\n".join([*listed, listed[0], "", "no doi", "10.5555/bad\u3000_", "10.1234/ä"]))
+    (tmp_path / "dois.txt").write_text("\n".join([*listed, listed[0], "", "no doi", "10.5555/bad\u3000_", *refused]))
     options = SandboxOptions(faults=parse_faults("500=0.1,wrong-doi=0.2"))
     async with Sandbox(options) as sandbox:
         settings = load(
@@ -181,9 +191,10 @@ async def test_what_a_run_through_both_services_writes_holds_to_the_schemas(tmp_
         alone = Paths(None, tmp_path / "r.ledger", tmp_path / "r.failures.jsonl", tmp_path / "r.summary.json")
         registered = await register(Job(job.inputs, alone, register=True), settings, password, outside(tmp_path))
     assert violations(report) == []
-    assert registered.registered
     assert report.failures
-    assert complaints(result_schema(), (tmp_path / "harvest.jsonl").open("rb")) == []
+    assert report.rejected
+    assert registered.registered
+    assert complaints(result_schema(), lines_of(tmp_path / "harvest.jsonl")) == []
     for name in ("harvest", "r"):
-        assert complaints(failure_schema(), (tmp_path / f"{name}.failures.jsonl").open("rb")) == []
+        assert complaints(failure_schema(), lines_of(tmp_path / f"{name}.failures.jsonl")) == []
         assert complaints(summary_schema(), [(tmp_path / f"{name}.summary.json").read_bytes()]) == []

@@ -62,7 +62,7 @@ def find_delimiter(sample: Sequence[str], *, only: str = DELIMITERS) -> str | No
 
 
 def _names_doi(cells: Sequence[str]) -> bool:
-    return any(cell.strip(' "\'\ufeff').lower() in ("doi", "dois") for cell in cells)
+    return any(cell.strip(" \"'\ufeff").lower() in ("doi", "dois") for cell in cells)
 
 
 def _agreement(counts: list[int]) -> tuple[int, int]:
