@@ -154,11 +154,11 @@ def status(path: Path) -> Status:
         raise InputMissing(f"there is no ledger {ledger_path}. Name the output of a run, or its ledger.")
     ledger = Ledger(ledger_path, read_only=True)
     try:
-        output = ledger.get("output")
+        output = ledger.file.get("output")
         return Status(
             ledger=str(ledger_path),
             output=output if isinstance(output, str) else None,
-            complete=bool(ledger.number("published")),
+            complete=bool(ledger.file.number("published")),
             **asdict(ledger.figures()),
         )
     finally:

@@ -38,6 +38,7 @@ from harvester.jsonl import (
     write_atomically,
 )
 from harvester.ledger import Figures, Ledger
+from harvester.outbox import Outbox
 from harvester.outcome import Blank, Due, Entry, Failure, Result, Work
 
 ENROL_CHUNK = 10_000
@@ -114,6 +115,7 @@ class Store:
         if self._ledger_path is None or not self._ledger_path.exists():
             self._refuse_strange_files()
         self._ledger = Ledger(self._ledger_path)
+        self._outbox = Outbox(self._ledger.file)
         try:
             self._own_output()
         except BaseException:
@@ -125,10 +127,10 @@ class Store:
         name = self._output_path.name if self._output_path else "-" if self._sink else None
         if name is None:
             return
-        owned = self._ledger.get("output")
+        owned = self._ledger.file.get("output")
         if owned is None:
             self._refuse_strange_files()
-            self._ledger.put(output=name)
+            self._ledger.file.put(output=name)
         elif owned != name:
             raise Misconfigured(
                 f"the ledger {self._ledger_path} belongs to the output {owned}, not to {name}. "
@@ -225,42 +227,42 @@ class Store:
 
     def _is_refetch_under_way(self, path: Path) -> bool:
         """Whether a refetch was cut off that can go on; one whose output was lost has to start again."""
-        if not self._ledger.number("refetching") or self._ledger.number("published"):
+        if not self._ledger.file.number("refetching") or self._ledger.file.number("published"):
             return False
-        committed = self._ledger.number("length")
+        committed = self._ledger.file.number("length")
         return _size(path) == committed if path.exists() else _size(partial_of(path)) >= committed
 
     def _cut_torn_tail(self, path: Path) -> None:
         """Leave no torn write in what is archived: its committed length is about to be forgotten."""
-        committed = self._ledger.number("length")
+        committed = self._ledger.file.number("length")
         if _size(partial_of(path)) > committed:
             open_output(path, committed).close()
 
     def _finish_archiving(self, path: Path) -> None:
         """Rename the old output of a refetch, if that was not done yet."""
-        archive = self._ledger.get("archive")
+        archive = self._ledger.file.get("archive")
         if isinstance(archive, str):
             target = path.with_name(archive)
             for old in (path, partial_of(path)):
                 if old.exists() and not target.exists():
                     move(old, target)
-            self._ledger.put(archive=None)
+            self._ledger.file.put(archive=None)
 
     def _is_published(self, path: Path) -> bool:
         """Whether the output stands complete under its name, as the ledger says or as a crash left it."""
         if not path.exists():
-            if self._ledger.number("published"):
+            if self._ledger.file.number("published"):
                 raise PromiseBroken(
                     f"{path} is gone, but the ledger says it was complete. Put it back, or start over with --refetch."
                 )
             return False
-        size, committed = path.stat().st_size, self._ledger.number("length")
+        size, committed = path.stat().st_size, self._ledger.file.number("length")
         if size != committed:
             raise PromiseBroken(
                 f"{path} holds {size:,} bytes, but {committed:,} are known to be committed: something else changed it. "
                 "Nothing was changed. Put the file back, or start over with --refetch."
             )
-        self._ledger.put(published=1, refetching=0)
+        self._ledger.file.put(published=1, refetching=0)
         return True
 
     def _refuse_both(self, path: Path) -> None:
@@ -272,7 +274,7 @@ class Store:
 
     def _check_partial(self, path: Path) -> None:
         """Refuse a partial output that lost something; more than is committed is a torn write, which `_open` cuts."""
-        committed, found = self._ledger.number("length"), _size(partial_of(path))
+        committed, found = self._ledger.file.number("length"), _size(partial_of(path))
         if found < committed:
             raise PromiseBroken(
                 f"{partial_of(path)} holds {found:,} bytes, but {committed:,} are known to be committed: something "
@@ -282,9 +284,9 @@ class Store:
     def _open(self, path: Path, published: bool) -> None:
         """Open the partial output; one that was published is taken back first."""
         if published:
-            self._ledger.put(published=0)
+            self._ledger.file.put(published=0)
             move(path, partial_of(path))
-        self._sink = open_output(path, self._ledger.number("length"))
+        self._sink = open_output(path, self._ledger.file.number("length"))
 
     async def publish(self) -> None:
         """Give the complete output its name.
@@ -300,7 +302,7 @@ class Store:
             self._sink.close()
             self._sink = None
             move(partial_of(self._output_path), self._output_path)
-            self._ledger.put(published=1, refetching=0)
+            self._ledger.file.put(published=1, refetching=0)
 
     # Works
 
@@ -321,7 +323,7 @@ class Store:
             raise DiskFailed("the output is closed after a failed write; what was committed before is safe.")
         lines = b"".join(result_line(outcome) for _, outcome in outcomes if isinstance(outcome, Result))
         sink, self._sink = self._sink, None
-        length = sink.append(lines) if lines else self._ledger.number("length")
+        length = sink.append(lines) if lines else self._ledger.file.number("length")
         self._ledger.record(outcomes, length, register=self._register, landing_urls=self._landing_urls)
         self._sink = sink
 
@@ -357,23 +359,23 @@ class Store:
 
     async def fill_outbox(self, *, harvested_only: bool) -> int:
         """Put works into the outbox that were never in it; returns how many."""
-        return await self._do(lambda: self._ledger.fill_outbox(harvested_only=harvested_only))
+        return await self._do(lambda: self._outbox.fill(harvested_only=harvested_only))
 
     async def waiting(self, limit: int) -> list[Entry]:
         """The first entries of the outbox."""
-        return await self._do(self._ledger.waiting, limit)
+        return await self._do(self._outbox.waiting, limit)
 
     async def settle(self, acknowledged: Sequence[Entry], rejected: Sequence[tuple[Entry, Failure]]) -> None:
         """Take entries out of the outbox: OPERAS has them, or refuses them for a reason."""
-        await self._do(self._ledger.settle, acknowledged, rejected)
+        await self._do(self._outbox.settle, acknowledged, rejected)
 
     async def known_prefixes(self) -> set[str]:
         """DOI prefixes that OPERAS has seen from us."""
-        return await self._do(self._ledger.prefixes)
+        return await self._do(self._outbox.prefixes)
 
     async def prefix_known(self, prefix: str) -> None:
         """Remember that OPERAS knows a prefix."""
-        await self._do(self._ledger.add_prefix, prefix)
+        await self._do(self._outbox.add_prefix, prefix)
 
 
 def _size(path: Path) -> int:

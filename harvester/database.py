@@ -1,0 +1,220 @@
+"""The ledger's file: a SQLite database, opened so that what was committed survives, with a place for single values.
+
+Theory. Three rules keep it true:
+
+1. One writing connection, owned by one thread (`harvester.store`); other processes may read while it writes (WAL).
+   SQLite before 3.51.3 has a WAL bug with two writing connections, so this is a rule and not a habit.
+2. `synchronous=FULL`: a transaction that has returned survives power loss. Everything that belongs together (outcomes,
+   the committed length of the output, rows for registration) is one transaction.
+3. The file is opened by SQLite alone: closing any other descriptor of it would drop SQLite's own locks (pitfall 29).
+   Mutual exclusion between runs is therefore the business of `harvester.lock`, on a file of its own.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+
+from harvester.errors import DiskFailed, Misconfigured
+from harvester.outcome import Failure
+
+VERSION = 1
+"""Of the schema, in SQLite's `user_version`. A ledger of a later version is refused."""
+
+APPLICATION_ID = 0x48525652
+"""`HRVR` in SQLite's `application_id`: tells a ledger from any other database."""
+
+CACHE_KIB = 32 * 1024
+
+_SCHEMA = """
+CREATE TABLE work (
+    id           INTEGER PRIMARY KEY,
+    doi          TEXT NOT NULL UNIQUE,
+    origin       TEXT NOT NULL,
+    listed       INTEGER NOT NULL,
+    state        INTEGER NOT NULL DEFAULT 0,
+    outcome      TEXT,
+    harvested_at TEXT,
+    sha256       TEXT
+) STRICT;
+CREATE TABLE failure (
+    id          INTEGER PRIMARY KEY,
+    work_id     INTEGER REFERENCES work(id) ON DELETE CASCADE,
+    stage       TEXT NOT NULL,
+    doi         TEXT,
+    input       TEXT NOT NULL,
+    origin      TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    http_status INTEGER,
+    attempts    INTEGER NOT NULL,
+    message     TEXT NOT NULL,
+    failed_at   TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX failure_of_work ON failure(work_id, stage) WHERE work_id IS NOT NULL;
+CREATE TABLE url (
+    id         INTEGER PRIMARY KEY,
+    work_id    INTEGER NOT NULL REFERENCES work(id) ON DELETE CASCADE,
+    url        TEXT NOT NULL,
+    settled    INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (work_id, url)
+) STRICT;
+CREATE TABLE registration (
+    work_id INTEGER PRIMARY KEY REFERENCES work(id) ON DELETE CASCADE,
+    state   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX registration_waiting ON registration(work_id) WHERE state = 0;
+CREATE TABLE prefix (prefix TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+"""
+
+
+class State(IntEnum):
+    """What became of a work."""
+
+    DUE = 0
+    RESULT = 1
+    FAILURE = 2
+
+
+class Registration(IntEnum):
+    """What became of the registration of a work."""
+
+    WAITING = 0
+    ACKNOWLEDGED = 1
+    REJECTED = 2
+
+
+class Database:
+    """An open ledger file; synchronous, used by one thread only.
+
+    Args:
+        path: the file, created if missing; None for a temporary one that vanishes with the connection.
+        read_only: look at it while another process may write; it has to exist.
+
+    Raises:
+        Misconfigured: the file is no ledger, or a later version's.
+        DiskFailed: it cannot be opened or written.
+    """
+
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+        self.name = str(path) if path else "the temporary ledger"
+        where = f"{path.absolute().as_uri()}?mode=ro" if path and read_only else path or ""
+        with self._speaking():
+            self._db = sqlite3.connect(where, uri=read_only, isolation_level=None, timeout=10, check_same_thread=False)
+            try:
+                self._check_kind()
+                if not read_only:
+                    self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _check_kind(self) -> None:
+        application, version = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+        )
+        is_new = not self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        if not is_new and application != APPLICATION_ID:
+            raise Misconfigured(
+                f"{self.name} is a database, but not a ledger of harvester. Name another one with --ledger."
+            )
+        if version > VERSION:
+            raise Misconfigured(
+                f"{self.name} was written by a later version of harvester (ledger version {version}, this one knows "
+                f"{VERSION}). Update harvester; nothing was changed."
+            )
+
+    def _prepare(self) -> None:
+        is_new = not self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"cache_size = -{CACHE_KIB}"):
+            self._db.execute(f"PRAGMA {pragma}")
+        if is_new:
+            script = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; {_SCHEMA}"
+            self._db.executescript(f"BEGIN IMMEDIATE; {script} COMMIT;")
+
+    def close(self) -> None:
+        """Close the file; SQLite folds its write-ahead log back in."""
+        with self._speaking():
+            self._db.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, to ask; SQLite's errors become ours."""
+        with self._speaking():
+            yield self._db
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+                raise Misconfigured(
+                    f"{self.name} is no ledger of harvester, nor any database. Nothing was changed; name another one "
+                    "with --ledger."
+                ) from error
+            raise DiskFailed(
+                f"the ledger {self.name} cannot be used: {error}. What was committed before is safe; "
+                "make room or mend the disk, then give the same command again."
+            ) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The connection, to change things with: all of it is committed at the end, or nothing."""
+        with self._speaking():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    # What the run as a whole remembers
+
+    def get(self, key: str) -> object:
+        """A remembered value, or None."""
+        with self.reading() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def number(self, key: str) -> int:
+        """A remembered integer; 0 if there is none."""
+        value = self.get(key)
+        return value if isinstance(value, int) else 0
+
+    def put(self, **values: str | int | None) -> None:
+        """Remember some values in one transaction."""
+        with self.transaction() as db:
+            remember(db, values)
+
+
+def remember(db: sqlite3.Connection, values: dict[str, str | int | None]) -> None:
+    """Remember single values, as part of a transaction."""
+    db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def add_failures(db: sqlite3.Connection, failures: Iterable[tuple[int | None, Failure]]) -> None:
+    """Write down failures, as part of a transaction; a work has at most one for each stage."""
+    db.executemany(
+        "INSERT OR REPLACE INTO failure "
+        "(work_id, stage, doi, input, origin, kind, http_status, attempts, message, failed_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                work_id,
+                failure.stage,
+                failure.doi,
+                failure.input,
+                failure.origin,
+                failure.kind,
+                failure.http_status,
+                failure.attempts,
+                failure.message,
+                failure.failed_at,
+            )
+            for work_id, failure in failures
+        ),
+    )
