@@ -15,7 +15,16 @@ from harvester.breaker import Breaker
 from harvester.clock import Stop, StoppableClock, timestamp
 from harvester.config import Secret, operas_account, require_email
 from harvester.doilist import ListOptions, read_list
-from harvester.errors import DiskFailed, GiveUp, InputUnusable, Misconfigured, ServiceDown, StopRun, TryAgain
+from harvester.errors import (
+    DiskFailed,
+    GiveUp,
+    InputUnusable,
+    Misconfigured,
+    PromiseBroken,
+    ServiceDown,
+    StopRun,
+    TryAgain,
+)
 from harvester.fetch import Fetcher
 from harvester.job import Job, Paths, World
 from harvester.jsonl import partial_of
@@ -24,7 +33,7 @@ from harvester.lock import lock
 from harvester.operas import OperasClient
 from harvester.pipeline import Pipeline
 from harvester.registrar import Registrar
-from harvester.report import Exit, Report, as_json, in_words
+from harvester.report import Exit, Report, as_json, in_words, violations
 from harvester.services import open_operas, open_paperbuzz
 from harvester.settings import Settings
 from harvester.store import Reading, Store
@@ -259,6 +268,7 @@ class _Run:
             files={name: str(path) for name, path in files.items() if path},
             exit=self._exit(figures, has_work),
         )
+        report = _checked(report)
         if paths.summary:
             await self._store.write(paths.summary, as_json(report))
         return report
@@ -273,9 +283,24 @@ class _Run:
             return Exit(3, "failures", f"Complete, but with {figures.failures:,} failures where {limit:,} are allowed.")
         if not has_work:
             return Exit(0, "complete", "All of this was done before; nothing was asked. Start over with --refetch.")
-        failed = f" {figures.failures:,} works failed; the failures file says why." if figures.failures else ""
+        failed = f" {_works(figures.failures)} failed; the failures file says why." if figures.failures else ""
         return Exit(0, "complete", f"Complete: every DOI is accounted for.{failed}")
 
+
+def _works(number: int) -> str:
+    return "1 work" if number == 1 else f"{number:,} works"
+
+
+def _checked(report: Report) -> Report:
+    """The report; if its accounting does not add up, this is how the run ended, whatever else happened."""
+    broken = violations(report)
+    if not broken:
+        return report
+    reason = f"The accounting does not add up: {'; '.join(broken)} does not hold. {REPORT_IT}"
+    return replace(report, exit=Exit(PromiseBroken.exit_code, PromiseBroken.name, reason))
+
+
+REPORT_IT = "Nothing was deleted; please report this with the summary and the ledger."
 
 FIGURES = (
     *("works", "results", "failures", "pending", "gone", "outcomes", "failures_by_kind"),

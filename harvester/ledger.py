@@ -140,7 +140,7 @@ class Ledger:
 
     def record(
         self, outcomes: Sequence[tuple[Due, Result | Failure]], length: int, *, register: bool, landing_urls: bool
-    ) -> None:
+    ) -> int:
         """Write down what became of some works, with the length of the output that holds them: one transaction.
 
         Args:
@@ -148,6 +148,9 @@ class Ledger:
             length: committed bytes of the output.
             register: whether results go into the outbox.
             landing_urls: whether the URLs that records give are kept for registration.
+
+        Returns:
+            How many more works wait to be registered by that.
         """
         results = [(due, outcome) for due, outcome in outcomes if isinstance(outcome, Result)]
         failures = [(due, outcome) for due, outcome in outcomes if isinstance(outcome, Failure)]
@@ -165,9 +168,8 @@ class Ledger:
             add_failures(db, ((due.work_id, failure) for due, failure in failures))
             if landing_urls:
                 _add_urls(db, ((due.doi, url) for due, found in results for url in found.landing_urls))
-            if register:
-                enqueue(db, [due.work_id for due, _ in results])
             remember(db, {"length": length})
+            return enqueue(db, [due.work_id for due, _ in results]) if register else 0
 
     def retry_failed(self) -> int:
         """Make the failed works of the last reading due again; returns how many."""

@@ -78,16 +78,22 @@ class Outbox:
             db.execute("INSERT OR IGNORE INTO prefix VALUES (?)", (prefix,))
 
 
-def enqueue(db: sqlite3.Connection, works: Sequence[int]) -> None:
-    """Put works into the outbox, in a transaction; those settled before stay so, unless they have new URLs."""
-    db.executemany("INSERT OR IGNORE INTO registration (work_id) VALUES (?)", ((work_id,) for work_id in works))
-    wait_again(db, works)
+def enqueue(db: sqlite3.Connection, works: Sequence[int]) -> int:
+    """Put works into the outbox, in a transaction; those settled before stay so, unless they have new URLs.
+
+    Returns:
+        How many more wait by that.
+    """
+    rows = ((work_id,) for work_id in works)
+    new = db.executemany("INSERT OR IGNORE INTO registration (work_id) VALUES (?)", rows).rowcount
+    return max(0, new) + wait_again(db, works)
 
 
-def wait_again(db: sqlite3.Connection, works: Iterable[int]) -> None:
-    """Put works back into the outbox that OPERAS acknowledged without all of their URLs."""
-    db.executemany(
+def wait_again(db: sqlite3.Connection, works: Iterable[int]) -> int:
+    """Put works back into the outbox that OPERAS acknowledged without all of their URLs; returns how many."""
+    cursor = db.executemany(
         "UPDATE registration SET state = ? WHERE work_id = ? AND state = ? "
         "AND EXISTS (SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled)",
         ((Registration.WAITING, work_id, Registration.ACKNOWLEDGED) for work_id in works),
     )
+    return max(0, cursor.rowcount)

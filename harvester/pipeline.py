@@ -46,8 +46,8 @@ class Store(Protocol):
         """The next due works by key, those above `after`."""
         ...
 
-    async def commit(self, outcomes: Sequence[Outcome]) -> None:
-        """Make outcomes durable."""
+    async def commit(self, outcomes: Sequence[Outcome]) -> int:
+        """Make outcomes durable; returns how many more works wait to be registered by that."""
         ...
 
 
@@ -136,7 +136,7 @@ class Pipeline:
 
     async def _commit_all(self) -> None:
         while batch := await self._gather():
-            await self._store.commit(batch)
+            self._tally.registration_pending += await self._store.commit(batch)
             for _, outcome in batch:
                 self._slots.release()
                 self._tally.pending -= 1

@@ -310,22 +310,23 @@ class Store:
         """The next due works by key, those above `after`."""
         return await self._do(self._ledger.due, after, limit)
 
-    async def commit(self, outcomes: Sequence[tuple[Due, Result | Failure]]) -> None:
-        """Make outcomes durable, in the order of the theory above.
+    async def commit(self, outcomes: Sequence[tuple[Due, Result | Failure]]) -> int:
+        """Make outcomes durable, in the order of the theory above; returns how many more wait to be registered.
 
         Raises:
             DiskFailed: it could not be done; the store takes no more.
         """
-        await self._do(self._commit, outcomes)
+        return await self._do(self._commit, outcomes)
 
-    def _commit(self, outcomes: Sequence[tuple[Due, Result | Failure]]) -> None:
+    def _commit(self, outcomes: Sequence[tuple[Due, Result | Failure]]) -> int:
         if self._sink is None:
             raise DiskFailed("the output is closed after a failed write; what was committed before is safe.")
         lines = b"".join(result_line(outcome) for _, outcome in outcomes if isinstance(outcome, Result))
         sink, self._sink = self._sink, None
         length = sink.append(lines) if lines else self._ledger.file.number("length")
-        self._ledger.record(outcomes, length, register=self._register, landing_urls=self._landing_urls)
+        waiting = self._ledger.record(outcomes, length, register=self._register, landing_urls=self._landing_urls)
         self._sink = sink
+        return waiting
 
     async def figures(self) -> Figures:
         """The works of the last reading, counted."""

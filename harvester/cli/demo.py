@@ -63,13 +63,26 @@ def _clear(folder: Path) -> None:
             old.unlink()
 
 
+def _liveliest(out: Path) -> tuple[str, dict[str, int]]:
+    """The DOI with events from the most sources, and how many each has."""
+    found: tuple[str, dict[str, int]] = ("", {})
+    with out.open("rb") as lines:
+        for record in map(orjson.loads, lines):
+            sources = record["paperbuzz"]["altmetrics_sources"]
+            if len(sources) > len(found[1]):
+                found = record["doi"], {source["source_id"]: source["events_count"] for source in sources}
+    return found
+
+
 def _what_now(folder: Path, out: Path) -> str:
-    record = orjson.loads(next(line for line in out.open("rb") if b'"outcome":"ok"' in line))
-    sources = {source["source_id"]: source["events_count"] for source in record["paperbuzz"]["altmetrics_sources"]}
+    doi, events = _liveliest(out)
+    most = sorted(events.items(), key=lambda item: -item[1])[:5]
+    sources = ", ".join(f"{source} {count:,}" for source, count in most)
     return f"""
 What was made, in {folder}/:
   dois.csv                 the list: rows as people keep them, with duplicates, a row that is no DOI, an empty one
-  harvest.jsonl            one record a line, for example of {record["doi"]} ({record["outcome"]}, events {sources})
+  harvest.jsonl            one record a line, for example {doi} with events:
+                           {sources}
   harvest.failures.jsonl   what failed and why, with file and line
   harvest.summary.json     the figures above, for machines
   harvest.ledger           what is known of every DOI; the same command again resumes from it
