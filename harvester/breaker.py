@@ -75,17 +75,21 @@ class Breaker:
         self.outages += 1
         self._reason = reason
 
-    def next_pause(self) -> float:
+    def next_pause(self, *, at_least: float = 0.0) -> float:
         """Seconds to wait before the next probe; they grow from call to call.
 
+        Args:
+            at_least: what the service itself asked for.
+
         Raises:
-            ServiceDown: the patience is over.
+            ServiceDown: the patience is over, or will be before the service wants to be asked again.
         """
         down_for = 0.0 if self._opened_at is None else self._clock.monotonic() - self._opened_at
-        if self._patience - down_for < SHORTEST_PAUSE_SECONDS:
+        left = self._patience - down_for
+        if left < max(SHORTEST_PAUSE_SECONDS, at_least):
             raise ServiceDown(
                 f"{self._service} has given no good answer since {self.since} (last: {self._reason}). Nothing is lost, "
                 "and no DOI was written off for it; give the same command again when the service is back."
             )
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE_SECONDS)
-        return min(pause, self._patience - down_for)
+        return max(at_least, min(pause, left))

@@ -9,6 +9,7 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from urllib.parse import quote
 
 import orjson
@@ -20,13 +21,14 @@ from harvester.errors import (
     InvalidJson,
     Misconfigured,
     NotJson,
+    RedirectRefused,
     ServerBusy,
     ServerFailed,
     TryAgain,
 )
 from harvester.outcome import Entry
 from harvester.text import printable, redacted
-from harvester.wire import Request, Response, Transport
+from harvester.wire import Request, Response, Transport, retry_after
 
 POST_TIMEOUT_SECONDS = 60.0
 """A batch of 100 takes 0.6 s, one of 5,000 more than 30 s (O3); a timeout means unknown (O13)."""
@@ -100,7 +102,7 @@ class OperasClient:
             if not self._token or self._clock.now().timestamp() >= self._renew_at:
                 headers = {"Authorization": self._basic, "Accept": "application/json"}
                 request = Request("GET", self._base_url + "get_token", headers)
-                self._token = read_token(await self._transport.send(request))
+                self._token = read_token(await self._transport.send(request), self._clock.now())
                 issued, expires = token_life(self._token)
                 self._renew_at = self._clock.now().timestamp() + RENEW_AT * (expires - issued)
             return self._token
@@ -114,7 +116,7 @@ class OperasClient:
             CredentialsRefused, Misconfigured: see `token`.
         """
         response = await self._authorized(lambda token: post_request(self._base_url, token, entries))
-        check_posted(response, (*self._secrets, self._token))
+        check_posted(response, self._clock.now(), (*self._secrets, self._token))
 
     async def held(self, limit: int) -> list[str]:
         """Some DOIs that OPERAS holds for the account, at most `limit` (at least 1); none of an empty account.
@@ -165,7 +167,7 @@ class OperasClient:
         response = await self._authorized(lambda token: _get(self._base_url + query, token))
         if response.status == 404 and number > 1:
             return [], False  # past the end (O8); the first page of an empty account is 200
-        return read_page(response)
+        return read_page(response, self._clock.now())
 
     async def _authorized(self, request: Callable[[str], Request]) -> Response:
         """Send with a token; a token that is refused is renewed once (O1)."""
@@ -199,7 +201,7 @@ def post_request(base_url: str, token: str, entries: Sequence[Entry]) -> Request
     return Request("POST", base_url + "uriset", headers, body, timeout_seconds=POST_TIMEOUT_SECONDS)
 
 
-def read_token(response: Response) -> str:
+def read_token(response: Response, now: datetime) -> str:
     """The token in an answer of `get_token`, which is the bare text of a JWT (O1).
 
     Raises:
@@ -221,7 +223,7 @@ def read_token(response: Response) -> str:
     if response.status in _NO_SUCH_PLACE:
         raise Misconfigured(_wrong_address(f"answers the request for a token with {response.status}"))
     if response.status != 200:
-        raise _passing(response)
+        raise _passing(response, now)
     text = response.body.decode("utf-8", "replace").strip()
     try:
         token_life(text)
@@ -253,29 +255,32 @@ def token_life(token: str) -> tuple[float, float]:
         raise ValueError("not the claims of a token") from error
 
 
-def check_posted(response: Response, secrets: Sequence[str] = ()) -> None:
+def check_posted(response: Response, now: datetime, secrets: Sequence[str] = ()) -> None:
     """Read the answer to a batch: `200` as JSON, and nothing more, is all the acknowledgement there is (O3).
 
     Args:
         response: the answer.
+        now: wall time, for a `Retry-After` that is a date.
         secrets: texts that must not be shown, should the answer repeat them.
 
     Raises:
-        Misconfigured: a redirect. Followed, it would turn the POST into a GET, which answers 200 and registers nothing.
+        RedirectRefused: a redirect, as of a service under maintenance. Followed, it would turn the POST into a GET,
+            which answers 200 and registers nothing.
         BatchRefused: the application refused it.
         TryAgain: somebody else answered.
     """
-    _refuse_redirect(response)
+    if 300 <= response.status < 400:
+        raise RedirectRefused(_redirected(response), status=response.status)
     if response.status == 200:
         if response.body.strip() != b"200":
             raise NotJson("OPERAS answers a batch with 200, but not with its acknowledgement", status=200)
         return
     if response.status not in _REFUSALS:
-        raise _passing(response)
+        raise _passing(response, now)
     raise BatchRefused(f"OPERAS answers {response.status}: {_excerpt(response, secrets)}", status=response.status)
 
 
-def read_page(response: Response) -> tuple[list[Row], bool]:
+def read_page(response: Response, now: datetime) -> tuple[list[Row], bool]:
     """The rows of a page, and whether there are more pages.
 
     `next` says only that: the address in it is what the server takes for its own (O8).
@@ -287,7 +292,7 @@ def read_page(response: Response) -> tuple[list[Row], bool]:
     """
     _refuse_redirect(response)
     if response.status != 200:
-        raise _passing(response)
+        raise _passing(response, now)
     try:
         content = orjson.loads(response.body)
         rows, more = content["data"], "next" in content
@@ -300,13 +305,17 @@ def read_page(response: Response) -> tuple[list[Row], bool]:
 
 def _refuse_redirect(response: Response) -> None:
     if 300 <= response.status < 400:
-        where = printable(redacted(response.headers.get("location", "")), 100)
-        raise Misconfigured(_wrong_address(f"redirects to {where!r}, which is not followed"))
+        raise Misconfigured(_redirected(response))
 
 
-def _passing(response: Response) -> TryAgain:
+def _redirected(response: Response) -> str:
+    where = printable(redacted(response.headers.get("location", "")), 100)
+    return _wrong_address(f"redirects to {where!r}, which is not followed")
+
+
+def _passing(response: Response, now: datetime) -> TryAgain:
     kind = ServerBusy if response.status in (429, 503) else ServerFailed
-    return kind(f"OPERAS answers {response.status}", status=response.status)
+    return kind(f"OPERAS answers {response.status}", status=response.status, retry_after=retry_after(response, now))
 
 
 def _excerpt(response: Response, secrets: Sequence[str]) -> str:

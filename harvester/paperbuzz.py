@@ -6,8 +6,7 @@ P1 to P12 are the numbers of the facts in docs/design.md, "The services on the w
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Literal
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -25,7 +24,7 @@ from harvester.errors import (
     ServerFailed,
 )
 from harvester.text import printable
-from harvester.wire import Request, Response, Transport
+from harvester.wire import Request, Response, Transport, retry_after
 
 EVENT_CAP = 2_500
 """The server takes at most this many raw events of a DOI (P6)."""
@@ -170,31 +169,6 @@ def check_status(response: Response, now: datetime) -> Response:
     if status in REFUSED_FOR_GOOD:
         raise Refused(f"the server answers {status} to this request", status=status)
     raise ServerFailed(f"the server answers {status}", status=status)
-
-
-def retry_after(response: Response, now: datetime) -> float | None:
-    """Seconds that the server asks us to wait; None where it says nothing, nothing sensible, or a time already past.
-
-    Both forms count (RFC 9110, section 10.2.3); a server's date is read against its own `Date`, so that its clock
-    may differ from ours.
-    """
-    text = response.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        seconds = float(text[:9])
-    else:
-        until, since = _http_date(text), _http_date(response.headers.get("date", "")) or now
-        if until is None:
-            return None
-        seconds = (until - since).total_seconds()
-    return seconds if seconds > 0 else None
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def read_record(doi: str, response: Response, now: datetime) -> Record:

@@ -311,7 +311,8 @@ class Registrar:
         """
         self._breaker.trip(str(reason))
         log.info("registration waits for OPERAS: %s", reason)
-        await self._clock.sleep(self._breaker.next_pause())
+        asked = reason.retry_after if isinstance(reason, TryAgain) else None
+        await self._clock.sleep(self._breaker.next_pause(at_least=asked or 0.0))
 
     def _heed_stop(self) -> None:
         if self._stop.wished:

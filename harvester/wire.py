@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Literal, Protocol
 
 
@@ -56,3 +58,28 @@ class Transport(Protocol):
             RedirectRefused: a redirect that is not followed.
         """
         ...
+
+
+def retry_after(response: Response, now: datetime) -> float | None:
+    """Seconds that the server asks us to wait; None where it says nothing, nothing sensible, or a time already past.
+
+    Both forms count (RFC 9110, section 10.2.3); a server's date is read against its own `Date`, so that its clock
+    may differ from ours.
+    """
+    text = response.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:9])
+    else:
+        until, since = _http_date(text), _http_date(response.headers.get("date", "")) or now
+        if until is None:
+            return None
+        seconds = (until - since).total_seconds()
+    return seconds if seconds > 0 else None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -75,6 +75,14 @@ def test_pauses_double_up_to_the_longest_and_begin_anew_after_a_success() -> Non
     assert breaker.next_pause() == FIRST_PAUSE_SECONDS
 
 
+def test_a_pause_that_was_asked_for_is_kept_and_one_beyond_the_patience_ends_the_run() -> None:
+    breaker = a_breaker(patience_seconds=100)
+    breaker.trip("429")
+    assert breaker.next_pause(at_least=60) == 60
+    with pytest.raises(ServiceDown):
+        breaker.next_pause(at_least=101)
+
+
 @given(patience=st.floats(0.5, 100_000))
 def test_the_last_pause_ends_with_the_patience_and_then_the_run_does(patience: float) -> None:
     clock = FakeClock()

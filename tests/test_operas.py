@@ -20,6 +20,7 @@ from harvester.errors import (
     InvalidJson,
     Misconfigured,
     NotJson,
+    RedirectRefused,
     ServerBusy,
     ServerFailed,
     TimedOut,
@@ -267,9 +268,9 @@ async def test_a_200_without_the_acknowledgement_acknowledges_nothing(body: byte
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_redirected_post_is_a_wrong_base_url_and_not_a_registration(status: int) -> None:
+async def test_a_redirected_post_is_no_registration_and_is_not_followed(status: int) -> None:
     operas = FakeOperas(always(html(status, location="http://operas.example/api/uriset")))
-    with pytest.raises(Misconfigured, match=r"http://operas.example/api/uriset.*\[operas\] base_url"):
+    with pytest.raises(RedirectRefused, match=r"http://operas.example/api/uriset.*\[operas\] base_url"):
         await operas.client.register([ENTRY])
 
 

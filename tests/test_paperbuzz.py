@@ -30,9 +30,9 @@ from harvester.errors import (
     ServerFailed,
     TryAgain,
 )
-from harvester.paperbuzz import PaperbuzzClient, check_status, follow, read_record, retry_after
+from harvester.paperbuzz import PaperbuzzClient, check_status, follow, read_record
 from harvester.transport import USER_AGENT, AiohttpTransport
-from harvester.wire import Request, Response
+from harvester.wire import Request, Response, retry_after
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 BASE = "https://api.paperbuzz.org/v0/"

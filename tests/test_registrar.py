@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from harvester.breaker import Breaker
 from harvester.clock import Stop, StoppableClock, SystemClock
-from harvester.errors import ConnectionLost, CredentialsRefused, InvalidJson, ServerFailed, ServiceDown, TimedOut
+from harvester.errors import (
+    ConnectionLost,
+    CredentialsRefused,
+    InvalidJson,
+    RedirectRefused,
+    ServerBusy,
+    ServerFailed,
+    ServiceDown,
+    TimedOut,
+)
 from harvester.operas import BatchRefused, OperasClient
 from harvester.outcome import Entry, Failure, Stage
 from harvester.registrar import LINGER_SECONDS, SMALLEST_FOR_TIME, Registrar, Send, halving
@@ -368,6 +377,7 @@ GATEWAY = [
     lambda: ServerFailed("OPERAS answers 502", status=502),
     lambda: ConnectionLost("refused"),
     lambda: InvalidJson("odd"),
+    lambda: RedirectRefused("to a page about maintenance", status=302),
 ]
 
 
@@ -380,6 +390,15 @@ async def test_an_outage_is_waited_out_with_growing_pauses_and_the_batch_sent_un
     assert world.operas.sizes == [100] * 7
     assert world.clock.seconds == 1 + 2 + 4 + 8 + 16 + 32
     assert world.outbox.rejected == []
+
+
+async def test_a_pause_that_operas_asks_for_is_kept() -> None:
+    def busy() -> Exception:
+        return ServerBusy("OPERAS answers 429", status=429, retry_after=40)
+
+    world = world_of(entries(100), FakeOperas(fault=down_for(2, busy)))
+    await world.run()
+    assert world.clock.seconds == 40 + 40
 
 
 @pytest.mark.parametrize("error", GATEWAY)

@@ -16,6 +16,7 @@ _COMMANDS = {
     "registered": "register",
     "check": "check",
     "status": "status",
+    "verify": "verify",
     "config": "config",
     "schema": "schema",
     "sandbox": "sandbox",

@@ -1,0 +1,964 @@
+"""The checker: input, requests, output, failures and ledger against the promises. The oracle of every experiment.
+
+Theory. `found` is a pure generator over plain evidence: it asks nobody and yields one `Violation` for each thing that
+does not hold, so that a damaged file of any size costs no memory. Both sides of each comparison come in the same order
+and are merged, as one would compare two sorted card indexes. `gather` makes the evidence from files; what is
+not sorted by itself (lines stand in the output in the order in which answers came) is sorted in a temporary SQLite
+file of its own; nothing is changed.
+
+A run that was cut off leaves more than one honest state: an output longer than what is committed, a published one that
+the ledger does not yet know to be published, an archive that is still to be renamed, failures and summary of the run
+before. None of them is a violation, for the next run goes on from each.
+"""
+
+import fcntl
+import gzip
+import hashlib
+import heapq
+import io
+import os
+import sqlite3
+import zlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Protocol, TypeVar, cast
+
+import orjson
+import zstandard
+
+from harvester.database import Registration, State
+from harvester.errors import DiskFailed, InputMissing, LockHeld, Misconfigured
+from harvester.job import Paths, job_paths
+from harvester.jsonl import FORMATS, SCHEMA_VERSION, failure_line, output_format, partial_of
+from harvester.ledger import Ledger
+from harvester.outcome import Failure, Stage
+from harvester.report import Exit, Report
+from harvester.report import violations as broken_identities
+from harvester.text import printable
+
+PROMISES: Final = {
+    "G1": "accounting",
+    "G2": "exactly once",
+    "G3": "always readable",
+    "G4": "few repeats",
+    "G10": "registration",
+    "G11": "right record",
+    "G12": "own bytes",
+}
+"""Each promise that is looked at, with its name for people."""
+
+LONGEST_LINE = 256 * 1024 * 1024
+"""Bytes after which a line is taken for damage: eight times the largest body that a run takes by default."""
+
+T = TypeVar("T")
+Merged = Iterator[tuple[str, int, object]]
+
+
+# The evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A work as the ledger knows it.
+
+    Args:
+        doi: canonical.
+        state: a `harvester.database.State`, if all is well.
+        listed: whether the last reading of the input listed it.
+        outcome, harvested_at, sha256: of its record; None without one.
+        failed: whether there is a failure of the stage `fetch`.
+        registration: a `harvester.database.Registration`; None if it was never to be registered.
+        refused: whether there is a failure of the stage `register`.
+    """
+
+    doi: str
+    state: int
+    listed: bool = True
+    outcome: str | None = None
+    harvested_at: str | None = None
+    sha256: str | None = None
+    failed: bool = False
+    registration: int | None = None
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the output.
+
+    Args:
+        number: from 1.
+        doi: that it names; empty if none can be read.
+        outcome, harvested_at, sha256: that it names.
+        problem: why it is no record of this format; empty if it is one.
+        record_sha256: of the record's bytes as they stand in the line; None if not computed.
+        record_doi: of the record itself; None if not looked at.
+    """
+
+    number: int
+    doi: str = ""
+    outcome: str = ""
+    harvested_at: str = ""
+    sha256: str = ""
+    problem: str = ""
+    record_sha256: str | None = None
+    record_doi: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The output file.
+
+    Args:
+        name: it is published under.
+        committed: length in bytes that the ledger knows to be committed.
+        published: whether the ledger knows it to be published.
+        size: of the file under its name; None if there is none.
+        partial_size: of the file under its partial name; None if there is none.
+        lines: its lines up to the committed length, sorted by DOI.
+    """
+
+    name: str
+    committed: int
+    published: bool
+    size: int | None
+    partial_size: int | None
+    lines: Iterable[Line] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FailureNote:
+    """A failure, as the ledger or a line of the failures file has it.
+
+    Args:
+        doi: of the work; empty for a line of the input that is no DOI.
+        stage: where it arose; empty for a line that cannot be read.
+        kind: what kind it is.
+        content: all of it, as the JSON line it makes; what cannot be read stands as it is.
+        problem: why the line is no failure of this format; empty if it is one.
+    """
+
+    doi: str
+    stage: str
+    kind: str
+    content: str
+    problem: str = ""
+
+    @property
+    def place(self) -> str:
+        """What failures are sorted by."""
+        return f"{self.doi}\0{self.content}"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What the last list held, counted by somebody else than harvester.
+
+    Args:
+        dois: canonical.
+        lines, duplicates, invalid, blank: as in the summary; None if unknown.
+    """
+
+    dois: Collection[str]
+    lines: int | None = None
+    duplicates: int | None = None
+    invalid: int | None = None
+    blank: int | None = None
+
+
+class Asked(Protocol):
+    """A request as a service logged it; `harvester.sandbox.requestlog.RequestLog` is one."""
+
+    @property
+    def service(self) -> str: ...  # noqa: D102
+    @property
+    def method(self) -> str: ...  # noqa: D102
+    @property
+    def path(self) -> str: ...  # noqa: D102
+    @property
+    def key(self) -> str: ...  # noqa: D102
+    @property
+    def time(self) -> float: ...  # noqa: D102
+    @property
+    def status(self) -> int: ...  # noqa: D102
+    @property
+    def fault(self) -> str | None: ...  # noqa: D102
+    @property
+    def elapsed_seconds(self) -> float | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the services saw of all runs into this ledger, from the first; nothing was refetched.
+
+    Args:
+        requests: in the order of their start.
+        repeats_allowed: good answers beyond the first of each DOI: kills x (concurrency + uncommitted answers), and
+            one for each probe with a known DOI after a fault.
+        kills: how often a run was killed; each may leave one POST behind that nobody waits for.
+        registered: DOIs that OPERAS holds; None if nothing was registered.
+    """
+
+    requests: Iterable[Asked]
+    repeats_allowed: int = 0
+    kills: int = 0
+    registered: Collection[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of a job; what is unknown is left out and not compared.
+
+    Args:
+        works: what the ledger knows, sorted by DOI.
+        noted: the ledger's failures of the last reading, sorted by `place`.
+        output: the output file.
+        failures: the failures file, sorted by `place`; None also if it is older than the last run.
+        summary: the same; a text says why it is none.
+        input: the list.
+        traffic: the requests.
+        notes: what could not be compared, and why, for people.
+    """
+
+    works: Iterable[Known]
+    noted: Iterable[FailureNote] = ()
+    output: Output | None = None
+    failures: Iterable[FailureNote] | None = None
+    summary: Report | str | None = None
+    input: Input | None = None
+    traffic: Traffic | None = None
+    notes: tuple[str, ...] = ()
+
+
+# The verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that does not hold.
+
+    Args:
+        promise: a key of `PROMISES`.
+        words: what, naming the DOI; safe to print.
+        doi: whose it is; empty if no single one's.
+    """
+
+    promise: str
+    words: str
+    doi: str = ""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What `found` met on its way: the same figures as in the summary, counted anew.
+
+    Args:
+        works, results, failures, pending: of the last reading.
+        gone: works with an outcome that left the list.
+        outcomes, failures_by_kind: results and failures by kind.
+        invalid: failures of the stage `input`.
+        registered, rejected, registration_pending: works by what became of their registration, gone ones included.
+        rejected_listed: of the rejected ones, those in the list: only these are in the failures file.
+        records: lines in the output.
+        records_hashed: of these, those whose bytes were looked at.
+        failure_lines: lines in the failures file.
+    """
+
+    works: int = 0
+    results: int = 0
+    failures: int = 0
+    pending: int = 0
+    gone: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    failures_by_kind: Counter[str] = field(default_factory=Counter)
+    invalid: int = 0
+    registered: int = 0
+    rejected: int = 0
+    registration_pending: int = 0
+    rejected_listed: int = 0
+    records: int = 0
+    records_hashed: int = 0
+    failure_lines: int = 0
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What holds and what does not.
+
+    Args:
+        tally: what was met.
+        counts: violations by promise.
+        shown: the first of them, by promise.
+        notes: what could not be compared.
+    """
+
+    tally: Tally
+    counts: Counter[str]
+    shown: dict[str, list[Violation]]
+    notes: tuple[str, ...]
+
+
+def violations(evidence: Evidence) -> list[Violation]:
+    """Everything that does not hold, from the evidence alone; empty when all is well."""
+    return list(found(evidence, Tally()))
+
+
+def verdict(evidence: Evidence, shown: int = 20) -> Verdict:
+    """The violations counted, the first `shown` of each promise kept."""
+    result = Verdict(Tally(), Counter(), {}, evidence.notes)
+    for violation in found(evidence, result.tally):
+        result.counts[violation.promise] += 1
+        if result.counts[violation.promise] <= shown:
+            result.shown.setdefault(violation.promise, []).append(violation)
+    return result
+
+
+def found(evidence: Evidence, tally: Tally) -> Iterator[Violation]:
+    """Each thing that does not hold; the iterables of the evidence are used up by it.
+
+    Args:
+        evidence: what is known.
+        tally: is counted up.
+    """
+    requests = _Requests(evidence.traffic)
+    unseen = set(evidence.input.dois) if evidence.input else set()
+    if evidence.output:
+        yield from _of_file(evidence.output)
+    lines = evidence.output.lines if evidence.output else ()
+    merged = _merged(evidence.works, lines, attrgetter("doi"))
+    for doi, group in groupby(merged, key=lambda item: item[0]):
+        yield from _of_work(doi, group, evidence, tally, requests, unseen)
+    for doi in sorted(unseen):
+        yield _violation("G1", doi, "is in the input, but the ledger does not list it")
+    yield from _of_failures(evidence, tally)
+    if evidence.summary is not None:
+        yield from _of_summary(evidence.summary, evidence, tally)
+    yield from requests.leftovers(evidence.input)
+
+
+def _violation(promise: str, doi: str, words: str) -> Violation:
+    return Violation(promise, f"{printable(doi)} {words}" if doi else words, doi)
+
+
+def _merged(left: Iterable[object], right: Iterable[object], key: Callable[[Any], str]) -> Merged:
+    """The items of two sorted sides in one order, each with its key and its side: 0 is left, which comes first."""
+    sides = ((key(item), 0, item) for item in left), ((key(item), 1, item) for item in right)
+    return heapq.merge(*sides, key=lambda item: item[:2])
+
+
+# Output
+
+
+def _of_file(output: Output) -> Iterator[Violation]:
+    """Where the output is and how long; the cases: both names, none, the partial one, the published one."""
+    name, partial = printable(output.name), f"{printable(output.name)}.partial"
+    known = f"the ledger knows {output.committed:,} to be committed"
+    if output.size is not None and output.partial_size is not None:
+        yield Violation("G3", f"both {name} and {partial} exist, which no run leaves behind")
+    elif output.size is None and output.published:
+        yield Violation("G3", f"{name} is gone, but the ledger knows it to be complete")
+    elif output.size is None and output.partial_size is None and output.committed:
+        yield Violation("G3", f"{name} is gone, but {known}")
+    elif output.size is None and (output.partial_size or 0) < output.committed:
+        yield Violation("G3", f"{partial} holds {output.partial_size or 0:,} bytes, but {known}")
+    elif output.size is not None and output.size != output.committed:
+        yield Violation("G3", f"{name} holds {output.size:,} bytes, but {known}")
+
+
+def _of_work(
+    doi: str, group: Merged, evidence: Evidence, tally: Tally, requests: "_Requests", unseen: set[str]
+) -> Iterator[Violation]:
+    """One DOI: what the ledger knows of it, then its lines in the output."""
+    work, seen = None, 0
+    for _, _, item in group:
+        if isinstance(item, Known):
+            work = item
+            yield from _of_known(work, evidence, tally)
+            yield from requests.of_work(work, evidence)
+            if work.listed and evidence.input and work.doi not in evidence.input.dois:
+                yield _violation("G1", doi, "is listed in the ledger, but is not in the input")
+            if work.listed:
+                unseen.discard(doi)
+        elif isinstance(item, Line):
+            seen += 1
+            tally.records += 1
+            yield from _of_line(item, work, seen, tally)
+    if evidence.output and work and work.state == State.RESULT and not seen:
+        yield _violation("G2", doi, "has a record by the ledger, but there is none in the output: it is lost")
+
+
+def _of_known(work: Known, evidence: Evidence, tally: Tally) -> Iterator[Violation]:
+    """A work's entries in the ledger, counted and compared with each other."""
+    _count(work, tally)
+    if work.state not in tuple(State):
+        yield _violation("G1", work.doi, f"has the unknown state {work.state} in the ledger")
+    elif (work.state == State.FAILURE) != work.failed:
+        said = "failed, but no failure says why" if not work.failed else "has a failure, but is not failed"
+        yield _violation("G1", work.doi, f"{said}, in the ledger")
+    if (work.registration == Registration.REJECTED) != work.refused:
+        said = "was rejected, but no failure says why" if not work.refused else "has a rejection, but is not rejected"
+        yield _violation("G10", work.doi, f"{said}, in the ledger")
+    if work.state == State.RESULT and evidence.output is None and not work.sha256:
+        yield _violation("G1", work.doi, "has a record by the ledger, but no sha256 of it")
+
+
+def _count(work: Known, tally: Tally) -> None:
+    registration, has_outcome = work.registration, work.state in (State.RESULT, State.FAILURE)
+    tally.registered += registration == Registration.ACKNOWLEDGED
+    tally.rejected += registration == Registration.REJECTED
+    tally.rejected_listed += registration == Registration.REJECTED and work.listed
+    tally.registration_pending += registration == Registration.WAITING
+    if not work.listed:
+        tally.gone += has_outcome
+        return
+    tally.works += 1
+    tally.failures += work.state == State.FAILURE
+    tally.pending += work.state == State.DUE
+    if work.state == State.RESULT:
+        tally.results += 1
+        tally.outcomes[work.outcome or ""] += 1
+
+
+def _of_line(line: Line, work: Known | None, seen: int, tally: Tally) -> Iterator[Violation]:
+    """A line of the output; the first of its DOI is compared with the ledger, each further one is one too many."""
+    where = f"(line {line.number:,})"
+    if line.problem:
+        has = "has" if line.doi else "the output has"
+        yield _violation("G3", line.doi, f"{has} a line that {line.problem} {where}")
+    if not line.doi:
+        return
+    if work is None:
+        yield _violation("G2", line.doi, f"has a record in the output, but is unknown to the ledger {where}")
+    elif seen > 1:
+        yield _violation("G2", line.doi, f"is in the output once more {where}")
+    elif work.state == State.FAILURE:
+        yield _violation("G1", line.doi, f"has a record in the output, but is a failure in the ledger {where}")
+    elif work.state == State.DUE:
+        yield _violation("G2", line.doi, f"has a record in the output, but is still due in the ledger {where}")
+    else:
+        yield from _of_record(line, work, where)
+    yield from _of_bytes(line, where, tally)
+
+
+def _of_record(line: Line, work: Known, where: str) -> Iterator[Violation]:
+    for name in ("outcome", "harvested_at", "sha256"):
+        here, known = getattr(line, name), getattr(work, name)
+        if here != known and not line.problem:
+            told = f"{name} {printable(here, 80)} in the output, {printable(str(known), 80)} in the ledger"
+            yield _violation("G2", line.doi, f"has {told} {where}")
+
+
+def _of_bytes(line: Line, where: str, tally: Tally) -> Iterator[Violation]:
+    if line.record_sha256 is None:
+        return
+    tally.records_hashed += 1
+    if line.record_sha256 != line.sha256:
+        yield _violation("G12", line.doi, f"has a record whose bytes have another sha256 than the line says {where}")
+    if line.record_doi != line.doi:
+        yield _violation("G11", line.doi, f"has the record of {printable(line.record_doi or 'no DOI')} {where}")
+
+
+# Failures and summary
+
+
+def _of_failures(evidence: Evidence, tally: Tally) -> Iterator[Violation]:
+    """The failures file is the ledger's failures of the last reading, neither more nor less."""
+    merged = _merged(evidence.noted, evidence.failures or (), attrgetter("place"))
+    for _, group in groupby(merged, key=lambda item: item[0]):
+        sides = [0, 0]
+        for _, side, item in group:
+            note = cast("FailureNote", item)
+            sides[side] += 1
+            _count_failure(note, side, tally)
+        if note.problem:
+            yield Violation("G3", f"the failures file {note.problem}")
+        elif evidence.failures is not None and sides[0] > sides[1]:
+            yield _violation("G1", note.doi, f"{_told(note)} is in the ledger, but not in the failures file")
+        elif evidence.failures is not None and sides[0] < sides[1]:
+            yield _violation("G1", note.doi, f"{_told(note)} is in the failures file, but not in the ledger")
+
+
+def _count_failure(note: FailureNote, side: int, tally: Tally) -> None:
+    if side == 1:
+        tally.failure_lines += 1
+    elif note.stage == Stage.INPUT:
+        tally.invalid += 1
+    elif note.stage == Stage.FETCH:
+        tally.failures_by_kind[note.kind] += 1
+
+
+def _told(note: FailureNote) -> str:
+    if note.doi:
+        return f"has a failure ({printable(note.kind)}, stage {printable(note.stage)}) that"
+    return f"a failure without a DOI ({printable(note.content, 200)})"
+
+
+def _of_summary(summary: Report | str, evidence: Evidence, tally: Tally) -> Iterator[Violation]:
+    """The summary's identities, and its figures against those that were met."""
+    if isinstance(summary, str):
+        yield Violation("G1", f"the summary {summary}")
+        return
+    for identity in broken_identities(summary):
+        yield Violation("G1", f"the summary does not add up: {identity} does not hold")
+    names = ("works", "results", "failures", "pending", "gone", "outcomes", "failures_by_kind", "invalid")
+    for name in (*names, "registered", "rejected"):
+        said, met = getattr(summary, name), getattr(tally, name)
+        if said != met:
+            yield Violation("G1", f"the summary has {name} = {_figure(said)}, the ledger {_figure(met)}")
+    if summary.registration_pending not in (0, tally.registration_pending):
+        told = f"{summary.registration_pending:,}, the ledger {tally.registration_pending:,}"
+        yield Violation("G10", f"the summary has registration_pending = {told}")
+    if evidence.failures is not None:
+        expected = summary.invalid + summary.failures + tally.rejected_listed
+        if tally.failure_lines != expected:
+            told = f"{tally.failure_lines:,} lines, but invalid + failures + rejected are {expected:,}"
+            yield Violation("G1", f"the failures file has {told}")
+    output = evidence.output
+    if output and output.size is None and not summary.pending and summary.exit.code in (0, 3):
+        yield Violation("G3", f"the summary says complete, but {printable(output.name)} is not there under its name")
+    if output and output.size is not None and not output.published:
+        yield Violation("G3", f"{printable(output.name)} is published, but the ledger does not know it")
+    yield from _of_input(summary, evidence.input)
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{printable(str(name))} {count:,}" for name, count in sorted(value.items())) or "none"
+    return f"{value:,}"
+
+
+def _of_input(summary: Report, given: Input | None) -> Iterator[Violation]:
+    if given is None:
+        return
+    for name in ("lines", "duplicates", "invalid", "blank"):
+        said, met = getattr(summary, name), getattr(given, name)
+        if met is not None and said != met:
+            yield Violation("G1", f"the summary has {name} = {said:,}, the input {met:,}")
+
+
+# Requests
+
+
+class _Requests:
+    """The request log, summed up by DOI."""
+
+    def __init__(self, traffic: Traffic | None) -> None:
+        self._traffic = traffic
+        self._asked: Counter[str] = Counter()
+        self._good: Counter[str] = Counter()
+        self._posts: list[tuple[float, float]] = []
+        self._stray: set[str] = set()
+        for request in traffic.requests if traffic else ():
+            self._take(request)
+        self._stray.update(self._asked)
+
+    def _take(self, request: Asked) -> None:
+        if request.service == "paperbuzz" and request.key.startswith("10."):
+            self._asked[request.key] += 1
+            self._good[request.key] += request.status == 200 and request.fault in (None, "slow")
+        elif request.service == "operas" and request.method == "POST" and request.path.startswith("/api/uriset"):
+            self._take_post(request)
+
+    def _take_post(self, request: Asked) -> None:
+        """One without a status was broken off; whether somebody still waited for it, the log cannot tell."""
+        if request.status and request.elapsed_seconds is not None:
+            self._posts.append((request.time, request.time + request.elapsed_seconds))
+
+    def of_work(self, work: Known, evidence: Evidence) -> Iterator[Violation]:
+        """Whether one work was asked for and registered."""
+        if self._traffic is None:
+            return
+        self._stray.discard(work.doi)
+        if work.state == State.RESULT and not self._good[work.doi] and evidence.output:
+            yield _violation("G11", work.doi, "has a record, but no request for it was answered well")
+        if work.state == State.FAILURE and not self._asked[work.doi]:
+            yield _violation("G1", work.doi, "is a failure, but was never asked for")
+        registered = self._traffic.registered
+        if registered is None:
+            return
+        if work.registration == Registration.ACKNOWLEDGED and work.doi not in registered:
+            yield _violation("G10", work.doi, "is registered by the ledger, but OPERAS does not hold it")
+        is_complete = isinstance(evidence.summary, Report) and evidence.summary.exit.code == 0
+        wanted = work.listed and (work.state == State.RESULT or evidence.output is None)
+        if is_complete and wanted and work.registration in (None, Registration.WAITING):
+            yield _violation("G10", work.doi, "was neither acknowledged nor rejected by OPERAS")
+
+    def leftovers(self, given: Input | None) -> Iterator[Violation]:
+        """What concerns no single work."""
+        if self._traffic is None:
+            return
+        for doi in sorted(self._stray.difference(given.dois if given else ())):
+            yield _violation("G11", doi, "was asked for, but is in no list")
+        repeats = sum(good - 1 for good in self._good.values() if good > 1)
+        if repeats > self._traffic.repeats_allowed:
+            doi, most = self._good.most_common(1)[0]
+            allowed = f"{repeats:,} good answers were asked for again, where {self._traffic.repeats_allowed:,} may be"
+            yield _violation("G4", doi, f"was answered well {most:,} times; in all {allowed}")
+        at_once = _overlaps(self._posts)
+        if at_once > self._traffic.kills:
+            yield Violation("G10", f"{at_once:,} POSTs were sent while another was under way")
+
+
+def _overlaps(spans: list[tuple[float, float]]) -> int:
+    """How many spans begin before one that began earlier has ended."""
+    count, last = 0, float("-inf")
+    for start, end in sorted(spans):
+        count += start < last
+        last = max(last, end)
+    return count
+
+
+# Evidence from files
+
+
+@contextmanager
+def gather(
+    path: Path, *, deep: bool = False, ledger: Path | None = None, failures: Path | None = None
+) -> Iterator[Evidence]:
+    """The evidence of a job on disk, to be used inside the `with`; no run may begin meanwhile.
+
+    Args:
+        path: of the output, or of the ledger.
+        deep: look at the bytes of every record as well.
+        ledger: where it is, if not beside the output.
+        failures: the same for the failures file.
+
+    Raises:
+        InputMissing: there is no ledger.
+        Misconfigured: it is none, or that of another output.
+        LockHeld: a run is at work.
+        DiskFailed: something cannot be read.
+    """
+    paths = paths_of(path, ledger, failures)
+    assert paths.ledger is not None  # noqa: S101 - job_paths names one for each output
+    if not paths.ledger.is_file():
+        raise InputMissing(f"there is no ledger {paths.ledger}. Name the output of a run, or its ledger.")
+    with _no_run(paths.ledger):
+        book = Ledger(paths.ledger, read_only=True)
+        try:
+            yield _evidence(book, _completed(paths, book, failures), deep=deep)
+        finally:
+            book.close()
+
+
+def paths_of(path: Path, ledger: Path | None = None, failures: Path | None = None) -> Paths:
+    """The files of the job that an output (published or partial) or a ledger belongs to."""
+    path = path.absolute()
+    path = path.with_name(path.name.removesuffix(".partial"))
+    if path.name.endswith(FORMATS):
+        return job_paths(str(path), ledger=ledger, failures=failures)
+    return Paths(None, path, failures or path.with_suffix(".failures.jsonl"), path.with_suffix(".summary.json"))
+
+
+def _completed(paths: Paths, book: Ledger, failures: Path | None) -> Paths:
+    """The paths with the output that the ledger names.
+
+    Raises:
+        Misconfigured: it is another one than was named.
+    """
+    assert paths.ledger is not None  # noqa: S101 - see gather
+    owned = book.file.get("output")
+    if not isinstance(owned, str) or owned == "-":
+        return Paths(None, paths.ledger, paths.failures, paths.summary)
+    if paths.output is None:
+        return job_paths(str(paths.ledger.with_name(owned)), ledger=paths.ledger, failures=failures)
+    if paths.output.name != owned:
+        raise Misconfigured(
+            f"the ledger {paths.ledger} belongs to the output {printable(owned)}, not to {paths.output.name}. "
+            "Name that output, or another ledger with --ledger."
+        )
+    return paths
+
+
+@contextmanager
+def _no_run(ledger: Path) -> Iterator[None]:
+    """Keep runs from beginning, by a shared lock that leaves the lock file as the last run wrote it.
+
+    Raises:
+        LockHeld: a run is at work.
+    """
+    try:
+        descriptor = os.open(_lock_of(ledger), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # never locked, or not ours to lock: then no run can be told
+        yield
+        return
+    try:
+        _share(descriptor, ledger)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _share(descriptor: int, ledger: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockHeld(f"a run works with {ledger}. Nothing was looked at; verify when it has ended.") from None
+
+
+def _lock_of(ledger: Path) -> Path:
+    """Its lock file, as `harvester.lock` names it."""
+    ledger = ledger.resolve()
+    return ledger.with_name(ledger.name + ".lock")
+
+
+def _evidence(book: Ledger, paths: Paths, *, deep: bool) -> Evidence:
+    assert paths.ledger is not None  # noqa: S101 - see gather
+    notes = []
+    output = _output(book, paths.output, deep=deep) if paths.output else None
+    if output is None:
+        notes.append("the records of this job are in no file; only the ledger was looked at")
+    summary, failures = None, None
+    if paths.summary is None or not _is_of_last_run(paths.summary, paths.ledger):
+        notes.append("the last run left no summary; failures file and summary were not compared")
+    else:
+        summary = _summary(paths.summary)
+        failures = _failures(paths.failures) if paths.failures else None
+    return Evidence(
+        works=_works(book),
+        noted=sorted_on_disk(map(note_of, book.failures()), attrgetter("place"), FailureNote),
+        output=output,
+        failures=failures,
+        summary=summary,
+        notes=tuple(notes),
+    )
+
+
+def _is_of_last_run(summary: Path, ledger: Path) -> bool:
+    """Whether a summary was written by the last run: every run writes into the lock file when it begins."""
+    if not summary.exists():
+        return False
+    lock = _lock_of(ledger)
+    return not lock.exists() or lock.stat().st_mtime_ns <= summary.stat().st_mtime_ns
+
+
+def _works(book: Ledger) -> Iterator[Known]:
+    """The works in the order of their DOIs, which SQLite compares as Python does: by code points."""
+    failure = "EXISTS (SELECT 1 FROM failure WHERE failure.work_id = work.id AND stage = ?)"
+    with book.file.reading() as db:
+        rows = db.execute(
+            f"SELECT doi, work.state, listed = ?, outcome, harvested_at, sha256, {failure}, registration.state, "  # noqa: S608
+            f"{failure} FROM work LEFT JOIN registration ON registration.work_id = work.id ORDER BY doi",
+            (book.file.number("reading"), Stage.FETCH, Stage.REGISTER),
+        )
+        for doi, state, listed, outcome, harvested_at, sha256, failed, registration, refused in rows:
+            yield Known(
+                doi, state, bool(listed), outcome, harvested_at, sha256, bool(failed), registration, bool(refused)
+            )
+
+
+def _output(book: Ledger, path: Path, *, deep: bool) -> Output:
+    archive = book.file.get("archive")
+    if isinstance(archive, str) and not path.with_name(archive).exists():
+        return Output(path.name, 0, published=False, size=None, partial_size=None)  # the old one, still to be renamed
+    committed, published = book.file.number("length"), bool(book.file.number("published"))
+    at = path if path.exists() else partial_of(path)
+    lines = sorted_on_disk(read_lines(at, committed, deep=deep), attrgetter("doi"), Line) if at.exists() else ()
+    return Output(path.name, committed, published, _size(path), _size(partial_of(path)), lines)
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.exists() else None
+
+
+def sorted_on_disk(items: Iterable[T], key: Callable[[T], str], kind: Callable[..., T]) -> Iterator[T]:
+    """Items in the order of their keys, sorted in a temporary file so that memory stays flat.
+
+    Args:
+        items: dataclasses of texts, numbers, booleans and None.
+        key: what they are sorted by.
+        kind: makes an item of its fields again.
+
+    Raises:
+        DiskFailed: the temporary folder has no room.
+    """
+    try:
+        db = sqlite3.connect("", isolation_level=None)
+        try:
+            db.execute("CREATE TABLE sorted (key TEXT, item BLOB)")
+            db.execute("BEGIN")
+            rows = ((key(item), orjson.dumps(item)) for item in items)
+            db.executemany("INSERT INTO sorted VALUES (?, ?)", rows)
+            for (item,) in db.execute("SELECT item FROM sorted ORDER BY key, rowid"):
+                yield kind(**orjson.loads(item))
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise DiskFailed(f"cannot sort in the temporary folder: {error}. Make room, or set TMPDIR.") from error
+
+
+# Lines
+
+
+def read_lines(path: Path, length: int, *, deep: bool) -> Iterator[Line]:
+    """The lines of an output, as far as they can be read.
+
+    Args:
+        path: published or partial.
+        length: bytes to look at; what is behind them was never committed.
+        deep: look at the bytes of every record as well.
+
+    Raises:
+        DiskFailed: the file cannot be read.
+    """
+    number = 0
+    for number, raw in enumerate(_raw_lines(path, length), 1):
+        yield _line(number, raw, deep=deep) if isinstance(raw, bytes) else Line(number, problem=raw.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    problem: str
+
+
+def _raw_lines(path: Path, length: int | None = None) -> Iterator[bytes | _Unreadable]:
+    """The lines of a file with their line feeds; the last one says why no more can be read, if so."""
+    if not path.is_file():
+        yield _Unreadable("cannot be read: what has its name is a folder or a device")
+        return
+    try:
+        with path.open("rb") as file, _unpacked(path, Prefix(file, length)) as lines:
+            yield from iter(lambda: lines.readline(LONGEST_LINE), b"")
+    except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
+        yield _Unreadable(f"cannot be unpacked, nor anything after it: {printable(str(error), 120)}")
+    except OSError as error:
+        raise DiskFailed(f"{path} cannot be read: {error.strerror or error}. Nothing was changed.") from error
+
+
+class Prefix(io.RawIOBase):
+    """The first bytes of an open file.
+
+    Args:
+        file: open for reading.
+        length: so many; None for all.
+    """
+
+    def __init__(self, file: BinaryIO, length: int | None) -> None:
+        self._file = file
+        self._left = length
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: "memoryview[int]", /) -> int:  # type: ignore[override]
+        """Fill a buffer as far as there is something left."""
+        wanted = len(buffer) if self._left is None else min(len(buffer), self._left)
+        content = self._file.read(wanted)
+        buffer[: len(content)] = content
+        if self._left is not None:
+            self._left -= len(content)
+        return len(content)
+
+
+def _unpacked(path: Path, packed: Prefix) -> BinaryIO:
+    ending = output_format(path.name.removesuffix(".partial"))
+    if ending == ".jsonl.gz":
+        return cast("BinaryIO", gzip.GzipFile(fileobj=cast("BinaryIO", packed)))
+    if ending == ".jsonl.zst":
+        reader = zstandard.ZstdDecompressor().stream_reader(cast("BinaryIO", packed), read_across_frames=True)
+        return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", reader), 1 << 20))
+    return cast("BinaryIO", io.BufferedReader(packed, 1 << 20))
+
+
+_MEMBERS = {
+    "v": int,
+    "doi": str,
+    "outcome": str,
+    "harvested_at": str,
+    "http_status": int,
+    "attempts": int,
+    "elapsed_ms": int,
+    "truncated": bool | None,
+    "changed": bool | None,
+    "sha256": str,
+    "paperbuzz": dict,
+}
+
+_RECORD = b',"paperbuzz":'
+"""Cannot stand in a line earlier than the member itself: inside a JSON text its quotation marks would be escaped."""
+
+
+def _line(number: int, raw: bytes, *, deep: bool) -> Line:
+    content, problem = _object(raw)
+    wrong = [name for name, kind in _MEMBERS.items() if not isinstance(content.get(name), kind)]
+    if not problem and (wrong or content["v"] != SCHEMA_VERSION):
+        problem = f"is no record of version {SCHEMA_VERSION}: see {', '.join(wrong) or 'v'}"
+    texts = {name: _text(content.get(name)) for name in ("doi", "outcome", "harvested_at", "sha256")}
+    if not deep or problem:
+        return Line(number, **texts, problem=problem)
+    record = raw[raw.index(_RECORD) + len(_RECORD) : -2] if _RECORD in raw else b""
+    told = cast("dict[str, object]", content["paperbuzz"]).get("doi")
+    return Line(number, **texts, record_sha256=hashlib.sha256(record).hexdigest(), record_doi=_text(told))
+
+
+def _object(raw: bytes) -> tuple[dict[str, object], str]:
+    """A line's JSON object, or an empty one and why there is none."""
+    if not raw.endswith(b"\n"):
+        return {}, "is cut off: no line feed ends it"
+    try:
+        content = orjson.loads(raw)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        return {}, f"is no valid JSON: {printable(str(error), 120)}"
+    return (content, "") if isinstance(content, dict) else ({}, "is JSON, but no object")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def note_of(failure: Failure) -> FailureNote:
+    """A failure in the form in which failures are compared."""
+    line = failure_line(failure).decode()
+    return FailureNote(failure.doi or "", str(failure.stage), failure.kind, line.rstrip("\n"))
+
+
+def _failures(path: Path) -> Iterator[FailureNote]:
+    if path.exists():
+        return sorted_on_disk(map(_note, _raw_lines(path)), attrgetter("place"), FailureNote)
+    missing = f"{path.name} is missing; if it is elsewhere, name it with --failures"
+    return iter([FailureNote("", "", "", "", printable(missing))])
+
+
+def _note(raw: bytes | _Unreadable) -> FailureNote:
+    if isinstance(raw, _Unreadable):
+        return FailureNote("", "", "", "", f"has a line that {raw.problem}")
+    content, problem = _object(raw)
+    try:
+        known = {each.name: content[each.name] for each in fields(Failure)}
+        return note_of(Failure(**{**known, "stage": Stage(known["stage"])}))  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        problem = problem or "is no failure of this format"
+    text = raw.decode(errors="replace")
+    return FailureNote("", "", "", text, f"has a line that {problem}: {printable(text, 200)}")
+
+
+def _summary(path: Path) -> Report | str:
+    """A summary, or why it is none."""
+    try:
+        content = orjson.loads(path.read_bytes())
+        ended = Exit(**{each.name: content["exit"][each.name] for each in fields(Exit)})
+        report = Report(**{each.name: content[each.name] for each in fields(Report) if each.name != "exit"}, exit=ended)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except orjson.JSONDecodeError:
+        return "is no valid JSON"
+    except (KeyError, TypeError):
+        return "lacks members that a summary has"
+    wrong = [name for name in _FIGURES if not _is_figure(getattr(report, name))]
+    return f"has what is no figure as {', '.join(wrong)}" if wrong else report
+
+
+_FIGURES = (
+    *("lines", "works", "duplicates", "invalid", "blank", "results", "failures", "pending", "gone"),
+    *("outcomes", "failures_by_kind", "registered", "rejected", "registration_pending"),
+)
+
+
+def _is_figure(value: object) -> bool:
+    return all(isinstance(each, int) for each in (value.values() if isinstance(value, dict) else [value]))
