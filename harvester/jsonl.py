@@ -20,6 +20,7 @@ import orjson
 import zstandard
 
 from harvester.errors import DiskFailed, PipeClosed, PromiseBroken, Usage
+from harvester.failpoint import reached
 from harvester.outcome import Failure, Result
 
 SCHEMA_VERSION = 1
@@ -123,7 +124,9 @@ class Stdout:
             DiskFailed: stdout is a file that cannot be written.
         """
         try:
-            self._stream.write(lines)
+            rest = memoryview(lines)
+            while rest:  # an unbuffered stdout may take less than all of it
+                rest = rest[self._stream.write(rest) :]
             self._stream.flush()
         except BrokenPipeError:
             raise PipeClosed("whoever read stdout went away") from None
@@ -152,10 +155,14 @@ class OutputFile:
         """Append one unit, synced; see `Sink`."""
         unit = memoryview(self._pack(lines))
         try:
+            reached("before-write")
+            reached("mid-write", lambda: os.write(self._descriptor, unit[: len(unit) // 2]))
             done = 0
             while done < len(unit):
                 done += os.write(self._descriptor, unit[done:])
+            reached("after-write")
             sync_data(self._descriptor)
+            reached("after-sync")
         except OSError as error:
             raise DiskFailed(_what_now(partial_of(self.path), error)) from error
         self.length += len(unit)
@@ -201,7 +208,9 @@ def _cut_back(partial: Path, descriptor: int, committed: int) -> None:
             "Nothing was changed. Put the file back, or start over with --refetch."
         )
     if found > committed:
+        reached("before-truncate")
         os.ftruncate(descriptor, committed)
+        reached("after-truncate")
         os.fsync(descriptor)
     os.lseek(descriptor, committed, os.SEEK_SET)
 
@@ -213,7 +222,9 @@ def move(source: Path, target: Path) -> None:
         DiskFailed: the file system refuses.
     """
     try:
+        reached("before-rename")
         source.rename(target)
+        reached("after-rename")
         sync_directory(target.parent)
     except OSError as error:
         raise DiskFailed(_what_now(target, error)) from error
@@ -231,7 +242,9 @@ def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
             file.writelines(chunks)
             file.flush()
             sync_data(file.fileno())
+        reached("before-rename")
         fresh.replace(path)
+        reached("after-rename")
         sync_directory(path.parent)
     except OSError as error:
         raise DiskFailed(_what_now(path, error)) from error

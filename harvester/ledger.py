@@ -31,9 +31,9 @@ class Figures:
         gone: works with an outcome that the last reading did not list.
         outcomes: results by outcome.
         failures_by_kind: failures by kind.
-        registered: works that OPERAS acknowledged.
-        rejected: works that OPERAS refuses.
-        registration_pending: works in the outbox.
+        registered: of these, acknowledged by OPERAS.
+        rejected: of these, refused by OPERAS.
+        registration_pending: works in the outbox, those that left the list included.
     """
 
     works: int
@@ -196,7 +196,7 @@ class Ledger:
             remember(db, {"length": 0, "published": 0, "archive": archive, "refetching": 1})
 
     def failures(self) -> Iterator[Failure]:
-        """All failures of the last reading, in the order of the input as far as it is known."""
+        """All failures of the last reading, in the order in which they were written down."""
         with self.file.reading() as db:
             rows = db.execute(
                 "SELECT failure.doi, input, failure.origin, kind, http_status, attempts, message, failed_at, stage "
@@ -229,7 +229,13 @@ class Ledger:
                     (Stage.FETCH, reading),
                 ).fetchall()
             )
-            registrations = dict(db.execute("SELECT state, COUNT(*) FROM registration GROUP BY 1").fetchall())
+            registrations = dict(
+                db.execute(
+                    "SELECT registration.state, COUNT(*) FROM registration JOIN work ON work.id = work_id "
+                    "WHERE listed = ? OR registration.state = ? GROUP BY 1",
+                    (reading, Registration.WAITING),
+                ).fetchall()
+            )
         return Figures(
             works=states.total(),
             results=states[State.RESULT],
@@ -245,6 +251,7 @@ class Ledger:
 
     def done_in(self, other: Path) -> int:
         """How many of the works here have an outcome in another ledger, which is only read."""
+        Database(other, read_only=True).close()  # says what is wrong with it, under its own name
         with self.file.reading() as db:
             db.execute("ATTACH ? AS other", (str(other),))
             try:
