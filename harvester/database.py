@@ -17,6 +17,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from harvester.errors import DiskFailed, Misconfigured
+from harvester.failpoint import reached
 from harvester.outcome import Failure
 
 VERSION = 1
@@ -166,6 +167,7 @@ class Database:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                reached("in-transaction")
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:

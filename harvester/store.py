@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
 
 from harvester.errors import DiskFailed, Misconfigured, PromiseBroken, Usage
+from harvester.failpoint import reached
 from harvester.jsonl import (
     OutputFile,
     Sink,
@@ -180,6 +181,7 @@ class Store:
             found = [line for line in chunk if isinstance(line, Work)]
             failures = [line for line in chunk if isinstance(line, Failure)]
             listed += self._ledger.enrol(number, found, failures)
+            reached("enrol")
             read, works, invalid = read + len(chunk), works + len(found), invalid + len(failures)
         dropped = self._ledger.end_reading(number)
         return Reading(read, listed, works - listed, invalid, read - works - invalid, dropped)
@@ -202,6 +204,7 @@ class Store:
         return await self._do(self._begin, refetch, retry_failed)
 
     def _begin(self, refetch: bool, retry_failed: bool) -> bool:
+        reached("begin")
         path = self._output_path
         if path is None:
             if refetch:
@@ -214,6 +217,7 @@ class Store:
         if refetch and not self._is_refetch_under_way(path):
             self._cut_torn_tail(path)
             self._ledger.start_over(_free_name(path).name)
+            reached("start-over")
             self._finish_archiving(path)
         published = self._is_published(path)
         if not published:
@@ -302,7 +306,31 @@ class Store:
             self._sink.close()
             self._sink = None
             move(partial_of(self._output_path), self._output_path)
+            reached("published")
             self._ledger.file.put(published=1, refetching=0)
+
+    async def belongs_to(self, service: str, base_url: str, *, anew: bool) -> None:
+        """Remember where the answers come from; records of two services are not mixed.
+
+        Args:
+            service: its name, for people.
+            base_url: where it is.
+            anew: whether what is known of another one is about to be dropped.
+
+        Raises:
+            Misconfigured: the ledger belongs to another one.
+        """
+        await self._do(self._belongs_to, service, base_url, anew)
+
+    def _belongs_to(self, service: str, base_url: str, anew: bool) -> None:
+        known = self._ledger.file.get(service)
+        if known not in (None, base_url) and not anew:
+            raise Misconfigured(
+                f"what {self._ledger_path} knows came from {service} at {known}, but now it is at {base_url}. "
+                "Name another output, or start over with --refetch."
+            )
+        if known != base_url:
+            self._ledger.file.put(**{service: base_url})
 
     # Works
 
@@ -325,6 +353,7 @@ class Store:
         sink, self._sink = self._sink, None
         length = sink.append(lines) if lines else self._ledger.file.number("length")
         waiting = self._ledger.record(outcomes, length, register=self._register, landing_urls=self._landing_urls)
+        reached("after-commit")
         self._sink = sink
         return waiting
 
@@ -368,7 +397,9 @@ class Store:
 
     async def settle(self, acknowledged: Sequence[Entry], rejected: Sequence[tuple[Entry, Failure]]) -> None:
         """Take entries out of the outbox: OPERAS has them, or refuses them for a reason."""
+        reached("after-post")
         await self._do(self._outbox.settle, acknowledged, rejected)
+        reached("settled")
 
     async def known_prefixes(self) -> set[str]:
         """DOI prefixes that OPERAS has seen from us."""

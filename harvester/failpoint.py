@@ -1,0 +1,55 @@
+"""Named places where a run can be made to die, so that tests can prove what a crash there costs.
+
+Off unless the environment variable `HARVESTER_FAILPOINT` names one of `FAILPOINTS`, `:N` for its N-th passing. There
+the process kills itself with SIGKILL: nothing is flushed, closed or unlocked, as in a real crash. The places lie on the
+way of a commit, a publishing or a recovery, never on that of a single request, so that they cost nothing.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+
+VARIABLE = "HARVESTER_FAILPOINT"
+
+FAILPOINTS = (
+    "enrol",  # after a chunk of the input was enrolled
+    "begin",  # after the reading, before output and ledger are made to agree
+    "before-write",
+    "mid-write",  # half of a unit is in the file
+    "after-write",  # all of it, not yet synced
+    "after-sync",  # synced; the ledger knows nothing of it yet
+    "in-transaction",  # the ledger has everything but the commit
+    "after-commit",
+    "before-truncate",  # a torn write was found
+    "after-truncate",
+    "before-rename",  # of any file: publishing, taking back, archiving, failures, summary
+    "after-rename",  # not yet synced
+    "published",  # the output has its name; the ledger does not know
+    "start-over",  # the ledger knows of a refetch; the old output still has its name
+    "after-post",  # OPERAS has a batch; the ledger does not know
+    "settled",
+)
+
+
+def _armed(setting: str) -> tuple[str, int]:
+    name, _, number = setting.partition(":")
+    return (name, int(number or 1)) if name in FAILPOINTS else ("", 0)
+
+
+_name, _passings = _armed(os.environ.get(VARIABLE, ""))
+
+
+def reached(name: str, last_words: Callable[[], object] = lambda: None) -> None:
+    """Die here if this is the place.
+
+    Args:
+        name: one of `FAILPOINTS`.
+        last_words: done just before dying, and only then.
+    """
+    global _passings
+    if name != _name:
+        return
+    _passings -= 1
+    if _passings == 0:
+        last_words()
+        os.kill(os.getpid(), signal.SIGKILL)
