@@ -8,8 +8,12 @@ with the next good record. After `patience` without one the run ends.
 The breaker decides and remembers; it neither waits nor sends. `harvester.fetch` acts on what it says.
 """
 
+import logging
+
 from harvester.clock import Clock, timestamp
 from harvester.errors import ServiceDown
+
+log = logging.getLogger("harvester.breaker")
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
@@ -52,6 +56,8 @@ class Breaker:
     def succeeded(self) -> None:
         """A DOI got its record: the service is up."""
         self.successes += 1
+        if self.is_open:
+            log.warning("%s answers again", self._service)
         if self._suspects or self.is_open:
             self._suspects.clear()
             self._opened_at = None
@@ -69,6 +75,7 @@ class Breaker:
         if self._opened_at is None:
             self._opened_at = self._clock.monotonic()
             self.since = timestamp(self._clock.now())
+            log.warning("%s gives no good answer any more (%s); waiting for it", self._service, reason)
 
     def still_down(self, reason: str) -> None:
         """A probe found the service down."""

@@ -13,6 +13,7 @@ out. Whoever sends goes through `Metered`; nothing else has a way to the wire, s
 tokens count by construction.
 """
 
+import asyncio
 import hashlib
 import math
 import sqlite3
@@ -23,8 +24,8 @@ from pathlib import Path
 
 from aiolimiter import AsyncLimiter
 
-from harvester.clock import Clock
-from harvester.errors import DiskFailed, OutOfBudget
+from harvester.clock import Clock, Stop
+from harvester.errors import DiskFailed, OutOfBudget, Stopped
 from harvester.wire import Request, Response, Transport
 
 BLOCK_SECONDS = 60
@@ -35,6 +36,10 @@ DAY_MINUTES = 24 * 60
 MARGIN_MINUTES = 2
 """How much longer than a day a minute's requests count: a block may be used up to a minute after it was deducted, and
 minutes are counted whole. Errs on the side of the service."""
+
+KEPT_MINUTES = 3 * DAY_MINUTES
+"""How long the file remembers a minute. Longer than it counts: a clock that is wrong by up to two days, as before the
+time server has spoken, must not make it forget for good."""
 
 
 def default_burst(rate: float) -> float:
@@ -51,6 +56,7 @@ class Budget:
         burst: requests that may start at once; None for `default_burst`.
         quota: the daily quota; None for none.
         wait: whether to wait when the quota is used up; otherwise the run stops.
+        stop: the wish to end early; nobody may start after it.
         on_wait: told what everybody waits for, in words, and "" when it is over.
         on_start: called for each request that may start, with what is left of the quota.
     """
@@ -63,6 +69,7 @@ class Budget:
         burst: float | None = None,
         quota: "Quota | None" = None,
         wait: bool = False,
+        stop: Stop | None = None,
         on_wait: Callable[[str], None] = lambda _: None,
         on_start: Callable[[int | None], None] = lambda _: None,
     ) -> None:
@@ -71,24 +78,34 @@ class Budget:
         self._clock = clock
         self._quota = quota
         self._wait = wait
+        self._stop = stop or Stop()
         self._on_wait = on_wait
         self._on_start = on_start
         self._paused_until = 0.0
+        self._turn = asyncio.Lock()
 
     async def acquire(self) -> None:
         """Wait until one more request may start; it has to start at once.
 
         Raises:
             OutOfBudget: the daily quota is used up, and `wait` is off.
+            Stopped: the run ends early.
         """
-        while True:
-            await self._pause_over()
-            await self._limiter.acquire()
-            if self._pause_left() > 0:
-                continue
-            if self._quota is None or self._quota.take():
-                break
-            await self._quota_free(self._quota)
+        # One at a time, first come first served: what makes the block ready may take a while, in which the rate must
+        # not save up; so it comes before the rate, and nobody else may use the block up in between.
+        async with self._turn:
+            while True:
+                await self._pause_over()
+                if self._stop.wished:
+                    raise Stopped
+                if self._quota is not None and not self._quota.ready():
+                    await self._quota_free(self._quota)
+                    continue
+                await self._limiter.acquire()
+                if self._stop.wished:
+                    raise Stopped
+                if self._pause_left() <= 0 and (self._quota is None or self._quota.take()):
+                    break
         self._on_start(self.left)
 
     def pause(self, seconds: float) -> None:
@@ -137,7 +154,7 @@ class Metered:
         """Wait for the budget, then send; see `harvester.wire.Transport`.
 
         Raises:
-            OutOfBudget: see `Budget.acquire`.
+            OutOfBudget, Stopped: see `Budget.acquire`.
         """
         await self._budget.acquire()
         return await self._transport.send(request)
@@ -174,6 +191,14 @@ class Quota:
 
     def take(self) -> bool:
         """Take one request out of the quota; False if it is used up."""
+        if not self.ready():
+            return False
+        self._held -= 1
+        self.left -= 1
+        return True
+
+    def ready(self) -> bool:
+        """Have a block to take from, which may mean a visit to the file; False if the quota is used up."""
         if self._held and self._is_too_old():
             self.give_back()
         if not self._held:
@@ -181,11 +206,7 @@ class Quota:
             self._held, spent = self._book(self._block, self._held_minute)
             self._held_until = self._clock.monotonic() + BLOCK_SECONDS
             self.left = max(0, self.daily - spent) + self._held
-        if not self._held:
-            return False
-        self._held -= 1
-        self.left -= 1
-        return True
+        return self._held > 0
 
     def _is_too_old(self) -> bool:
         """Whether the block may be used no more: by either clock.
@@ -206,7 +227,10 @@ class Quota:
     def free_at(self) -> datetime:
         """When at least one more request may be sent."""
         with self._opened() as db:
-            rows = db.execute("SELECT minute FROM spent WHERE requests > 0 ORDER BY minute LIMIT 1").fetchone()
+            rows = db.execute(
+                "SELECT minute FROM spent WHERE requests > 0 AND minute > ? ORDER BY minute LIMIT 1",
+                (self._minute() - DAY_MINUTES - MARGIN_MINUTES,),
+            ).fetchone()
         oldest = rows[0] if rows else self._minute()
         free = datetime.fromtimestamp((oldest + DAY_MINUTES + MARGIN_MINUTES) * 60, UTC)
         return max(free, self._clock.now() + timedelta(minutes=1))
@@ -215,8 +239,9 @@ class Quota:
         """Deduct up to `wanted` requests; returns how many, and how many are spent with them."""
         with self._opened() as db:
             db.execute("BEGIN IMMEDIATE")
-            db.execute("DELETE FROM spent WHERE minute <= ?", (minute - DAY_MINUTES - MARGIN_MINUTES,))
-            spent = int(db.execute("SELECT COALESCE(SUM(requests), 0) FROM spent").fetchone()[0])
+            db.execute("DELETE FROM spent WHERE minute <= ?", (minute - KEPT_MINUTES,))
+            counted = "SELECT COALESCE(SUM(requests), 0) FROM spent WHERE minute > ?"
+            spent = int(db.execute(counted, (minute - DAY_MINUTES - MARGIN_MINUTES,)).fetchone()[0])
             granted = max(0, min(wanted, self.daily - spent))
             if granted:
                 db.execute(
@@ -230,7 +255,7 @@ class Quota:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         try:
             with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as db:
-                db.execute("PRAGMA synchronous = FULL")
+                db.execute("PRAGMA synchronous = EXTRA")
                 db.execute(
                     "CREATE TABLE IF NOT EXISTS spent (minute INTEGER PRIMARY KEY, requests INTEGER NOT NULL) STRICT"
                 )

@@ -41,16 +41,27 @@ class SystemClock:
 
 
 class Stop:
-    """The wish to end early, made by a signal, a limit or an error; nothing new is begun after it."""
+    """The wish to end early, made by a signal, a limit or an error; nothing new is begun after it.
 
-    def __init__(self) -> None:
+    Args:
+        parent: whoever wishes to end this ends us as well, and not the other way round.
+    """
+
+    def __init__(self, parent: "Stop | None" = None) -> None:
         self._wished = asyncio.Event()
+        self._children: list[Stop] = []
         self.reason: StopRun | None = None
+        if parent is not None:
+            parent._children.append(self)
+            if parent.wished:
+                self.wish(parent.reason)
 
     def wish(self, reason: StopRun | None = None) -> None:
         """End early; of several reasons the first counts."""
         self.reason = self.reason or reason
         self._wished.set()
+        for child in self._children:
+            child.wish(reason)
 
     @property
     def wished(self) -> bool:

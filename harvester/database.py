@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
-from harvester.errors import DiskFailed, Misconfigured
+from harvester.errors import DiskFailed, InputMissing, Misconfigured
 from harvester.failpoint import reached
 from harvester.outcome import Failure
 
@@ -26,7 +26,20 @@ VERSION = 1
 APPLICATION_ID = 0x48525652
 """`HRVR` in SQLite's `application_id`: tells a ledger from any other database."""
 
+OLDEST_SQLITE = (3, 37)
+"""The first with `STRICT` tables."""
+
 CACHE_KIB = 32 * 1024
+
+PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    # macOS: a plain fsync stops at the drive's cache; elsewhere these two change nothing.
+    "fullfsync = ON",
+    "checkpoint_fullfsync = ON",
+    "foreign_keys = ON",
+    f"cache_size = -{CACHE_KIB}",
+)
 
 _SCHEMA = """
 CREATE TABLE work (
@@ -39,6 +52,7 @@ CREATE TABLE work (
     harvested_at TEXT,
     sha256       TEXT
 ) STRICT;
+CREATE INDEX work_due ON work(id) WHERE state = 0;
 CREATE TABLE failure (
     id          INTEGER PRIMARY KEY,
     work_id     INTEGER REFERENCES work(id) ON DELETE CASCADE,
@@ -99,23 +113,29 @@ class Database:
     """
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise Misconfigured(
+                f"this Python has SQLite {sqlite3.sqlite_version}, harvester needs 3.37 or newer. Use another Python."
+            )
         self.name = str(path) if path else "the temporary ledger"
-        where = f"{path.absolute().as_uri()}?mode=ro" if path and read_only else path or ""
+        where = "" if path is None else look_at(path) if read_only else path.absolute().as_uri()
         with self._speaking():
-            self._db = sqlite3.connect(where, uri=read_only, isolation_level=None, timeout=10, check_same_thread=False)
+            self._db = sqlite3.connect(where, uri=True, isolation_level=None, timeout=10, check_same_thread=False)
             try:
-                self._check_kind()
+                self._check_kind(read_only=read_only)
                 if not read_only:
                     self._prepare()
             except BaseException:
                 self._db.close()
                 raise
 
-    def _check_kind(self) -> None:
+    def _check_kind(self, *, read_only: bool) -> None:
         application, version = (
             self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
         )
         is_new = not self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        if is_new and read_only:
+            raise InputMissing(f"the ledger {self.name} is empty: the run that made it ended before it read its list.")
         if not is_new and application != APPLICATION_ID:
             raise Misconfigured(
                 f"{self.name} is a database, but not a ledger of harvester. Name another one with --ledger."
@@ -128,7 +148,7 @@ class Database:
 
     def _prepare(self) -> None:
         is_new = not self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"cache_size = -{CACHE_KIB}"):
+        for pragma in PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
         if is_new:
             script = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; {_SCHEMA}"
@@ -191,6 +211,15 @@ class Database:
         """Remember some values in one transaction."""
         with self.transaction() as db:
             remember(db, values)
+
+
+def look_at(path: Path) -> str:
+    """The address under which a ledger is read without leaving files beside it.
+
+    Without a write-ahead log nobody is writing, and what is there is all there is. With one it has to be read as well.
+    """
+    nobody_writes = not path.with_name(path.name + "-wal").exists()
+    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if nobody_writes else ''}"
 
 
 def remember(db: sqlite3.Connection, values: dict[str, str | int | None]) -> None:

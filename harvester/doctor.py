@@ -50,6 +50,8 @@ async def check(
         except StopRun as problem:
             yield Finding(what, str(problem), problem)
     if offline:
+        if settings.operas.enabled:
+            yield _account(settings, environ)
         yield Finding("services", "not asked (--offline)")
         return
     yield await _asked("Paperbuzz", settings.paperbuzz.base_url, _ask_paperbuzz(settings, clock))
@@ -57,6 +59,14 @@ async def check(
         yield await _asked("OPERAS", settings.operas.base_url, _ask_operas(settings, environ, clock))
     else:
         yield Finding("OPERAS", "registration is off; switch it on with --register or [operas] enabled = true")
+
+
+def _account(settings: Settings, environ: Mapping[str, str]) -> Finding:
+    try:
+        operas_password(settings, environ)
+        return Finding("OPERAS account", operas_account(settings) + ", with a password")
+    except StopRun as problem:
+        return Finding("OPERAS account", str(problem), problem)
 
 
 async def _asked(name: str, base_url: str, ask: Awaitable[None]) -> Finding:
@@ -67,7 +77,7 @@ async def _asked(name: str, base_url: str, ask: Awaitable[None]) -> Finding:
     except (TryAgain, GiveUp) as error:
         down = ServiceDown(f"{base_url} does not answer as it should: {error}. Is the address right? Try again later.")
         return Finding(name, str(down), down)
-    return Finding(name, f"{base_url} answers")
+    return Finding(name, f"{base_url} answers{' and accepts the account' if name == 'OPERAS' else ''}")
 
 
 async def _ask_paperbuzz(settings: Settings, clock: Clock) -> None:

@@ -15,6 +15,7 @@ attempts that any work had spent until then are given back to it, also to works 
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
@@ -27,6 +28,8 @@ from harvester.outcome import Due, Failure, Result, Stage
 from harvester.paperbuzz import Record
 from harvester.report import Tally
 from harvester.retry import attempts
+
+log = logging.getLogger("harvester.fetch")
 
 STRIKES = 3
 """Trials in which a DOI may fail while no DOI is known to be good."""
@@ -161,6 +164,7 @@ class Fetcher:
             raise
         except (TryAgain, GiveUp) as error:
             tries.error = error
+            log.debug("attempt %d failed: %s", tries.made, error, extra={"doi": doi})
             self._heed(error)
             self._breaker.failed(doi, str(error))
             tries.successes = (tries.successes[1], self._breaker.successes)

@@ -6,10 +6,13 @@ The way of one DOI through the files: `doilist` reads it, `store` enrols it in t
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack, nullcontext, suppress
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
 
 from harvester.breaker import Breaker
 from harvester.clock import Stop, StoppableClock, timestamp
@@ -20,10 +23,12 @@ from harvester.errors import (
     GiveUp,
     InputUnusable,
     Misconfigured,
+    PipeClosed,
     PromiseBroken,
     ServiceDown,
     StopRun,
     TryAgain,
+    Usage,
 )
 from harvester.fetch import Fetcher
 from harvester.job import Job, Paths, World
@@ -31,6 +36,7 @@ from harvester.jsonl import partial_of
 from harvester.ledger import Figures
 from harvester.lock import lock
 from harvester.operas import OperasClient
+from harvester.outcome import Failure
 from harvester.pipeline import Pipeline
 from harvester.registrar import Registrar
 from harvester.report import Exit, Report, as_json, in_words, violations
@@ -38,6 +44,10 @@ from harvester.services import open_operas, open_paperbuzz
 from harvester.settings import Settings
 from harvester.store import Reading, Store
 from harvester.text import printable
+
+T = TypeVar("T")
+
+log = logging.getLogger("harvester")
 
 OUTAGE_THRESHOLD = 5
 """Different DOIs that fail in a row until the service is suspected."""
@@ -50,7 +60,9 @@ async def run(job: Job, settings: Settings, password: Secret | None, world: Worl
         StopRun: the run could not begin, or had to end without a report.
     """
     require_email(settings)
-    _refuse_folders(job.paths)
+    if job.register and not job.paths.ledger:
+        raise Usage("registration needs a ledger, so that it can go on after a stop: name one with --ledger")
+    _refuse_places(job.inputs, job.paths)
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
         stdout = world.stdout if job.paths.output is None else None
         landing_urls = settings.operas.urls_from_metadata
@@ -65,7 +77,8 @@ async def dry_run(job: Job, settings: Settings, world: World) -> str:
     async with Store(None, None) as store:
         reading = await read_inputs(store, job.inputs, settings, world)
         ledger = job.paths.ledger
-        done = await store.done_in(ledger) if ledger and ledger.exists() and not job.refetch else 0
+        is_continued = ledger is not None and ledger.exists() and not job.refetch
+        done = await store.done_in(ledger, failed_too=not job.retry_failed) if ledger and is_continued else 0
         due = reading.works - done
         text = (
             f"{reading.lines:,} lines: {reading.works:,} works, {reading.duplicates:,} duplicates, "
@@ -87,7 +100,7 @@ async def register(job: Job, settings: Settings, password: Secret, world: World)
     Raises:
         StopRun: the run could not begin, or had to end without a report.
     """
-    _refuse_folders(job.paths)
+    _refuse_places(job.inputs, job.paths)
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
         async with Store(job.paths.ledger, None) as store:
             return await _Run(job, settings, password, world, store).registering()
@@ -103,14 +116,24 @@ async def holdings(settings: Settings, password: Secret, world: World) -> list[d
     account = operas_account(settings)
     async with open_operas(settings.operas, account, password, clock=clock, tally=world.tally) as operas:
         try:
-            rows = await operas.holdings()
+            rows = await until_stopped(operas.holdings(), world.stop, grace_seconds=0)
         except (TryAgain, GiveUp) as error:
             raise ServiceDown(f"OPERAS does not give its list: {error}. Try again later.") from None
-    return sorted(rows, key=lambda row: str(row["raw"]))
+    if world.stop.reason:
+        raise world.stop.reason
+    return sorted(rows or [], key=lambda row: str(row["raw"]))
 
 
-def _refuse_folders(paths: Paths) -> None:
-    """Find out before anything is asked that the results could not be written."""
+def _refuse_places(inputs: Sequence[str], paths: Paths) -> None:
+    """Find out before anything is asked that the results could not be written, or would overwrite something."""
+    named = [path for path in (paths.output, paths.ledger, paths.failures, paths.summary) if path]
+    taken = [Path(name).resolve() for name in inputs]
+    taken += [path.resolve() for path in named]
+    if paths.output:
+        taken.append(partial_of(paths.output.resolve()))
+    for place in named:
+        if taken.count(place.resolve()) > 1:
+            raise Usage(f"{place} is named twice, among the inputs and the files to be written. Choose another name.")
     for path in (paths.output, paths.ledger, paths.failures):
         if path is None:
             continue
@@ -127,21 +150,28 @@ class _Run:
         self._job, self._settings, self._password = job, settings, password
         self._world, self._store = world, store
         self._clock = StoppableClock(world.clock, world.stop)
+        self._fetching = Stop(world.stop)
         self._started = world.clock.now()
         self._problem: StopRun | None = None
+        self._is_registration = False
 
     async def to_its_end(self) -> Report:
         """Read, harvest, register, publish, report."""
         reading = await read_inputs(self._store, self._job.inputs, self._settings, self._world)
-        await self._store.begin(refetch=self._job.refetch, retry_failed=self._job.retry_failed)
+        await self._register_with_one_service()
+        await self._store.begin(
+            source=self._settings.paperbuzz.base_url, refetch=self._job.refetch, retry_failed=self._job.retry_failed
+        )
         if self._job.register:
             await self._store.fill_outbox(harvested_only=True)
+            if self._job.retry_failed:
+                await self._store.retry_rejected()
         before = await self._store.figures()
         self._show(before)
         to_register = before.registration_pending if self._job.register else 0
         has_work = bool(before.pending or to_register)
         if has_work:
-            await self._work(before)
+            await self._work_or_say_why_not(before)
         after = await self._store.figures()
         self._show(after)
         if not after.pending:
@@ -150,13 +180,19 @@ class _Run:
 
     async def registering(self) -> Report:
         """Read, register, report."""
+        self._is_registration = True
         reading = await read_inputs(self._store, self._job.inputs, self._settings, self._world)
+        await self._register_with_one_service()
         await self._store.fill_outbox(harvested_only=False)
         before = await self._store.figures()
         self._show(before)
         if before.registration_pending:
-            await self._work(replace(before, pending=0))
+            await self._work_or_say_why_not(replace(before, pending=0))
         return await self._report(reading, await self._store.figures(), bool(before.registration_pending))
+
+    async def _register_with_one_service(self) -> None:
+        if self._job.register:
+            await self._store.registers_with(self._settings.operas.base_url)
 
     def _show(self, figures: Figures) -> None:
         """Let progress see what the ledger says."""
@@ -180,7 +216,7 @@ class _Run:
                         tally=self._world.tally,
                     )
                 )
-                await self._check_credentials(operas)
+                await until_stopped(self._check_credentials(operas), self._world.stop, grace_seconds=0)
                 jobs.append(self._register(operas, harvested))
             if figures.pending:
                 jobs.append(self._fetch(harvested))
@@ -188,37 +224,51 @@ class _Run:
                 harvested.set()
             await _all_of(jobs)
 
+    async def _work_or_say_why_not(self, figures: Figures) -> None:
+        """Work; what ends it is told in the report, unless the disk is what failed."""
+        if self._job.paths.summary:
+            await self._store.forget(self._job.paths.summary)
+        try:
+            await self._work(figures)
+        except (DiskFailed, PipeClosed):
+            raise
+        except StopRun as problem:
+            self._problem = problem
+
     async def _check_credentials(self, operas: OperasClient) -> None:
         """Wrong credentials are told before the first fetch; a service that is down is not waited for."""
         try:
             await operas.token()
-        except TryAgain as error:
+        except (TryAgain, GiveUp) as error:
             self._world.notice(f"OPERAS does not answer ({error}); registration waits in the ledger")
 
     async def _fetch(self, harvested: asyncio.Event) -> None:
+        """Fetch what is due; what ends it early (budget, outage) does not end registration."""
         settings, world = self._settings.paperbuzz, self._world
+        clock = StoppableClock(world.clock, self._fetching)
         try:
             async with open_paperbuzz(
                 settings,
                 require_email(self._settings),
-                clock=self._clock,
+                clock=clock,
                 tally=world.tally,
                 wait=self._job.wait,
+                stop=self._fetching,
                 state=world.state,
             ) as paperbuzz:
                 fetcher = Fetcher(
                     paperbuzz.client,
-                    Breaker("Paperbuzz", self._clock, threshold=OUTAGE_THRESHOLD, patience_seconds=settings.patience),
+                    Breaker("Paperbuzz", clock, threshold=OUTAGE_THRESHOLD, patience_seconds=settings.patience),
                     max_attempts=settings.max_attempts,
                     patience_seconds=settings.patience,
                     pause=paperbuzz.budget.pause,
                     tally=world.tally,
-                    clock=self._clock,
+                    clock=clock,
                     random=world.random,
                     canary=await self._store.good_doi(),
                 )
                 await Pipeline(
-                    self._store, fetcher, concurrency=settings.concurrency, stop=world.stop, tally=world.tally
+                    self._store, fetcher, concurrency=settings.concurrency, stop=self._fetching, tally=world.tally
                 ).run()
         finally:
             harvested.set()
@@ -248,6 +298,8 @@ class _Run:
         now, world, paths = self._world.clock.now(), self._world, self._job.paths
         if paths.failures:
             await self._store.write_failures(paths.failures)
+        else:
+            await self._tell_failures()
         files = {"output": paths.output, "failures": paths.failures, "ledger": paths.ledger, "summary": paths.summary}
         if figures.pending and paths.output:
             files["output"] = partial_of(paths.output)
@@ -268,35 +320,39 @@ class _Run:
             files={name: str(path) for name, path in files.items() if path},
             exit=self._exit(figures, has_work),
         )
-        report = _checked(report)
+        report = _checked(report, violations(report, harvested=not self._is_registration))
         if paths.summary:
             await self._store.write(paths.summary, as_json(report))
         return report
 
+    async def _tell_failures(self) -> None:
+        """Where no file takes the failures they are told, so that each is accounted for."""
+
+        def tell(failure: Failure) -> None:
+            log.warning("%s: %s", failure.origin, printable(failure.message), extra={"doi": failure.doi or ""})
+
+        await self._store.each_failure(tell)
+
     def _exit(self, figures: Figures, has_work: bool) -> Exit:
         """How the run ended: for a reason to stop, with registration in trouble, with too many failures, or well."""
-        reason = self._world.stop.reason or self._problem
+        reason = self._fetching.reason or self._problem
         if reason is not None:
             return Exit(reason.exit_code, reason.name, str(reason))
         limit = self._job.max_failures
         if limit is not None and figures.failures > limit:
             return Exit(3, "failures", f"Complete, but with {figures.failures:,} failures where {limit:,} are allowed.")
+        if not has_work and self._is_registration:
+            return Exit(0, "complete", "All of this was registered before; nothing was sent.")
         if not has_work:
             return Exit(0, "complete", "All of this was done before; nothing was asked. Start over with --refetch.")
-        failed = f" {_works(figures.failures)} failed; the failures file says why." if figures.failures else ""
-        return Exit(0, "complete", f"Complete: every DOI is accounted for.{failed}")
+        return Exit(0, "complete", "Complete: every DOI is accounted for.")
 
 
-def _works(number: int) -> str:
-    return "1 work" if number == 1 else f"{number:,} works"
-
-
-def _checked(report: Report) -> Report:
+def _checked(report: Report, broken: Sequence[str]) -> Report:
     """The report; if its accounting does not add up, this is how the run ended, whatever else happened."""
-    broken = violations(report)
     if not broken:
         return report
-    reason = f"The accounting does not add up: {'; '.join(broken)} does not hold. {REPORT_IT}"
+    reason = f"The accounting does not add up. These do not hold: {'; '.join(broken)}. {REPORT_IT}"
     return replace(report, exit=Exit(PromiseBroken.exit_code, PromiseBroken.name, reason))
 
 
@@ -332,8 +388,8 @@ async def read_inputs(store: Store, inputs: tuple[str, ...], settings: Settings,
     return reading
 
 
-async def until_stopped(job: Coroutine[None, None, None], stop: Stop, grace_seconds: float = 10.0) -> None:
-    """Run a job; after a stop it has some seconds left."""
+async def until_stopped(job: Coroutine[None, None, T], stop: Stop, grace_seconds: float = 10.0) -> T | None:
+    """Run a job; after a stop it has some seconds left. Returns what it made, None if it was cut off."""
     task = asyncio.create_task(job)
     wish = asyncio.create_task(stop.wait())
     try:
@@ -343,8 +399,8 @@ async def until_stopped(job: Coroutine[None, None, None], stop: Stop, grace_seco
     finally:
         wish.cancel()
         task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait({task})
+    return None if task.cancelled() else task.result()
 
 
 async def _all_of(jobs: Sequence[Coroutine[None, None, None]]) -> None:

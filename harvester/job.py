@@ -89,7 +89,7 @@ def job_paths(output: str, *, ledger: Path | None = None, failures: Path | None 
     """
     if output == "-":
         return Paths(None, ledger, failures, None)
-    path = Path(output).absolute()
+    path = Path(output).resolve()  # a link to an output is that output
     stem = path.name.removesuffix(output_format(output))
     beside = path.parent
     return Paths(

@@ -13,6 +13,7 @@ import gzip
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -178,16 +179,23 @@ def partial_of(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
-def open_output(path: Path, committed: int) -> OutputFile:
+def open_output(path: Path, committed: int, *, new: bool = False) -> OutputFile:
     """Open the partial output for appending, cut back to its committed length; a new one is created.
 
+    Args:
+        path: the name it will be published under.
+        committed: bytes.
+        new: whether nobody can have made it yet, so that one that is there is somebody else's.
+
     Raises:
+        Usage: it is somebody else's.
         PromiseBroken: the file is shorter than what is committed: something else changed it.
         DiskFailed: the file system refuses.
     """
     partial = partial_of(path)
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT * (not committed) | os.O_CLOEXEC, 0o666)
+        create = os.O_CREAT * (not committed) | os.O_EXCL * new
+        descriptor = os.open(partial, os.O_WRONLY | create | os.O_CLOEXEC, 0o666)
         try:
             _cut_back(partial, descriptor, committed)
             # Even if the file is not new: the run that made it may have ended before it came to this.
@@ -195,6 +203,10 @@ def open_output(path: Path, committed: int) -> OutputFile:
         except BaseException:
             os.close(descriptor)
             raise
+    except FileExistsError as error:
+        raise Usage(
+            f"{partial} is being written by another run, with another ledger. Choose another output."
+        ) from error
     except OSError as error:
         raise DiskFailed(_what_now(partial, error)) from error
     return OutputFile(path, descriptor, committed)
@@ -247,6 +259,20 @@ def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
         reached("after-rename")
         sync_directory(path.parent)
     except OSError as error:
+        with suppress(OSError):  # half a file must not keep a full disk full
+            fresh.unlink(missing_ok=True)
+        raise DiskFailed(_what_now(path, error)) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        DiskFailed: the file system refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
         raise DiskFailed(_what_now(path, error)) from error
 
 
@@ -256,7 +282,10 @@ def sync_data(descriptor: int) -> None:
     macOS has no `fdatasync`, and its `fsync` stops at the drive's cache: `F_FULLFSYNC` does not (its fcntl(2)).
     """
     if sys.platform == "darwin":
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError:  # some volumes have no such thing; SQLite falls back in the same way
+            os.fsync(descriptor)
     else:
         os.fdatasync(descriptor)
 

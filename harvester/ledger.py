@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harvester.database import Database, Registration, State, add_failures, remember
-from harvester.outbox import enqueue
+from harvester.database import Database, Registration, State, add_failures, look_at, remember
+from harvester.outbox import enqueue, wait_again
 from harvester.outcome import Due, Failure, Result, Stage, Work
 
 
@@ -70,15 +70,17 @@ class Ledger:
     # Readings of the input
 
     def begin_reading(self) -> int:
-        """Start a reading of the input; the invalid lines of the last one are forgotten.
+        """Start a reading of the input; until it is finished, the one before stands.
 
         Returns:
             The number of the reading.
         """
-        number = self.file.number("reading") + 1
+        number = max(self.file.number("reading"), self.file.number("reading_begun")) + 1
         with self.file.transaction() as db:
-            db.execute("DELETE FROM failure WHERE stage = ?", (Stage.INPUT,))
-            remember(db, {"reading": number})
+            # Invalid lines of a reading that was cut off; those of the last complete one have lower keys.
+            broken_off = (Stage.INPUT, self.file.number("invalid_up_to"))
+            db.execute("DELETE FROM failure WHERE stage = ? AND id > ?", broken_off)
+            remember(db, {"reading_begun": number})
         return number
 
     def enrol(self, reading: int, works: Sequence[Work], invalid: Sequence[Failure]) -> int:
@@ -107,12 +109,16 @@ class Ledger:
             How many works were dropped.
         """
         with self.file.transaction() as db:
-            dropped = db.execute("DELETE FROM work WHERE state = ? AND listed <> ?", (State.DUE, reading)).rowcount
-            db.execute(
-                "UPDATE registration SET state = ? WHERE state = ? AND EXISTS "
-                "(SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled)",
-                (Registration.WAITING, Registration.ACKNOWLEDGED),
-            )
+            dropped = db.execute(
+                "DELETE FROM work WHERE state = 0 AND listed < ? "
+                "AND NOT EXISTS (SELECT 1 FROM registration WHERE work_id = work.id)",
+                (reading,),
+            ).rowcount
+            wait_again(db)
+            old = (Stage.INPUT, self.file.number("invalid_up_to"))
+            db.execute("DELETE FROM failure WHERE stage = ? AND id <= ?", old)
+            last = db.execute("SELECT COALESCE(MAX(id), 0) FROM failure").fetchone()[0]
+            remember(db, {"reading": reading, "invalid_up_to": last})
         return dropped
 
     # Works
@@ -121,10 +127,15 @@ class Ledger:
         """The next works to ask for, by key: those with a key above `after`, at most `limit`."""
         with self.file.reading() as db:
             rows = db.execute(
-                "SELECT id, doi, origin FROM work WHERE id > ? AND state = ? ORDER BY id LIMIT ?",
-                (after, State.DUE, limit),
+                "SELECT id, doi, origin FROM work WHERE id > ? AND state = 0 AND listed >= ? ORDER BY id LIMIT ?",
+                (after, self.file.number("reading"), limit),
             ).fetchall()
         return [Due(*row) for row in rows]
+
+    def is_empty(self) -> bool:
+        """Whether no work is known at all."""
+        with self.file.reading() as db:
+            return db.execute("SELECT 1 FROM work LIMIT 1").fetchone() is None
 
     def has_due(self) -> bool:
         """Whether any work is due."""
@@ -177,23 +188,29 @@ class Ledger:
         with self.file.transaction() as db:
             db.execute(
                 "DELETE FROM failure WHERE stage = ? "
-                "AND work_id IN (SELECT id FROM work WHERE state = ? AND listed = ?)",
+                "AND work_id IN (SELECT id FROM work WHERE state = ? AND listed >= ?)",
                 (Stage.FETCH, *failed),
             )
-            return db.execute("UPDATE work SET state = ? WHERE state = ? AND listed = ?", (State.DUE, *failed)).rowcount
+            return db.execute(
+                "UPDATE work SET state = ? WHERE state = ? AND listed >= ?", (State.DUE, *failed)
+            ).rowcount
 
-    def start_over(self, archive: str | None) -> None:
+    def start_over(self, archive: str | None, source: str) -> None:
         """Make every listed work due for a new output; the old output, if any, is to be renamed to `archive`.
+
+        Args:
+            archive: a free name.
+            source: base URL of the service that is asked from here on.
 
         What OPERAS knows of them stays known; works that the last reading did not list are forgotten. The renaming
         itself is done after this, and again by whoever finds `archive` still remembered: a crash in between changes
         nothing.
         """
         with self.file.transaction() as db:
-            db.execute("DELETE FROM work WHERE listed <> ?", (self.file.number("reading"),))
+            db.execute("DELETE FROM work WHERE listed < ?", (self.file.number("reading"),))
             db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
             db.execute("UPDATE work SET state = ?, outcome = NULL, harvested_at = NULL, sha256 = NULL", (State.DUE,))
-            remember(db, {"length": 0, "published": 0, "archive": archive, "refetching": 1})
+            remember(db, {"length": 0, "published": 0, "archive": archive, "refetching": 1, "source": source})
 
     def failures(self) -> Iterator[Failure]:
         """All failures of the last reading, in the order in which they were written down."""
@@ -201,7 +218,7 @@ class Ledger:
             rows = db.execute(
                 "SELECT failure.doi, input, failure.origin, kind, http_status, attempts, message, failed_at, stage "
                 "FROM failure LEFT JOIN work ON work.id = work_id "
-                "WHERE work_id IS NULL OR work.listed = ? ORDER BY failure.id",
+                "WHERE work_id IS NULL OR work.listed >= ? ORDER BY failure.id",
                 (self.file.number("reading"),),
             )
             for doi, text, origin, kind, status, attempts, message, failed_at, stage in rows:
@@ -214,25 +231,25 @@ class Ledger:
             states: Counter[State] = Counter()
             outcomes: Counter[str] = Counter()
             for state, outcome, count in db.execute(
-                "SELECT state, outcome, COUNT(*) FROM work WHERE listed = ? GROUP BY 1, 2", (reading,)
+                "SELECT state, outcome, COUNT(*) FROM work WHERE listed >= ? GROUP BY 1, 2", (reading,)
             ):
                 states[State(state)] += count
                 if state == State.RESULT:
                     outcomes[outcome] += count
             gone = db.execute(
-                "SELECT COUNT(*) FROM work WHERE listed <> ? AND state <> ?", (reading, State.DUE)
+                "SELECT COUNT(*) FROM work WHERE listed < ? AND state <> ?", (reading, State.DUE)
             ).fetchone()[0]
             kinds = dict(
                 db.execute(
                     "SELECT kind, COUNT(*) FROM failure JOIN work ON work.id = work_id "
-                    "WHERE stage = ? AND work.listed = ? GROUP BY 1 ORDER BY 1",
+                    "WHERE stage = ? AND work.listed >= ? GROUP BY 1 ORDER BY 1",
                     (Stage.FETCH, reading),
                 ).fetchall()
             )
             registrations = dict(
                 db.execute(
                     "SELECT registration.state, COUNT(*) FROM registration JOIN work ON work.id = work_id "
-                    "WHERE listed = ? OR registration.state = ? GROUP BY 1",
+                    "WHERE listed >= ? OR registration.state = ? GROUP BY 1",
                     (reading, Registration.WAITING),
                 ).fetchall()
             )
@@ -249,16 +266,22 @@ class Ledger:
             registration_pending=registrations.get(Registration.WAITING, 0),
         )
 
-    def done_in(self, other: Path) -> int:
-        """How many of the works here have an outcome in another ledger, which is only read."""
+    def done_in(self, other: Path, *, failed_too: bool) -> int:
+        """How many of the works here have a record in another ledger, which is only read.
+
+        Args:
+            other: its path.
+            failed_too: count those that have a failure as well.
+        """
         Database(other, read_only=True).close()  # says what is wrong with it, under its own name
+        done = (State.RESULT, State.FAILURE if failed_too else State.RESULT)
         with self.file.reading() as db:
-            db.execute("ATTACH ? AS other", (str(other),))
+            db.execute("ATTACH ? AS other", (look_at(other),))
             try:
                 return int(
                     db.execute(
-                        "SELECT COUNT(*) FROM work JOIN other.work AS done USING (doi) WHERE done.state <> ?",
-                        (State.DUE,),
+                        "SELECT COUNT(*) FROM work JOIN other.work AS done USING (doi) WHERE done.state IN (?, ?)",
+                        done,
                     ).fetchone()[0]
                 )
             finally:

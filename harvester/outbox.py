@@ -31,9 +31,23 @@ class Outbox:
         with self._file.transaction() as db:
             return db.execute(
                 "INSERT OR IGNORE INTO registration (work_id) "
-                "SELECT id FROM work WHERE listed = ? AND (state = ? OR NOT ?)",
+                "SELECT id FROM work WHERE listed >= ? AND (state = ? OR NOT ?)",
                 (self._file.number("reading"), State.RESULT, harvested_only),
             ).rowcount
+
+    def retry_rejected(self) -> int:
+        """Put rejected works of the last reading back; returns how many."""
+        with self._file.transaction() as db:
+            rows = db.execute(
+                "SELECT work_id FROM registration JOIN work ON work.id = work_id "
+                "WHERE registration.state = ? AND listed >= ?",
+                (Registration.REJECTED, self._file.number("reading")),
+            )
+            works = [key for (key,) in rows]
+            reasons = ((key, Stage.REGISTER) for key in works)
+            db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", reasons)
+            db.executemany("UPDATE registration SET state = 0 WHERE work_id = ?", ((key,) for key in works))
+        return len(works)
 
     def waiting(self, limit: int) -> list[Entry]:
         """The first entries of the outbox, with all their URLs."""
@@ -89,11 +103,12 @@ def enqueue(db: sqlite3.Connection, works: Sequence[int]) -> int:
     return max(0, new) + wait_again(db, works)
 
 
-def wait_again(db: sqlite3.Connection, works: Iterable[int]) -> int:
-    """Put works back into the outbox that OPERAS acknowledged without all of their URLs; returns how many."""
-    cursor = db.executemany(
-        "UPDATE registration SET state = ? WHERE work_id = ? AND state = ? "
-        "AND EXISTS (SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled)",
-        ((Registration.WAITING, work_id, Registration.ACKNOWLEDGED) for work_id in works),
+def wait_again(db: sqlite3.Connection, works: Iterable[int] | None = None) -> int:
+    """Put works (None for all) back that OPERAS acknowledged without all of their URLs; returns how many."""
+    statement = (
+        f"UPDATE registration SET state = {Registration.WAITING:d} WHERE state = {Registration.ACKNOWLEDGED:d} "  # noqa: S608
+        "AND EXISTS (SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled)"
     )
-    return max(0, cursor.rowcount)
+    if works is None:
+        return db.execute(statement).rowcount
+    return max(0, db.executemany(f"{statement} AND work_id = ?", ((work_id,) for work_id in works)).rowcount)

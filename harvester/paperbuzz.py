@@ -23,7 +23,7 @@ from harvester.errors import (
     ServerBusy,
     ServerFailed,
 )
-from harvester.text import printable
+from harvester.text import printable, redacted
 from harvester.wire import Request, Response, Transport, retry_after
 
 EVENT_CAP = 2_500
@@ -143,7 +143,9 @@ def follow(request: Request, response: Response) -> Request:
     except ValueError:
         same = False
     if not same or not target.isascii() or not target.isprintable() or " " in target:
-        raise RedirectRefused(f"a redirect to {printable(target, 100)!r} is not followed", status=response.status)
+        raise RedirectRefused(
+            f"a redirect to {printable(redacted(target), 100)!r} is not followed", status=response.status
+        )
     return replace(request, url=target)
 
 
@@ -207,8 +209,9 @@ def read_record(doi: str, response: Response, now: datetime) -> Record:
 
 def _json_object(response: Response) -> dict[str, object]:
     try:
-        content = orjson.loads(response.body)
-    except (orjson.JSONDecodeError, RecursionError) as error:
+        # One level deeper, as it will stand in a line of the output: what fits only by itself could not be read there.
+        [content] = orjson.loads(b"[%b]" % response.body)
+    except (ValueError, RecursionError) as error:
         raise InvalidJson(f"the answer is no valid JSON: {printable(str(error), 120)}", status=200) from error
     if not isinstance(content, dict):
         raise InvalidJson("the answer is JSON, but no object", status=200)

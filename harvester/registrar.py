@@ -270,10 +270,19 @@ class Registrar:
         return await self._post([entry])
 
     async def _trouble(self, suspect: Entry) -> TryAgain | GiveUp | None:
-        """Why OPERAS cannot be said to work; None if it takes a proof, or answers that there is none to be had."""
+        """Why OPERAS cannot be said to work; None if it takes a proof.
+
+        Where nothing was ever accepted there is no proof to be had. An entry that is refused twice with a pause between
+        counts as bad, so that a list of nothing but bad entries comes to an end; but the pauses grow with each of them,
+        so that an OPERAS out of order gets us to the end of our patience and not to that of the list.
+        """
         trouble: TryAgain | GiveUp | None = None
         try:
-            for doi in await self._proofs(suspect):
+            proofs = await self._proofs(suspect)
+            if not proofs:
+                await self._wait(self._refusal)
+                return None
+            for doi in proofs:
                 self._heed_stop()
                 trouble = await self._refusal_of(doi)
                 if trouble is None:
@@ -310,7 +319,7 @@ class Registrar:
             ServiceDown: the patience is over.
         """
         self._breaker.trip(str(reason))
-        log.info("registration waits for OPERAS: %s", reason)
+        log.debug("registration waits for OPERAS: %s", reason)
         asked = reason.retry_after if isinstance(reason, TryAgain) else None
         await self._clock.sleep(self._breaker.next_pause(at_least=asked or 0.0))
 

@@ -125,22 +125,28 @@ def _text(name: str) -> str:
     return name.encode(errors="replace").decode()
 
 
-def violations(report: Report) -> list[str]:
-    """The accounting identities that do not hold, in words; empty when all is well (promise G1)."""
+def violations(report: Report, *, harvested: bool = True) -> list[str]:
+    """The accounting identities that do not hold, in words; empty when all is well (promise G1).
+
+    Args:
+        report: of a run.
+        harvested: whether it was to harvest; registration alone leaves works pending.
+    """
+    unfinished = report.registration_pending + (report.pending if harvested else 0)
     identities = {
         "lines = works + duplicates + invalid + blank": report.lines
         == report.works + report.duplicates + report.invalid + report.blank,
         "works = results + failures + pending": report.works == report.results + report.failures + report.pending,
         "results = sum of outcomes": report.results == sum(report.outcomes.values()),
         "failures = sum of failures by kind": report.failures == sum(report.failures_by_kind.values()),
-        "exit 0 means nothing pending": report.exit.code != 0 or report.pending == report.registration_pending == 0,
+        "nothing is pending where the exit code is 0": report.exit.code != 0 or not unfinished,
     }
     return [identity for identity, holds in identities.items() if not holds]
 
 
 def closing(report: Report) -> str:
     """The figures that close a run, for people: the accounting, what was asked, where the files are, the verdict."""
-    read = f"{report.works:,} works + {_count(report.duplicates, 'duplicate')}"
+    read = f"{_count(report.works, 'work')} + {_count(report.duplicates, 'duplicate')}"
     became = f"{_count(report.results, 'result')} + {_count(report.failures, 'failure')} + {report.pending:,} pending"
     lines = [
         f"lines      {report.lines:>12,} = {read} + {report.invalid:,} invalid + {report.blank:,} blank",
@@ -149,7 +155,7 @@ def closing(report: Report) -> str:
         f"failures   {report.failures:>12,}{_detail(report.failures_by_kind)}",
     ]
     if report.gone:
-        lines.append(f"gone       {report.gone:>12,} left the list; their records stay")
+        lines.append(f"gone       {report.gone:>12,} left the list; what was harvested of them stays")
     if report.registered or report.rejected or report.registration_pending:
         waiting = f"{report.rejected:,} rejected, {report.registration_pending:,} waiting"
         lines.append(f"registered {report.registered:>12,}, {waiting}")
@@ -167,9 +173,13 @@ def _next_steps(report: Report) -> list[str]:
     """What can be done about works that were given up; how to go on after a stop is said by its own reason."""
     steps = []
     if report.failures and not report.pending:
-        steps.append("To ask the failed works again, give the same command with --retry-failed.")
+        steps.append(f"{_count(report.failures, 'work')} failed; the same command with --retry-failed asks again.")
+    if report.invalid:
+        steps.append(f"{_count(report.invalid, 'line is no DOI', 'lines are no DOIs')}.")
     if report.rejected:
-        steps.append("Why OPERAS refuses an entry stands in the failures file, under the stage register.")
+        steps.append(f"OPERAS refuses {_count(report.rejected, 'DOI')}.")
+    if steps and "failures" in report.files:
+        steps.append("The failures file says why.")
     return steps
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from harvester.budget import Budget, Metered, Quota, quota_path
-from harvester.clock import Clock
+from harvester.clock import Clock, Stop
 from harvester.config import Secret
 from harvester.operas import OperasClient
 from harvester.paperbuzz import PaperbuzzClient
@@ -41,6 +41,7 @@ async def open_paperbuzz(
     clock: Clock,
     tally: Tally,
     wait: bool = False,
+    stop: Stop | None = None,
     state: Path | None = None,
 ) -> AsyncIterator[Paperbuzz]:
     """Paperbuzz under its budget.
@@ -51,6 +52,7 @@ async def open_paperbuzz(
         clock: time; its sleep ends when the run does.
         tally: requests and what is waited for are counted here.
         wait: whether to wait when the daily budget is used up.
+        stop: the wish to end early; no request is begun after it.
         state: where the daily budget is kept; None for the user's state directory.
 
     Raises:
@@ -69,7 +71,7 @@ async def open_paperbuzz(
         tally.waiting_for = reason
 
     budget = Budget(
-        settings.rate, clock, burst=settings.burst, quota=quota, wait=wait, on_wait=waiting, on_start=started
+        settings.rate, clock, burst=settings.burst, quota=quota, wait=wait, stop=stop, on_wait=waiting, on_start=started
     )
     tally.budget_left = budget.left
     try:

@@ -35,6 +35,7 @@ from harvester.jsonl import (
     move,
     open_output,
     partial_of,
+    remove,
     result_line,
     write_atomically,
 )
@@ -113,7 +114,8 @@ class Store:
             closed.result()
 
     def _open_ledger(self) -> None:
-        if self._ledger_path is None or not self._ledger_path.exists():
+        self._is_new = self._ledger_path is None or not self._ledger_path.exists()
+        if self._is_new:
             self._refuse_strange_files()
         self._ledger = Ledger(self._ledger_path)
         self._outbox = Outbox(self._ledger.file)
@@ -150,7 +152,10 @@ class Store:
     def _close(self) -> None:
         if isinstance(self._sink, OutputFile):
             self._sink.close()
+        is_nothing = self._is_new and self._ledger.is_empty()
         self._ledger.close()
+        if is_nothing and self._ledger_path:
+            remove(self._ledger_path)  # a list without a DOI leaves no trace
 
     async def _do(self, step: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, step, *args)
@@ -183,15 +188,18 @@ class Store:
             listed += self._ledger.enrol(number, found, failures)
             reached("enrol")
             read, works, invalid = read + len(chunk), works + len(found), invalid + len(failures)
+        if is_stopped():  # then the input may have ended before its end
+            return Reading()
         dropped = self._ledger.end_reading(number)
         return Reading(read, listed, works - listed, invalid, read - works - invalid, dropped)
 
     # The output
 
-    async def begin(self, *, refetch: bool, retry_failed: bool) -> bool:
+    async def begin(self, *, source: str, refetch: bool, retry_failed: bool) -> bool:
         """Make output and ledger agree and ready for more, after a reading.
 
         Args:
+            source: base URL of the service the records come from; those of two services are not mixed.
             refetch: start a new output; the old one is kept as `NAME.1`. Where a refetch was cut off it goes on.
             retry_failed: make failed works due again.
 
@@ -201,22 +209,25 @@ class Store:
         Raises:
             PromiseBroken, Misconfigured, Usage, DiskFailed: output and ledger do not fit together; nothing was changed.
         """
-        return await self._do(self._begin, refetch, retry_failed)
+        return await self._do(self._begin, source, refetch, retry_failed)
 
-    def _begin(self, refetch: bool, retry_failed: bool) -> bool:
+    def _begin(self, source: str, refetch: bool, retry_failed: bool) -> bool:
         reached("begin")
         path = self._output_path
+        same_source = self._ledger.file.get("source") in (None, source)
+        if not refetch:
+            self._own_source(source, same_source)
         if path is None:
             if refetch:
-                self._ledger.start_over(None)
+                self._ledger.start_over(None, source)
             if retry_failed:
                 self._ledger.retry_failed()
             return self._ledger.has_due()
         self._finish_archiving(path)
         self._refuse_both(path)
-        if refetch and not self._is_refetch_under_way(path):
+        if refetch and not (same_source and self._is_refetch_under_way(path)):
             self._cut_torn_tail(path)
-            self._ledger.start_over(_free_name(path).name)
+            self._ledger.start_over(_free_name(path).name, source)
             reached("start-over")
             self._finish_archiving(path)
         published = self._is_published(path)
@@ -228,6 +239,14 @@ class Store:
         if due or not published:
             self._open(path, published)
         return due
+
+    def _own_source(self, source: str, same: bool) -> None:
+        if not same:
+            raise Misconfigured(
+                f"the records that {self._ledger_path} knows came from {self._ledger.file.get('source')}, but "
+                f"[paperbuzz] base_url is {source} now. Name another output, or start over with --refetch."
+            )
+        self._ledger.file.put(source=source)
 
     def _is_refetch_under_way(self, path: Path) -> bool:
         """Whether a refetch was cut off that can go on; one whose output was lost has to start again."""
@@ -290,7 +309,10 @@ class Store:
         if published:
             self._ledger.file.put(published=0)
             move(path, partial_of(path))
-        self._sink = open_output(path, self._ledger.file.number("length"))
+        is_ours = bool(self._ledger.file.number("made"))
+        if not is_ours:
+            self._ledger.file.put(made=1)
+        self._sink = open_output(path, self._ledger.file.number("length"), new=not is_ours)
 
     async def publish(self) -> None:
         """Give the complete output its name.
@@ -309,28 +331,23 @@ class Store:
             reached("published")
             self._ledger.file.put(published=1, refetching=0)
 
-    async def belongs_to(self, service: str, base_url: str, *, anew: bool) -> None:
-        """Remember where the answers come from; records of two services are not mixed.
-
-        Args:
-            service: its name, for people.
-            base_url: where it is.
-            anew: whether what is known of another one is about to be dropped.
+    async def registers_with(self, base_url: str) -> None:
+        """Remember which OPERAS it is that acknowledges.
 
         Raises:
-            Misconfigured: the ledger belongs to another one.
+            Misconfigured: it was another one before.
         """
-        await self._do(self._belongs_to, service, base_url, anew)
+        await self._do(self._registers_with, base_url)
 
-    def _belongs_to(self, service: str, base_url: str, anew: bool) -> None:
-        known = self._ledger.file.get(service)
-        if known not in (None, base_url) and not anew:
+    def _registers_with(self, base_url: str) -> None:
+        known = self._ledger.file.get("operas")
+        if known is None:
+            self._ledger.file.put(operas=base_url)
+        elif known != base_url:
             raise Misconfigured(
-                f"what {self._ledger_path} knows came from {service} at {known}, but now it is at {base_url}. "
-                "Name another output, or start over with --refetch."
+                f"the DOIs in {self._ledger_path} were registered with {known}, but [operas] base_url is {base_url} "
+                "now. Name another output or ledger for that."
             )
-        if known != base_url:
-            self._ledger.file.put(**{service: base_url})
 
     # Works
 
@@ -361,9 +378,9 @@ class Store:
         """The works of the last reading, counted."""
         return await self._do(self._ledger.figures)
 
-    async def done_in(self, ledger: Path) -> int:
-        """How many of the works have an outcome in another ledger."""
-        return await self._do(self._ledger.done_in, ledger)
+    async def done_in(self, ledger: Path, *, failed_too: bool) -> int:
+        """How many of the works have a record in another ledger, or, if so wished, a failure."""
+        return await self._do(lambda: self._ledger.done_in(ledger, failed_too=failed_too))
 
     async def good_doi(self) -> str | None:
         """A DOI that is known to have a record, if there is one."""
@@ -377,6 +394,14 @@ class Store:
         """
         await self._do(lambda: write_atomically(path, map(failure_line, self._ledger.failures())))
 
+    async def each_failure(self, take: Callable[[Failure], None]) -> None:
+        """Hand over all failures of the last reading, one after the other, on the writer thread."""
+        await self._do(self._each_failure, take)
+
+    def _each_failure(self, take: Callable[[Failure], None]) -> None:
+        for failure in self._ledger.failures():
+            take(failure)
+
     async def write(self, path: Path, content: bytes) -> None:
         """Write a small file whole and atomically.
 
@@ -385,11 +410,23 @@ class Store:
         """
         await self._do(write_atomically, path, [content])
 
+    async def forget(self, path: Path) -> None:
+        """Remove a small file of an earlier run, which would pass for this one's.
+
+        Raises:
+            DiskFailed: it cannot be removed.
+        """
+        await self._do(remove, path)
+
     # The outbox
 
     async def fill_outbox(self, *, harvested_only: bool) -> int:
         """Put works into the outbox that were never in it; returns how many."""
         return await self._do(lambda: self._outbox.fill(harvested_only=harvested_only))
+
+    async def retry_rejected(self) -> int:
+        """Put rejected works back into the outbox; returns how many."""
+        return await self._do(self._outbox.retry_rejected)
 
     async def waiting(self, limit: int) -> list[Entry]:
         """The first entries of the outbox."""

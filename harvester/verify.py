@@ -12,7 +12,6 @@ before. None of them is a violation, for the next run goes on from each.
 """
 
 import fcntl
-import gzip
 import hashlib
 import heapq
 import io
@@ -54,6 +53,9 @@ PROMISES: Final = {
 
 LONGEST_LINE = 256 * 1024 * 1024
 """Bytes after which a line is taken for damage: eight times the largest body that a run takes by default."""
+
+PACKED_CHUNK = 4096
+"""Bytes that are unpacked at a time; of zstd's densest, 4 bytes for 128 KiB, they make 128 MiB."""
 
 T = TypeVar("T")
 Merged = Iterator[tuple[str, int, object]]
@@ -262,8 +264,8 @@ class Tally:
         gone: works with an outcome that left the list.
         outcomes, failures_by_kind: results and failures by kind.
         invalid: failures of the stage `input`.
-        registered, rejected, registration_pending: works by what became of their registration, gone ones included.
-        rejected_listed: of the rejected ones, those in the list: only these are in the failures file.
+        registered, rejected: of the last reading.
+        registration_pending: works in the outbox, gone ones included.
         records: lines in the output.
         records_hashed: of these, those whose bytes were looked at.
         failure_lines: lines in the failures file.
@@ -280,7 +282,6 @@ class Tally:
     registered: int = 0
     rejected: int = 0
     registration_pending: int = 0
-    rejected_listed: int = 0
     records: int = 0
     records_hashed: int = 0
     failure_lines: int = 0
@@ -408,14 +409,12 @@ def _of_known(work: Known, evidence: Evidence, tally: Tally) -> Iterator[Violati
 
 
 def _count(work: Known, tally: Tally) -> None:
-    registration, has_outcome = work.registration, work.state in (State.RESULT, State.FAILURE)
-    tally.registered += registration == Registration.ACKNOWLEDGED
-    tally.rejected += registration == Registration.REJECTED
-    tally.rejected_listed += registration == Registration.REJECTED and work.listed
-    tally.registration_pending += registration == Registration.WAITING
+    tally.registration_pending += work.registration == Registration.WAITING
     if not work.listed:
-        tally.gone += has_outcome
+        tally.gone += work.state in (State.RESULT, State.FAILURE)
         return
+    tally.registered += work.registration == Registration.ACKNOWLEDGED
+    tally.rejected += work.registration == Registration.REJECTED
     tally.works += 1
     tally.failures += work.state == State.FAILURE
     tally.pending += work.state == State.DUE
@@ -503,7 +502,7 @@ def _of_summary(summary: Report | str, evidence: Evidence, tally: Tally) -> Iter
     if isinstance(summary, str):
         yield Violation("G1", f"the summary {summary}")
         return
-    for identity in broken_identities(summary):
+    for identity in broken_identities(summary, harvested=evidence.output is not None):
         yield Violation("G1", f"the summary does not add up: {identity} does not hold")
     names = ("works", "results", "failures", "pending", "gone", "outcomes", "failures_by_kind", "invalid")
     for name in (*names, "registered", "rejected"):
@@ -514,7 +513,7 @@ def _of_summary(summary: Report | str, evidence: Evidence, tally: Tally) -> Iter
         told = f"{summary.registration_pending:,}, the ledger {tally.registration_pending:,}"
         yield Violation("G10", f"the summary has registration_pending = {told}")
     if evidence.failures is not None:
-        expected = summary.invalid + summary.failures + tally.rejected_listed
+        expected = summary.invalid + summary.failures + summary.rejected
         if tally.failure_lines != expected:
             told = f"{tally.failure_lines:,} lines, but invalid + failures + rejected are {expected:,}"
             yield Violation("G1", f"the failures file has {told}")
@@ -629,7 +628,7 @@ def gather(
         failures: the same for the failures file.
 
     Raises:
-        InputMissing: there is no ledger.
+        InputMissing: there is no ledger, or nothing in it.
         Misconfigured: it is none, or that of another output.
         LockHeld: a run is at work.
         DiskFailed: something cannot be read.
@@ -641,9 +640,19 @@ def gather(
     with _no_run(paths.ledger):
         book = Ledger(paths.ledger, read_only=True)
         try:
+            _refuse_empty(book)
             yield _evidence(book, _completed(paths, book, failures), deep=deep)
         finally:
             book.close()
+
+
+def _refuse_empty(book: Ledger) -> None:
+    """A run that was killed in its first moment leaves a ledger without any tables."""
+    with book.file.reading() as db:
+        if not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+            raise InputMissing(
+                f"nothing was ever written to the ledger {book.file.name}. Give the run's command again."
+            )
 
 
 def paths_of(path: Path, ledger: Path | None = None, failures: Path | None = None) -> Paths:
@@ -824,7 +833,7 @@ def _raw_lines(path: Path, length: int | None = None) -> Iterator[bytes | _Unrea
     try:
         with path.open("rb") as file, _unpacked(path, Prefix(file, length)) as lines:
             yield from iter(lambda: lines.readline(LONGEST_LINE), b"")
-    except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
+    except (EOFError, zlib.error, zstandard.ZstdError) as error:
         yield _Unreadable(f"cannot be unpacked, nor anything after it: {printable(str(error), 120)}")
     except OSError as error:
         raise DiskFailed(f"{path} cannot be read: {error.strerror or error}. Nothing was changed.") from error
@@ -856,14 +865,69 @@ class Prefix(io.RawIOBase):
         return len(content)
 
 
-def _unpacked(path: Path, packed: Prefix) -> BinaryIO:
+class Unit(Protocol):
+    """What unpacks one unit of an output: one gzip member, or one zstd frame."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the unit has ended."""
+        ...
+
+    @property
+    def unused_data(self) -> bytes:
+        """What was given and belongs to the next one."""
+        ...
+
+    def decompress(self, data: bytes, /) -> bytes:
+        """The lines in some more bytes."""
+        ...
+
+
+class Unpacked(io.RawIOBase):
+    """What units hold, one behind the other; unlike the libraries' own readers it tells a unit that has no end.
+
+    Args:
+        packed: the units.
+        fresh: makes what unpacks one.
+    """
+
+    def __init__(self, packed: io.RawIOBase, fresh: Callable[[], Unit]) -> None:
+        self._packed, self._fresh = packed, fresh
+        self._unit: Unit | None = None
+        self._rest = b""
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: "memoryview[int]", /) -> int:  # type: ignore[override]
+        """Fill a buffer with what is unpacked next.
+
+        Raises:
+            EOFError: the last unit has no end.
+        """
+        while not self._ready and (chunk := self._rest or self._packed.read(PACKED_CHUNK)):
+            self._unit = self._unit or self._fresh()
+            self._ready = memoryview(self._unit.decompress(chunk))
+            self._rest = self._unit.unused_data
+            if self._unit.eof:
+                self._unit = None
+        if not self._ready and self._unit:
+            raise EOFError("it ends within a member or frame")
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+
+def _unpacked(path: Path, packed: Prefix) -> io.BufferedReader:
     ending = output_format(path.name.removesuffix(".partial"))
-    if ending == ".jsonl.gz":
-        return cast("BinaryIO", gzip.GzipFile(fileobj=cast("BinaryIO", packed)))
-    if ending == ".jsonl.zst":
-        reader = zstandard.ZstdDecompressor().stream_reader(cast("BinaryIO", packed), read_across_frames=True)
-        return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", reader), 1 << 20))
-    return cast("BinaryIO", io.BufferedReader(packed, 1 << 20))
+    fresh: dict[str, Callable[[], Unit]] = {
+        ".jsonl.gz": lambda: zlib.decompressobj(wbits=31),
+        ".jsonl.zst": zstandard.ZstdDecompressor().decompressobj,
+    }
+    lines = Unpacked(packed, fresh[ending]) if ending in fresh else packed
+    return io.BufferedReader(lines, 1 << 20)
 
 
 _MEMBERS = {

@@ -465,6 +465,14 @@ async def test_a_list_of_nothing_but_bad_entries_comes_to_an_end_on_an_empty_acc
     assert len(world.outbox.rejected) == 5
 
 
+async def test_an_operas_that_refuses_everything_from_the_start_writes_off_no_more_than_patience_allows() -> None:
+    world = world_of(entries(200), FakeOperas(poison=[entry.doi for entry in entries(200)]))
+    with pytest.raises(ServiceDown):
+        await world.run()
+    assert len(world.outbox.rejected) <= math.log2(PATIENCE) + 1
+    assert PATIENCE <= world.clock.seconds <= PATIENCE + 1
+
+
 async def test_refused_credentials_end_registration_at_once() -> None:
     world = world_of(entries(5), FakeOperas(fault=down_for(1, lambda: CredentialsRefused("no"))))
     with pytest.raises(CredentialsRefused):

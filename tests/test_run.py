@@ -6,6 +6,7 @@ import io
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -381,3 +382,151 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.01)
+
+
+# What reviewers found
+
+
+def test_registering_a_list_alone_ends_well_and_says_so_again(harvester: Tool, sandbox: Sandbox) -> None:
+    listed = harvester.write("dois.txt", dois(3))
+    assert harvester("register", listed).returncode == 0
+    again = harvester("register", listed)
+    assert again.returncode == 0
+    assert "registered before" in again.stderr
+    assert len(sandbox.operas.registered) == 3
+
+
+def test_a_list_that_shrinks_does_not_unregister(harvester: Tool) -> None:
+    harvester("register", harvester.write("dois.txt", dois(5)))
+    harvester("register", harvester.write("dois.txt", dois(2)))
+    posts = len(list(harvester.sandbox.log.of("operas")))
+    assert harvester("register", harvester.write("dois.txt", dois(5))).returncode == 0
+    assert len(list(harvester.sandbox.log.of("operas"))) == posts
+
+
+def test_records_of_two_services_are_not_mixed(harvester: Tool) -> None:
+    command = ["run", harvester.write("dois.txt", dois(3)), "-o", "out.jsonl"]
+    assert harvester(*command).returncode == 0
+    with run_in_thread(SandboxOptions()) as other:
+        harvester.extra["HARVESTER_PAPERBUZZ__BASE_URL"] = other.paperbuzz_url
+        refused = harvester(*command)
+        assert refused.returncode == 78
+        assert "--refetch" in refused.stderr
+        assert harvester(*command, "--refetch").returncode == 0
+        assert len(list(other.log.of("paperbuzz"))) == 3
+
+
+def test_two_runs_into_one_output_are_refused_whatever_their_ledgers(harvester: Tool, sandbox: Sandbox) -> None:
+    sandbox.latency_seconds = 0.3
+    command = ["run", harvester.write("dois.txt", dois(40)), "-o", "out.jsonl"]
+    first = harvester.start(*command)
+    while not (harvester.folder / "out.jsonl.partial").exists():
+        time.sleep(0.02)
+    second = harvester(*command, "--ledger", "other.ledger")
+    assert second.returncode == 2
+    assert "out.jsonl.partial" in second.stderr
+    assert first.wait(60) == 0
+    assert sorted(record["doi"] for record in harvester.lines("out.jsonl")) == dois(40)
+
+
+@pytest.mark.parametrize("flags", [["--failures", "dois.txt"], ["--ledger", "dois.txt"], ["--failures", "out.ledger"]])
+def test_no_file_is_two_things(harvester: Tool, flags: list[str]) -> None:
+    listed = harvester.write("dois.txt", dois(2))
+    refused = harvester("run", listed, "-o", "out.jsonl", *flags)
+    assert refused.returncode == 2
+    assert (harvester.folder / listed).read_text() == "\n".join(dois(2)) + "\n"
+
+
+def test_what_fails_in_a_pipe_is_told_on_stderr(harvester: Tool) -> None:
+    run = harvester("run", "-", "-o", "-", "--quiet", given="10.5555/ok-1\n10.5555/500\nnot a doi\n")
+    assert run.returncode == 0
+    assert len(run.stdout.splitlines()) == 1
+    assert "-:2: the server answers 500" in run.stderr
+    assert "-:3: " in run.stderr
+
+
+def test_registration_from_a_pipe_needs_a_ledger(harvester: Tool, sandbox: Sandbox) -> None:
+    run = harvester("run", "-", "-o", "-", "--register", given="10.5555/ok-1\n")
+    assert run.returncode == 2
+    assert "--ledger" in run.stderr
+    assert not list(sandbox.log)
+
+
+def test_what_waits_is_registered_although_the_budget_is_used_up(harvester: Tool, sandbox: Sandbox) -> None:
+    harvester.extra["HARVESTER_PAPERBUZZ__DAILY_BUDGET"] = "20"
+    listed = harvester.write("dois.txt", dois(40))
+    assert harvester("run", listed, "-o", "out.jsonl", "--register").returncode == 4
+    assert len(sandbox.operas.registered) == 20
+    assert harvester.summary()["registration_pending"] == 0
+
+
+def test_no_request_is_begun_after_a_stop(harvester: Tool, sandbox: Sandbox) -> None:
+    harvester.extra["HARVESTER_PAPERBUZZ__RATE"] = "4"
+    process = harvester.start("run", harvester.write("dois.txt", dois(100)), "-o", "out.jsonl")
+    while len(list(sandbox.log.of("paperbuzz"))) < 3:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    asked = len(list(sandbox.log.of("paperbuzz")))
+    assert process.wait(60) == 143
+    assert len(list(sandbox.log.of("paperbuzz"))) <= asked + 1
+
+
+def test_a_stop_ends_a_run_that_waits_for_standard_input(harvester: Tool) -> None:
+    process = harvester.start("run", "-", "-o", "out.jsonl", stdin=subprocess.PIPE)
+    while not (harvester.folder / "out.ledger").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+
+
+def test_wrong_credentials_leave_no_summary_that_says_all_is_well(harvester: Tool) -> None:
+    listed = harvester.write("dois.txt", dois(2))
+    assert harvester("run", listed, "-o", "out.jsonl").returncode == 0
+    harvester.extra["HARVESTER_OPERAS__PASSWORD"] = "wrong"
+    assert harvester("run", listed, "-o", "out.jsonl", "--register").returncode == 12
+    assert harvester.summary()["exit"]["code"] == 12
+
+
+def test_a_list_without_a_doi_leaves_nothing_but_the_lock(harvester: Tool) -> None:
+    assert harvester("run", harvester.write("list.txt", ["nothing", "here"]), "-o", "out.jsonl").returncode == 65
+    assert {path.name for path in harvester.folder.iterdir()} <= {"list.txt", "out.ledger.lock", "state"}
+
+
+def test_a_reading_that_breaks_off_changes_nothing_that_is_told(harvester: Tool) -> None:
+    whole = harvester.write("dois.txt", [*dois(5), "no doi"])
+    harvester("run", whole, "-o", "out.jsonl")
+    before = harvester("status", "out.jsonl", "--json").stdout
+    (harvester.folder / "cut.gz").write_bytes(gzip.compress("\n".join(dois(3)).encode())[:-9])
+    assert harvester("run", "cut.gz", "-o", "out.jsonl").returncode == 65
+    assert harvester("status", "out.jsonl", "--json").stdout == before
+    assert harvester("run", whole, "-o", "out.jsonl").returncode == 0
+    assert len(harvester.lines("out.failures.jsonl")) == 1
+
+
+def test_looking_leaves_no_files_behind(harvester: Tool) -> None:
+    harvester("run", harvester.write("dois.txt", dois(3)), "-o", "out.jsonl")
+    files = sorted(path.name for path in harvester.folder.iterdir())
+    harvester("status", "out.jsonl")
+    harvester("run", "dois.txt", "-o", "out.jsonl", "--dry-run")
+    assert sorted(path.name for path in harvester.folder.iterdir()) == files
+
+
+def test_a_missing_password_is_found_without_the_network(harvester: Tool) -> None:
+    harvester.without.append("HARVESTER_OPERAS__PASSWORD")
+    checked = harvester("check", "--offline", "--register")
+    assert checked.returncode == 78
+    assert "HARVESTER_OPERAS__PASSWORD" in checked.stdout
+
+
+def test_a_closed_standard_input_is_no_bug(harvester: Tool) -> None:
+    listed = harvester.write("dois.txt", dois(2))
+    line = f"{sys.executable} -m harvester run {listed} -o out.jsonl <&-"
+    run = subprocess.run(["/bin/bash", "-c", line], cwd=harvester.folder, env=harvester.environment, check=False)
+    assert run.returncode == 0
+
+
+def test_debug_logs_tell_of_each_attempt_that_fails(harvester: Tool) -> None:
+    listed = harvester.write("dois.txt", ["10.5555/heals-502", "10.5555/ok-1"])
+    run = harvester("run", listed, "-o", "out.jsonl", "--log-level", "debug")
+    assert run.returncode == 0
+    assert "attempt 1 failed: the server answers 502" in run.stderr

@@ -32,6 +32,8 @@ from harvester.store import Reading, Store
 
 from .support import a_failure, a_result, an_invalid_line
 
+SOURCE = "https://api.paperbuzz.org/v0/"
+
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - folders in it get names of their own
 """Where syncing takes no time; None for the usual place."""
 
@@ -92,7 +94,7 @@ class Place:
         """Read the list, harvest at most `limit` works, two in a commit, and publish if nothing is due any more."""
         async with self.store() as store:
             await store.enrol(works(letters))
-            await store.begin(refetch=refetch, retry_failed=retry_failed)
+            await store.begin(source=SOURCE, refetch=refetch, retry_failed=retry_failed)
             due = await store.due(0, limit)
             for first in range(0, len(due), 2):
                 await commit(store, due[first : first + 2], failing=failing, attempts=attempts)
@@ -156,7 +158,7 @@ async def test_records_stand_in_the_output_in_the_order_they_were_committed(plac
 async def test_failures_alone_touch_the_ledger_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     async with place.store() as store:
         await store.enrol(works("abc"))
-        await store.begin(refetch=False, retry_failed=False)
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         due = await store.due(0, 10)
         await commit(store, due[:1])
         monkeypatch.setattr(OutputFile, "append", disk_full)
@@ -171,7 +173,7 @@ async def test_after_a_failed_sync_nothing_is_recorded_and_nothing_more_is_taken
     """Promise G8: a failed sync is never retried, though the disk may be well again."""
     async with place.store() as store:
         await store.enrol(works("abc"))
-        await store.begin(refetch=False, retry_failed=False)
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         due = await store.due(0, 10)
         with monkeypatch.context() as patch:
             patch.setattr(jsonl, "sync_data", disk_full)
@@ -188,7 +190,7 @@ async def test_after_a_failed_transaction_nothing_more_is_taken(place: Place, mo
     """The output holds lines by now that the ledger does not know; only a new start can cut them off."""
     async with place.store() as store:
         await store.enrol(works("abc"))
-        await store.begin(refetch=False, retry_failed=False)
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         due = await store.due(0, 10)
         with monkeypatch.context() as patch:
             patch.setattr(Database, "transaction", disk_full)
@@ -206,7 +208,7 @@ async def test_after_a_failed_transaction_nothing_more_is_taken(place: Place, mo
 async def test_results_are_put_into_the_outbox_only_on_request(place: Place, register: bool) -> None:
     async with Store(place.ledger, place.output, register=register, landing_urls=True) as store:
         await store.enrol(works("ab"))
-        await store.begin(refetch=False, retry_failed=False)
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         first, second = await store.due(0, 10)
         result = a_result(doi("a"), landing_urls=["https://landing"])
         await store.commit([(first, result), (second, a_failure(doi("b")))])
@@ -277,7 +279,7 @@ async def test_who_leaves_does_not_wait_for_an_endless_input(place: Place, monke
 async def test_a_fresh_output_is_partial_until_it_is_published(place: Place) -> None:
     async with place.store() as store:
         await store.enrol(works("ab"))
-        assert await store.begin(refetch=False, retry_failed=False)
+        assert await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         assert place.names == {"out.jsonl.partial"}
         await commit(store, await store.due(0, 10))
         assert place.names == {"out.jsonl.partial"}
@@ -309,7 +311,7 @@ async def test_a_finished_job_is_left_alone(place: Place) -> None:
     await place.run("abc")
     async with place.store() as store:
         await store.enrol(works("abc"))
-        assert not await store.begin(refetch=False, retry_failed=False)
+        assert not await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         assert place.names == {"out.jsonl"}
         await store.publish()
     assert place.output.read_bytes() == lines("abc")
@@ -319,7 +321,7 @@ async def test_new_dois_are_added_to_a_finished_output(place: Place) -> None:
     await place.run("ab")
     async with place.store() as store:
         await store.enrol(works("abc"))
-        assert await store.begin(refetch=False, retry_failed=False)
+        assert await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         assert place.names == {"out.jsonl.partial"}
         assert (await store.figures()).pending == 1
     await place.run("abc", attempts=2)
@@ -342,7 +344,7 @@ async def test_an_output_that_lost_its_name_to_a_crash_in_publishing_is_known_ag
         ledger.file.put(published=0)
     async with place.store() as store:
         await store.enrol(works("ab"))
-        assert not await store.begin(refetch=False, retry_failed=False)
+        assert not await store.begin(source=SOURCE, refetch=False, retry_failed=False)
     assert (place.names, place.remembered("published")) == ({"out.jsonl"}, 1)
 
 
@@ -397,7 +399,7 @@ async def test_two_outputs_at_once_are_refused_and_left_alone(place: Place, limi
 async def test_an_output_that_appears_during_a_run_is_not_overwritten(place: Place) -> None:
     async with place.store() as store:
         await store.enrol(works("a"))
-        await store.begin(refetch=False, retry_failed=False)
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         await commit(store, await store.due(0, 10))
         place.output.write_bytes(b"other")
         with pytest.raises(PromiseBroken):
@@ -512,7 +514,7 @@ async def test_nothing_is_archived_over_an_old_output(place: Place) -> None:
     """A refetch that died before its renaming, and then somebody's file in place of the partial output."""
     await place.run("ab")
     with closing(Ledger(place.ledger)) as ledger:
-        ledger.start_over("out.jsonl.1")
+        ledger.start_over("out.jsonl.1", SOURCE)
     place.partial.write_bytes(b"other")
     await place.run("ab", attempts=2)
     assert (place.folder / "out.jsonl.1").read_bytes() == lines("ab")
@@ -732,7 +734,7 @@ async def test_a_commit_that_has_begun_is_finished_though_nobody_waits_for_it(
     monkeypatch.setattr(OutputFile, "append", slow_append)
     async with place.store() as store:
         await store.enrol(works("ab"))
-        await store.begin(refetch=False, retry_failed=False)
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         waiter = asyncio.create_task(commit(store, await store.due(0, 10)))
         await asyncio.to_thread(begun.wait)
         waiter.cancel()
@@ -757,7 +759,7 @@ async def test_everything_runs_on_one_thread_that_ends_with_the_store(
     monkeypatch.setattr(Database, "transaction", watched)
     async with place.store() as store:
         await store.enrol(works("abcd"))
-        await store.begin(refetch=False, retry_failed=False)
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         due = await store.due(0, 10)
         await asyncio.gather(*(commit(store, [work]) for work in due), store.fill_outbox(harvested_only=False))
     (writer,) = threads
@@ -850,7 +852,7 @@ async def test_stdout_gets_the_records_and_the_folder_nothing(place: Place, monk
     stdout = io.BytesIO()
     async with Store(None, None, stdout=stdout) as store:
         await store.enrol(works("abc"))
-        assert await store.begin(refetch=False, retry_failed=False)
+        assert await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         await commit(store, await store.due(0, 10), failing="b")
         assert (await store.figures()).pending == 0
         await store.publish()
@@ -864,7 +866,7 @@ async def test_with_a_ledger_stdout_gets_only_what_is_still_due(place: Place) ->
         stdout = io.BytesIO()
         async with Store(place.ledger, None, stdout=stdout) as store:
             await store.enrol(works("abcd"))
-            await store.begin(refetch=refetch, retry_failed=False)
+            await store.begin(source=SOURCE, refetch=refetch, retry_failed=False)
             await commit(store, await store.due(0, limit))
         found.append(stdout.getvalue())
     assert found == [lines("ab"), lines("cd"), lines("abcd")]
@@ -875,7 +877,7 @@ async def test_with_a_ledger_failed_works_go_to_stdout_on_request(place: Place) 
     for failing in ("a", ""):
         async with Store(place.ledger, None, stdout=stdout) as store:
             await store.enrol(works("ab"))
-            await store.begin(refetch=False, retry_failed=True)
+            await store.begin(source=SOURCE, refetch=False, retry_failed=True)
             await commit(store, await store.due(0, 10), failing=failing)
     assert stdout.getvalue() == lines("ba")
 
@@ -887,7 +889,7 @@ async def test_what_a_closed_pipe_did_not_take_is_still_due(place: Place) -> Non
 
     async with Store(place.ledger, None, stdout=Closed()) as store:
         await store.enrol(works("ab"))
-        await store.begin(refetch=False, retry_failed=False)
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         with pytest.raises(PipeClosed):
             await commit(store, await store.due(0, 10))
         assert (await store.figures()).pending == 2

@@ -47,7 +47,7 @@ def harvester() -> None:
     harvester run dois.csv -o harvest.jsonl        harvest a list; the same command again resumes
     harvester check                                config, credentials, both services; harvests nothing
 
-    Every command has its own --help with examples.
+    Every command has its own --help.
     """
 
 

@@ -9,6 +9,7 @@ from harvester.cli import options
 from harvester.cli.session import begin, work
 from harvester.doctor import Finding
 from harvester.doctor import check as findings
+from harvester.harvest import until_stopped
 from harvester.job import World
 
 
@@ -37,7 +38,13 @@ def check(offline: bool, config_path: Path | None, quiet: bool, **given: object)
                 click.echo(_line(finding))
         return code
 
-    return work(look)
+    async def look_until_stopped(world: World) -> int:
+        code = await until_stopped(look(world), world.stop, grace_seconds=0)
+        if world.stop.reason:
+            raise world.stop.reason
+        return code or 0
+
+    return work(look_until_stopped)
 
 
 def _line(finding: Finding) -> str:

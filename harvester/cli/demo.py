@@ -1,6 +1,7 @@
 """`harvester demo`: the whole job on this machine, and what to look at afterwards."""
 
 import shutil
+import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -24,7 +25,9 @@ RATE = 25
     show_default=True,
     help="Where the demo leaves its files; what an earlier demo left there is replaced.",
 )
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=RATE, show_default=True)
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), default=RATE, show_default=True, help="Requests per second."
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def demo(folder: Path, rate: float, quiet: bool) -> int:
     """Run the main job on this machine: sandbox, bundled real DOIs, records, registration; no account, no network."""
@@ -76,6 +79,7 @@ def _liveliest(out: Path) -> tuple[str, dict[str, int]]:
 
 def _what_now(folder: Path, out: Path) -> str:
     doi, events = _liveliest(out)
+    tool = "harvester" if shutil.which("harvester") else sys.argv[0]
     most = sorted(events.items(), key=lambda item: -item[1])[:5]
     sources = ", ".join(f"{source} {count:,}" for source, count in most)
     return f"""
@@ -87,9 +91,9 @@ What was made, in {folder}/:
   harvest.summary.json     the figures above, for machines
   harvest.ledger           what is known of every DOI; the same command again resumes from it
 
-The same with your own list and the real services:
-  harvester run dois.csv -o harvest.jsonl --email you@press.example
+The same with your own list and the real services; first see that all is in place:
+  {tool} check --email you@press.example
+  {tool} run dois.csv -o harvest.jsonl --email you@press.example
 and registered with OPERAS, once you have an account there (this cannot be undone):
-  HARVESTER_OPERAS__PASSWORD=… harvester run dois.csv -o harvest.jsonl --email you@press.example --register
-First see that all is in place:
-  harvester check --email you@press.example"""
+  read -rs HARVESTER_OPERAS__PASSWORD && export HARVESTER_OPERAS__PASSWORD
+  {tool} run dois.csv -o harvest.jsonl --email you@press.example --register"""

@@ -78,6 +78,6 @@ paperbuzz = _all(
 
 operas = _all(
     click.option("--operas-base-url", metavar="URL", help="Another OPERAS Altmetrics, such as a sandbox."),
-    click.option("--operas-email", metavar="ADDRESS", help="Your account at OPERAS, if it is not --email."),
-    click.option("--batch-size", type=int, metavar="N", help="DOIs that are registered together.  [default: 100]"),
+    click.option("--operas-email", metavar="ADDRESS", help="Your account at OPERAS.  [default: as for Paperbuzz]"),
+    click.option("--batch-size", type=int, metavar="N", help="DOIs in one request.  [default: 100]"),
 )

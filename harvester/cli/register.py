@@ -17,7 +17,10 @@ from harvester.job import Job, Paths, World
 @click.command()
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option(
-    "--ledger", type=click.Path(dir_okay=False), metavar="PATH", help="[default: NAME.registration.ledger, here]"
+    "--ledger",
+    type=click.Path(dir_okay=False),
+    metavar="PATH",
+    help="What was registered.  [default: NAME.registration.ledger, here]",
 )
 @options.reading
 @options.operas
@@ -64,5 +67,7 @@ def registered(config_path: Path | None, quiet: bool, **given: object) -> None:
     async def fetch(world: World) -> list[dict[str, object]]:
         return await holdings(session.settings, password, world)
 
-    out = sys.stdout.buffer
-    out.writelines(orjson.dumps(row) + b"\n" for row in work(fetch))
+    rows = work(fetch)
+    if not rows and not quiet:
+        click.echo("OPERAS holds nothing for this account.", err=True)
+    sys.stdout.buffer.writelines(orjson.dumps(row) + b"\n" for row in rows)

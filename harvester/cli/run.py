@@ -21,15 +21,27 @@ from harvester.job import Job, job_paths
 @click.option(
     "--urls-from-metadata/--no-urls-from-metadata", default=None, help="Also register the URLs a record gives."
 )
-@click.option("--retry-failed", is_flag=True, help="Ask the failed DOIs of this output again.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Ask the failed DOIs of this output again; with --register, rejected ones too."
+)
 @click.option("--refetch", is_flag=True, help="Start a new output; the old one stays as OUT.1.")
 @click.option("--wait", is_flag=True, help="When the daily budget is used up, wait and go on, over days if need be.")
 @click.option("--dry-run", "dry", is_flag=True, help="Say how many DOIs, how long, how much budget; ask nothing.")
 @click.option(
     "--max-failures", type=click.IntRange(min=0), metavar="N", help="More failures than N end with exit code 3."
 )
-@click.option("--ledger", type=click.Path(dir_okay=False), metavar="PATH", help="[default: beside the output]")
-@click.option("--failures", type=click.Path(dir_okay=False), metavar="PATH", help="[default: beside the output]")
+@click.option(
+    "--ledger",
+    type=click.Path(dir_okay=False),
+    metavar="PATH",
+    help="What is known of each DOI.  [default: beside the output]",
+)
+@click.option(
+    "--failures",
+    type=click.Path(dir_okay=False),
+    metavar="PATH",
+    help="What failed and why.  [default: beside the output]",
+)
 @options.reading
 @options.paperbuzz
 @options.operas

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from harvester.errors import Misconfigured
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -65,4 +67,4 @@ def sandbox(
     try:
         asyncio.run(serve(chosen, announce=click.echo))
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {host} port {port}: {error.strerror}. Try --port 0.") from None
+        raise Misconfigured(f"cannot listen on {host} port {port}: {error.strerror}. Try --port 0.") from None

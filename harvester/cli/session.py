@@ -1,15 +1,17 @@
 """What every command that works needs: settings, logs, progress, signals, an event loop."""
 
 import asyncio
+import io
 import logging
 import os
+import select
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 import click
 
@@ -24,6 +26,11 @@ from harvester.settings import Settings
 T = TypeVar("T")
 
 log = logging.getLogger("harvester")
+
+BLOCK_BYTES = 1024 * 1024
+
+LOOK_SECONDS = 0.5
+"""How often whoever waits for standard input looks whether the run is to end."""
 
 SHOW_CURSOR = "\x1b[?25h"
 
@@ -54,6 +61,27 @@ class Session:
         """Show progress while a job goes on."""
         async with progress(world.tally, world.clock, quiet=self.quiet):
             return await job
+
+
+class InterruptibleInput(io.RawIOBase):
+    """Standard input that a stop ends: a pipe into which nobody writes would otherwise hold the run for ever.
+
+    Args:
+        stop: the wish to end.
+    """
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Some bytes, at most `size`; none at the end, at a stop, or where there is no standard input."""
+        if sys.stdin is None:
+            return b""
+        while not self._stop.wished:
+            ready, _, _ = select.select([sys.stdin.fileno()], [], [], LOOK_SECONDS)
+            if ready:
+                return os.read(sys.stdin.fileno(), size if size >= 0 else BLOCK_BYTES)
+        return b""
 
 
 def begin(config_path: Path | None, flags: Mapping[str, object], *, quiet: bool) -> Session:
@@ -98,8 +126,8 @@ def work(job: Callable[[World], Awaitable[T]], *, state: Path | None = None) -> 
             stop=stop,
             tally=Tally(),
             notice=log.warning,
-            stdin=sys.stdin.buffer,
-            stdout=sys.stdout.buffer,
+            stdin=cast("BinaryIO", InterruptibleInput(stop)),
+            stdout=sys.stdout.buffer if sys.stdout else cast("BinaryIO", io.BytesIO()),
             state=state,
         )
         return await job(world)

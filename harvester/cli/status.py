@@ -39,7 +39,7 @@ def _in_words(found: Status) -> str:
         if counts:
             lines.append(f"{name:<13} " + ", ".join(f"{what} {count:,}" for what, count in counts.items()))
     if found.gone:
-        lines.append(f"gone          {found.gone:,} left the list; their records stay")
+        lines.append(f"gone          {found.gone:,} left the list; what was harvested of them stays")
     if found.registered or found.rejected or found.registration_pending:
         lines.append(
             f"registration  {found.registered:,} registered, {found.rejected:,} rejected, "

@@ -109,7 +109,8 @@ def _read(
             f"{shown}: {error}. It was readable up to line {number}; what comes after is lost. Make the file again."
         ) from error
     if stops:
-        notice(f"{shown}: a full stop at the end was taken off {stops:,} DOIs (the first: {stopped_at})")
+        taken_off = f"{stops:,} {'DOI' if stops == 1 else 'DOIs'} (the first: {stopped_at})"
+        notice(f"{shown}: a full stop at the end was taken off {taken_off}")
 
 
 def _failure(text: str, origin: str, message: str, now: str) -> Failure:

@@ -64,6 +64,8 @@ def _matches(name: str) -> list[str]:
 
 def _readable(name: str) -> str:
     path, shown = Path(name), printable(name)
+    if not name:
+        raise InputMissing("the name of an input is empty.")
     if path.is_dir():
         raise InputMissing(f"{shown} is a folder. Name the files in it, such as {shown}/*.csv.")
     if not path.exists():
