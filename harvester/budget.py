@@ -185,7 +185,8 @@ class Quota:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DiskFailed(
-                f"the folder {path.parent} for the daily budget cannot be made: {error.strerror}."
+                f"the folder {path.parent} for the daily budget cannot be made: {error.strerror}. "
+                "Nothing was asked; mend it, or choose another with XDG_STATE_HOME."
             ) from error
         self.left = max(0, daily - self._book(0, self._minute())[1])
 

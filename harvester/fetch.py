@@ -17,6 +17,7 @@ attempts that any work had spent until then are given back to it, also to works 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -27,7 +28,7 @@ from harvester.errors import DoiMismatch, GiveUp, Outage, RedirectRefused, Refus
 from harvester.outcome import Due, Failure, Result, Stage
 from harvester.paperbuzz import Record
 from harvester.report import Tally
-from harvester.retry import attempts
+from harvester.retry import RetryBudget, attempts
 
 log = logging.getLogger("harvester.fetch")
 
@@ -83,6 +84,8 @@ class Fetcher:
         patience_seconds: the longest pause the server may ask for before the run ends instead.
         pause: makes everybody wait, in seconds: `Budget.pause`.
         tally: retries and bytes are counted here.
+        places: for as many requests as may be under way; entered for each.
+        retries: keeps retries to a share of all requests.
         clock: time; its sleep ends when the run does.
         random: spreads the pauses.
         canary: a DOI that is known to have a record, if there is one.
@@ -97,13 +100,16 @@ class Fetcher:
         patience_seconds: float,
         pause: Callable[[float], None],
         tally: Tally,
+        places: AbstractAsyncContextManager[None],
+        retries: RetryBudget,
         clock: Clock,
         random: Random,
         canary: str | None = None,
     ) -> None:
         self._client, self._breaker = client, breaker
         self._max_attempts, self._patience, self._pause = max_attempts, patience_seconds, pause
-        self._tally, self._clock, self._random = tally, clock, random
+        self._tally, self._places, self._retries = tally, places, retries
+        self._clock, self._random = clock, random
         self._canary = canary
         self._turn = asyncio.Lock()
 
@@ -154,12 +160,17 @@ class Fetcher:
 
     async def _ask(self, doi: str, tries: Tries) -> Record:
         """One attempt; what it says about the service goes to the breaker."""
-        if self._outage_since(tries):
-            raise Outage
-        tries.made += 1
-        tries.charged += 1
+        if tries.made:
+            await self._retries.retry()
         try:
-            record = await self._client.record(doi)
+            async with self._places:
+                if self._outage_since(tries):
+                    raise Outage
+                if not tries.made:
+                    self._retries.request()
+                tries.made += 1
+                tries.charged += 1
+                record = await self._client.record(doi)
         except OWN_FAULT:
             raise
         except (TryAgain, GiveUp) as error:

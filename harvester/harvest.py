@@ -40,6 +40,7 @@ from harvester.outcome import Failure
 from harvester.pipeline import Pipeline
 from harvester.registrar import Registrar
 from harvester.report import Exit, Report, as_json, in_words, violations
+from harvester.retry import RetryBudget
 from harvester.services import open_operas, open_paperbuzz
 from harvester.settings import Settings
 from harvester.store import Reading, Store
@@ -48,6 +49,9 @@ from harvester.text import printable
 T = TypeVar("T")
 
 log = logging.getLogger("harvester")
+
+HANDS = 4
+"""Works in hand for each request that may be under way: most of a failing work's time is spent in pauses."""
 
 OUTAGE_THRESHOLD = 5
 """Different DOIs that fail in a row until the service is suspected."""
@@ -137,7 +141,13 @@ def _refuse_places(inputs: Sequence[str], paths: Paths) -> None:
     for path in (paths.output, paths.ledger, paths.failures):
         if path is None:
             continue
-        if not path.parent.is_dir():
+        try:
+            is_folder = path.parent.is_dir()
+        except OSError as error:
+            raise DiskFailed(
+                f"cannot look at {path.parent}: {error.strerror}. Nothing was asked; choose another place."
+            ) from error
+        if not is_folder:
             raise Misconfigured(f"the folder {path.parent} does not exist. Make it, or choose another place.")
         if not os.access(path.parent, os.W_OK | os.X_OK):
             raise DiskFailed(f"the folder {path.parent} is not writable. Nothing was asked; choose another place.")
@@ -263,12 +273,14 @@ class _Run:
                     patience_seconds=settings.patience,
                     pause=paperbuzz.budget.pause,
                     tally=world.tally,
+                    places=paperbuzz.places,
+                    retries=RetryBudget(clock),
                     clock=clock,
                     random=world.random,
                     canary=await self._store.good_doi(),
                 )
                 await Pipeline(
-                    self._store, fetcher, concurrency=settings.concurrency, stop=self._fetching, tally=world.tally
+                    self._store, fetcher, hands=settings.concurrency * HANDS, stop=self._fetching, tally=world.tally
                 ).run()
         finally:
             harvested.set()

@@ -170,8 +170,15 @@ class OutputFile:
         return self.length
 
     def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._descriptor)
+        """Let go of the file.
+
+        Raises:
+            DiskFailed: the file system says only now that something went wrong, as NFS may.
+        """
+        try:
+            os.close(self._descriptor)
+        except OSError as error:
+            raise DiskFailed(_what_now(partial_of(self.path), error)) from error
 
 
 def partial_of(path: Path) -> Path:

@@ -27,12 +27,13 @@ def lock(ledger: Path) -> Iterator[None]:
         Misconfigured: the folder is missing, or on a network file system.
         DiskFailed: the lock file cannot be made.
     """
-    ledger = ledger.resolve()  # a link to a ledger is the same ledger
-    if not ledger.parent.is_dir():
-        raise Misconfigured(f"the folder {ledger.parent} does not exist. Make it, or name another place.")
-    refuse_network(ledger.parent)
-    path = ledger.with_name(ledger.name + ".lock")
+    path = ledger
     try:
+        ledger = ledger.resolve()  # a link to a ledger is the same ledger
+        path = ledger.with_name(ledger.name + ".lock")
+        if not ledger.parent.is_dir():
+            raise Misconfigured(f"the folder {ledger.parent} does not exist. Make it, or name another place.")
+        refuse_network(ledger.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise DiskFailed(f"cannot write {path}: {error.strerror}. Nothing was asked; choose another folder.") from error
@@ -40,7 +41,8 @@ def lock(ledger: Path) -> Iterator[None]:
         _take(descriptor, ledger)
         yield
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # it is closed, and the lock gone, whatever the file system says
+            os.close(descriptor)
 
 
 def _take(descriptor: int, ledger: Path) -> None:

@@ -7,8 +7,8 @@ Theory. Who owns what:
 - N fetchers each hold one work until it has an outcome (`harvester.fetch`). If the run stops they drop it, and it is
   still due in the ledger.
 - One committer hands outcomes to the store in batches. Only what `store.commit` has returned for is done.
-- `_slots` bounds the outcomes that are fetched and not yet committed, so that a crash costs at most those and what the
-  fetchers hold (promise G4), and a slow disk slows fetching down.
+- `_slots` bounds the works in hand and the outcomes not yet committed together, so that a crash costs at most those
+  (promise G4), and a slow disk slows fetching down.
 
 How it ends: when the feed is dry the fetchers end, then the committer. `stop` ends it early, in that order; answers
 under way have `grace_seconds`. A reason to end the run that a fetcher meets (budget, outage) is such a stop. An error
@@ -65,20 +65,20 @@ class Pipeline:
     Args:
         store: gives due works and takes outcomes.
         fetcher: makes outcomes.
-        concurrency: works that are fetched at a time.
+        hands: works that are in hand at a time, those that pause before another attempt included.
         stop: the wish to end early.
         tally: committed results and failures are counted here.
         grace_seconds: time for answers under way when the run ends early.
     """
 
     def __init__(
-        self, store: Store, fetcher: Fetcher, *, concurrency: int, stop: Stop, tally: Tally, grace_seconds: float = 10.0
+        self, store: Store, fetcher: Fetcher, *, hands: int, stop: Stop, tally: Tally, grace_seconds: float = 10.0
     ) -> None:
         self._store, self._fetcher = store, fetcher
-        self._concurrency, self._stop, self._tally, self._grace = concurrency, stop, tally, grace_seconds
-        self._due: asyncio.Queue[Due | None] = asyncio.Queue(concurrency)
+        self._hands, self._stop, self._tally, self._grace = hands, stop, tally, grace_seconds
+        self._due: asyncio.Queue[Due | None] = asyncio.Queue(hands)
         self._done: asyncio.Queue[Outcome | None] = asyncio.Queue()
-        self._slots = asyncio.Semaphore(UNCOMMITTED)
+        self._slots = asyncio.Semaphore(UNCOMMITTED + hands)
 
     async def run(self) -> None:
         """Go on until nothing is due, or until the stop; then everything fetched is committed.
@@ -94,7 +94,7 @@ class Pipeline:
         try:
             async with asyncio.TaskGroup() as group:
                 feeder = group.create_task(self._feed())
-                fetchers = [group.create_task(self._fetch()) for _ in range(self._concurrency)]
+                fetchers = [group.create_task(self._fetch()) for _ in range(self._hands)]
                 ender = group.create_task(self._end_early(feeder, fetchers))
                 await asyncio.wait(fetchers)
                 feeder.cancel()
@@ -108,15 +108,17 @@ class Pipeline:
             for due in page:
                 await self._due.put(due)
             last = page[-1].work_id
-        for _ in range(self._concurrency):
+        for _ in range(self._hands):
             await self._due.put(None)
 
     async def _fetch(self) -> None:
         try:
-            while (due := await self._due.get()) is not None and not self._stop.wished:
-                outcome = await self._fetcher.outcome(due)
+            while True:
                 await self._slots.acquire()
-                self._done.put_nowait((due, outcome))
+                due = await self._due.get()
+                if due is None or self._stop.wished:
+                    return
+                self._done.put_nowait((due, await self._fetcher.outcome(due)))
         except Stopped:
             pass
         except StopRun as reason:

@@ -5,11 +5,13 @@ and other answers of a server in trouble get half-fixed jitter, for full jitter 
 server has just asked for less (pitfall 11; M. Brooker, "Exponential Backoff and Jitter").
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from random import Random
 
 import tenacity
 
+from harvester.clock import Clock
 from harvester.errors import ConnectionLost, TimedOut, TryAgain
 
 BASE_SECONDS = 1.0
@@ -17,6 +19,15 @@ CAP_SECONDS = 60.0
 
 MAX_ATTEMPTS_500 = 3
 """A plain 500 may belong to one DOI for good (P11), so that fewer attempts are worth it."""
+
+
+SHARE = 0.2
+"""Retries among all requests of a minute, at the most."""
+
+LEAST = 10
+"""Retries that are allowed in a minute in any case, or a short list with one bad DOI would never come to its end."""
+
+WINDOW_SECONDS = 60.0
 
 
 def pause_seconds(error: TryAgain, attempt: int, random: Random) -> float:
@@ -72,3 +83,43 @@ def attempts(
 def _error_of(state: tenacity.RetryCallState) -> TryAgain | None:
     error = state.outcome.exception() if state.outcome else None
     return error if isinstance(error, TryAgain) else None
+
+
+class RetryBudget:
+    """Keeps retries to a fifth of all requests, so that an ailing server is never stormed.
+
+    Whenever a retry is sent, the retries of the minute before it, this one included, are at most a fifth of all
+    requests of that minute, or `LEAST`.
+
+    Args:
+        clock: time; its sleep ends when the run does.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._sent: deque[tuple[float, bool]] = deque()
+        self._retries = 0
+
+    def request(self) -> None:
+        """A first attempt is sent."""
+        self._note(is_retry=False)
+
+    async def retry(self) -> None:
+        """Wait until another retry may be sent; it counts as sent from here on."""
+        while not self._may_retry():
+            await self._clock.sleep(1.0)
+        self._note(is_retry=True)
+
+    def _may_retry(self) -> bool:
+        self._forget()
+        return self._retries + 1 <= max(LEAST, SHARE * (len(self._sent) + 1))
+
+    def _note(self, *, is_retry: bool) -> None:
+        self._forget()
+        self._sent.append((self._clock.monotonic(), is_retry))
+        self._retries += is_retry
+
+    def _forget(self) -> None:
+        since = self._clock.monotonic() - WINDOW_SECONDS
+        while self._sent and self._sent[0][0] <= since:
+            self._retries -= self._sent.popleft()[1]

@@ -9,6 +9,7 @@ from platformdirs import user_state_path
 
 from harvester.budget import Budget, Metered, Quota, quota_path
 from harvester.clock import Clock, Stop
+from harvester.concurrency import Concurrency, Observed, Places
 from harvester.config import Secret
 from harvester.operas import OperasClient
 from harvester.paperbuzz import PaperbuzzClient
@@ -27,10 +28,12 @@ class Paperbuzz:
     Args:
         client: asks.
         budget: what every request of it waits for.
+        places: for as many requests as it serves at a time without slowing down.
     """
 
     client: PaperbuzzClient
     budget: Budget
+    places: Places
 
 
 @asynccontextmanager
@@ -76,15 +79,16 @@ async def open_paperbuzz(
     tally.budget_left = budget.left
     try:
         async with AiohttpTransport(connections=settings.concurrency + 1, toll=budget.acquire) as transport:
+            concurrency = Concurrency(settings.concurrency, clock)
             client = PaperbuzzClient(
-                Metered(transport, budget),
+                Observed(Metered(transport, budget), concurrency),
                 settings.base_url,
                 email,
                 clock,
                 timeout_seconds=settings.timeout,
                 max_body_bytes=settings.max_body,
             )
-            yield Paperbuzz(client, budget)
+            yield Paperbuzz(client, budget, Places(concurrency))
     finally:
         if quota is not None:
             quota.give_back()

@@ -158,7 +158,13 @@ class Store:
             remove(self._ledger_path)  # a list without a DOI leaves no trace
 
     async def _do(self, step: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, step, *args)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, step, *args)
+        except OSError as error:  # whoever writes says so itself; this was only a look at a file
+            raise DiskFailed(
+                f"cannot look at {error.filename or self._output_path}: {error.strerror or error}. What was committed "
+                "before is safe; mend the disk, then give the same command again."
+            ) from error
 
     # The input
 

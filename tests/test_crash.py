@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from harvester.evidence import gather
 from harvester.failpoint import FAILPOINTS, VARIABLE
 from harvester.pipeline import UNCOMMITTED
 from harvester.sandbox import Sandbox, SandboxOptions, run_in_thread
-from harvester.verify import gather, violations
+from harvester.verify import violations
 
 from .tool import Tool, dois
 

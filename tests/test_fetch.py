@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from itertools import pairwise
 from random import Random
 
@@ -32,6 +33,7 @@ from harvester.fetch import STRIKES, Fetcher
 from harvester.outcome import Due, Failure, Result
 from harvester.paperbuzz import Record
 from harvester.report import Tally
+from harvester.retry import RetryBudget
 
 from .support import LoopClock, in_virtual_time
 
@@ -105,6 +107,13 @@ class Service:
         return [when for when, asked in self.asked if asked == what]
 
 
+class Generous(RetryBudget):
+    """Retries without end: what they are limited to is told in tests/test_retry.py."""
+
+    def _may_retry(self) -> bool:
+        return True
+
+
 class Harvest:
     """A fetcher and those who use it; `outcomes` and `ended` tell what came of it."""
 
@@ -127,6 +136,8 @@ class Harvest:
             patience_seconds=PATIENCE,
             pause=self.pauses.append,
             tally=self.tally,
+            places=nullcontext(),
+            retries=Generous(clock),
             clock=clock,
             random=Random(1),
             canary=self._canary,

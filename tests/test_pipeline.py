@@ -105,18 +105,18 @@ class Maker:
 class Run:
     """A pipeline of fakes."""
 
-    def __init__(self, ledger: Ledger, maker: Maker, *, concurrency: int = 8, grace_seconds: float = 10.0) -> None:
+    def __init__(self, ledger: Ledger, maker: Maker, *, hands: int = 8, grace_seconds: float = 10.0) -> None:
         self.ledger, self.maker = ledger, maker
         self.stop = Stop()
         self.tally = Tally(pending=ledger.works)
         self.pipeline = Pipeline(
-            ledger, maker, concurrency=concurrency, stop=self.stop, tally=self.tally, grace_seconds=grace_seconds
+            ledger, maker, hands=hands, stop=self.stop, tally=self.tally, grace_seconds=grace_seconds
         )
 
 
-def run(ledger: Ledger, maker: Maker, *, concurrency: int = 8) -> Run:
+def run(ledger: Ledger, maker: Maker, *, hands: int = 8) -> Run:
     async def go() -> Run:
-        running = Run(ledger, maker, concurrency=concurrency)
+        running = Run(ledger, maker, hands=hands)
         await running.pipeline.run()
         return running
 
@@ -133,12 +133,12 @@ def virtually(work: Coroutine[Any, Any, T]) -> T:
 @settings(max_examples=40, deadline=None)
 @given(
     works=st.integers(0, 450),
-    concurrency=st.integers(1, 40),
+    hands=st.integers(1, 40),
     seconds=st.lists(st.floats(0, 3), min_size=1, max_size=7),
     commit_seconds=st.floats(0, 5),
 )
 def test_every_due_work_is_fetched_and_committed_exactly_once(
-    works: int, concurrency: int, seconds: list[float], commit_seconds: float
+    works: int, hands: int, seconds: list[float], commit_seconds: float
 ) -> None:
     """Promise G1, and G4: never more at risk than what may be uncommitted and what is under way."""
     ledger = Ledger(works, commit_seconds=commit_seconds)
@@ -150,11 +150,11 @@ def test_every_due_work_is_fetched_and_committed_exactly_once(
         at_risk = max(at_risk, len(maker.made) - len(ledger.committed))
 
     maker.on_made = look
-    done = run(ledger, maker, concurrency=concurrency)
+    done = run(ledger, maker, hands=hands)
     assert sorted(ledger.committed) == list(range(1, works + 1))
     assert Counter(key for _, key in maker.began) == Counter(range(1, works + 1))
-    assert maker.most_busy <= concurrency
-    assert at_risk <= UNCOMMITTED + concurrency
+    assert maker.most_busy <= hands
+    assert at_risk <= UNCOMMITTED + hands
     assert all(size <= COMMIT_EVERY for size in ledger.sizes)
     assert (done.tally.pending, done.tally.failures, done.tally.results) == (0, works // 7, works - works // 7)
 
@@ -179,7 +179,7 @@ def test_nothing_due_is_nothing_done() -> None:
 
 def test_works_are_read_by_the_page_and_no_further_ahead_than_the_fetchers_need() -> None:
     async def look() -> tuple[int, int]:
-        running = Run(Ledger(1_000_000), Maker(lambda _: 1.0), concurrency=4)
+        running = Run(Ledger(1_000_000), Maker(lambda _: 1.0), hands=4)
         task = asyncio.create_task(running.pipeline.run())
         await asyncio.sleep(20.5)
         running.stop.wish()
@@ -191,7 +191,7 @@ def test_works_are_read_by_the_page_and_no_further_ahead_than_the_fetchers_need(
 
 def test_a_slow_disk_slows_fetching_down() -> None:
     async def look() -> int:
-        running = Run(Ledger(10_000, commit_seconds=1e6), Maker(), concurrency=8)
+        running = Run(Ledger(10_000, commit_seconds=1e6), Maker(), hands=8)
         task = asyncio.create_task(running.pipeline.run())
         await asyncio.sleep(1000)
         made = len(running.maker.made)
@@ -208,14 +208,14 @@ def test_a_slow_disk_slows_fetching_down() -> None:
 
 def test_a_batch_is_committed_when_it_is_full() -> None:
     ledger = Ledger(COMMIT_EVERY * 3)
-    run(ledger, Maker(lambda _: 0.0), concurrency=COMMIT_EVERY)
+    run(ledger, Maker(lambda _: 0.0), hands=COMMIT_EVERY)
     assert ledger.sizes == [COMMIT_EVERY] * 3
     assert ledger.batches[0][0] < COMMIT_SECONDS
 
 
 def test_a_batch_is_committed_when_it_holds_enough_bytes() -> None:
     ledger = Ledger(40)
-    run(ledger, Maker(body=lambda _: bytes(COMMIT_BYTES // 4)), concurrency=1)
+    run(ledger, Maker(body=lambda _: bytes(COMMIT_BYTES // 4)), hands=1)
     assert max(ledger.sizes) <= 5
     assert len(ledger.sizes) >= 8
 
@@ -223,7 +223,7 @@ def test_a_batch_is_committed_when_it_holds_enough_bytes() -> None:
 def test_a_batch_is_committed_when_its_first_outcome_is_old_enough() -> None:
     """And not before: one every 0.3 s makes batches of four."""
     ledger = Ledger(20)
-    run(ledger, Maker(lambda _: 0.3), concurrency=1)
+    run(ledger, Maker(lambda _: 0.3), hands=1)
     assert set(ledger.sizes[:-1]) == {4}
     times = [when for when, _ in ledger.batches]
     assert times[0] == pytest.approx(0.3 + COMMIT_SECONDS)
@@ -231,13 +231,13 @@ def test_a_batch_is_committed_when_its_first_outcome_is_old_enough() -> None:
 
 def test_a_lonely_outcome_is_committed_though_nothing_follows_for_hours() -> None:
     ledger = Ledger(2)
-    run(ledger, Maker(lambda key: 0.5 if key == 1 else 36_000), concurrency=2)
+    run(ledger, Maker(lambda key: 0.5 if key == 1 else 36_000), hands=2)
     assert [when for when, _ in ledger.batches] == pytest.approx([0.5 + COMMIT_SECONDS, 36_000])
 
 
 def test_one_batch_gathers_while_the_other_is_written() -> None:
     ledger = Ledger(COMMIT_EVERY * 4, commit_seconds=10)
-    run(ledger, Maker(), concurrency=50)
+    run(ledger, Maker(), hands=50)
     assert ledger.sizes == [COMMIT_EVERY] * 4
     assert ledger.batches[-1][0] == pytest.approx(40, abs=1)
 
@@ -258,7 +258,7 @@ def test_after_a_stop_nothing_is_begun_and_answers_under_way_are_committed() -> 
     """Promise G7."""
 
     async def go() -> tuple[float, Run]:
-        running = Run(Ledger(1000), Maker(lambda _: 1.0), concurrency=8)
+        running = Run(Ledger(1000), Maker(lambda _: 1.0), hands=8)
         return await stopped_at(running, 3.5), running
 
     ended, running = virtually(go())
@@ -270,7 +270,7 @@ def test_after_a_stop_nothing_is_begun_and_answers_under_way_are_committed() -> 
 
 def test_answers_that_do_not_come_within_the_grace_are_cut_off_and_stay_due() -> None:
     async def go() -> tuple[float, Run]:
-        running = Run(Ledger(100), Maker(lambda key: 1.0 if key < 9 else 500.0), concurrency=8, grace_seconds=10)
+        running = Run(Ledger(100), Maker(lambda key: 1.0 if key < 9 else 500.0), hands=8, grace_seconds=10)
         return await stopped_at(running, 5), running
 
     ended, running = virtually(go())
@@ -280,7 +280,7 @@ def test_answers_that_do_not_come_within_the_grace_are_cut_off_and_stay_due() ->
 
 def test_a_second_wish_ends_it_at_once() -> None:
     async def go() -> tuple[float, Run]:
-        running = Run(Ledger(100), Maker(lambda _: 500.0), concurrency=8)
+        running = Run(Ledger(100), Maker(lambda _: 500.0), hands=8)
         task = asyncio.create_task(running.pipeline.run())
         await asyncio.sleep(5)
         running.stop.wish()
@@ -298,7 +298,7 @@ def test_a_second_wish_ends_it_at_once() -> None:
 
 def test_not_even_a_work_that_lies_ready_is_begun_after_a_stop() -> None:
     async def go() -> Run:
-        running = Run(Ledger(100), Maker(), concurrency=4)
+        running = Run(Ledger(100), Maker(), hands=4)
         running.maker.on_made = lambda key: running.stop.wish() if key == 9 else None
         await running.pipeline.run()
         return running
@@ -323,16 +323,16 @@ def test_a_stop_before_the_beginning_begins_nothing() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     when=st.floats(0, 12),
-    concurrency=st.integers(1, 12),
+    hands=st.integers(1, 12),
     commit_seconds=st.floats(0, 3),
     seconds=st.lists(st.floats(0, 2), min_size=1, max_size=5),
 )
 def test_whenever_it_stops_what_was_fetched_is_committed_and_nothing_twice(
-    when: float, concurrency: int, commit_seconds: float, seconds: list[float]
+    when: float, hands: int, commit_seconds: float, seconds: list[float]
 ) -> None:
     async def go() -> Run:
         ledger = Ledger(300, commit_seconds=commit_seconds)
-        running = Run(ledger, Maker(lambda key: seconds[key % len(seconds)]), concurrency=concurrency)
+        running = Run(ledger, Maker(lambda key: seconds[key % len(seconds)]), hands=hands)
         await stopped_at(running, when)
         return running
 
@@ -363,7 +363,7 @@ def test_a_reason_to_end_the_run_that_a_fetcher_meets_is_a_stop_with_that_reason
     reason = OutOfBudget("used up")
 
     async def go() -> Run:
-        running = Run(Ledger(1000), Refusing(100, reason), concurrency=8)
+        running = Run(Ledger(1000), Refusing(100, reason), hands=8)
         await running.pipeline.run()
         return running
 
@@ -379,7 +379,7 @@ def test_a_reason_to_end_the_run_that_a_fetcher_meets_is_a_stop_with_that_reason
 
 def test_after_a_failed_commit_everything_ends_at_once_and_nothing_more_is_written() -> None:
     async def go() -> tuple[float, Run]:
-        running = Run(Ledger(10_000, fails=3), Maker(lambda _: 0.05), concurrency=8)
+        running = Run(Ledger(10_000, fails=3), Maker(lambda _: 0.05), hands=8)
         with pytest.raises(ExceptionGroup) as caught:
             await running.pipeline.run()
         assert caught.group_contains(DiskFailed)
@@ -395,7 +395,7 @@ def test_after_a_failed_commit_everything_ends_at_once_and_nothing_more_is_writt
 
 def test_a_failed_commit_ends_works_that_would_take_for_ever() -> None:
     async def go() -> float:
-        running = Run(Ledger(100, fails=1), Maker(lambda key: 0.1 if key == 1 else 1e5), concurrency=8)
+        running = Run(Ledger(100, fails=1), Maker(lambda key: 0.1 if key == 1 else 1e5), hands=8)
         with pytest.raises(ExceptionGroup):
             await running.pipeline.run()
         return now()
@@ -405,7 +405,7 @@ def test_a_failed_commit_ends_works_that_would_take_for_ever() -> None:
 
 def test_an_error_in_reading_what_is_due_ends_everything() -> None:
     async def go() -> Run:
-        running = Run(Ledger(5000, due_fails=True), Maker(), concurrency=8)
+        running = Run(Ledger(5000, due_fails=True), Maker(), hands=8)
         with pytest.raises(ExceptionGroup) as caught:
             await running.pipeline.run()
         assert caught.group_contains(DiskFailed)

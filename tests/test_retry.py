@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.errors import (
@@ -19,7 +19,9 @@ from harvester.errors import (
     TimedOut,
     TryAgain,
 )
-from harvester.retry import BASE_SECONDS, CAP_SECONDS, attempts, pause_seconds
+from harvester.retry import BASE_SECONDS, CAP_SECONDS, LEAST, SHARE, RetryBudget, attempts, pause_seconds
+
+from .support import LoopClock, in_virtual_time
 
 NETWORK = [TimedOut("x"), ConnectionLost("x")]
 SERVER = [ServerBusy("x", status=503), ServerFailed("x", status=502), NotJson("x", status=200)]
@@ -170,3 +172,63 @@ async def test_tasks_at_the_same_time_do_not_count_each_others_attempts() -> Non
         return await tried([*errors, None])
 
     assert await asyncio.gather(*map(one, range(5))) == [1, 2, 3, 4, 5]
+
+
+# The retry budget
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    fails=st.floats(0, 1),
+    pause=st.floats(0.5, 5),
+    askers=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
+def test_whenever_a_retry_is_sent_at_most_a_fifth_of_the_last_minute_were_retries(
+    fails: float, pause: float, askers: int, seed: int
+) -> None:
+    async def go() -> list[tuple[float, bool]]:
+        budget, chance, sent = RetryBudget(LoopClock()), Random(seed), []
+        clock = LoopClock()
+
+        async def ask() -> None:
+            while clock.monotonic() < 200:
+                budget.request()
+                sent.append((clock.monotonic(), False))
+                await clock.sleep(pause * (0.5 + chance.random()))
+                while chance.random() < fails and clock.monotonic() < 200:
+                    await budget.retry()
+                    sent.append((clock.monotonic(), True))
+                    await clock.sleep(pause * (0.5 + chance.random()))
+
+        await asyncio.gather(*(ask() for _ in range(askers)))
+        return sent
+
+    sent = in_virtual_time(go())
+    for number, (when, is_retry) in enumerate(sent):
+        if is_retry:
+            minute = [retry for at, retry in sent[: number + 1] if at > when - 60]
+            assert sum(minute) <= max(LEAST, SHARE * len(minute))
+
+
+def test_a_service_that_fails_always_sees_no_more_retries_than_the_least() -> None:
+    async def go() -> float:
+        budget = RetryBudget(LoopClock())
+        budget.request()
+        for _ in range(3 * LEAST):
+            await budget.retry()
+        return asyncio.get_running_loop().time()
+
+    assert 120 <= in_virtual_time(go()) <= 125
+
+
+def test_few_failures_are_tried_again_without_waiting() -> None:
+    async def go() -> float:
+        budget = RetryBudget(LoopClock())
+        for _ in range(100):
+            for _ in range(9):
+                budget.request()
+            await budget.retry()
+        return asyncio.get_running_loop().time()
+
+    assert in_virtual_time(go()) == 0

@@ -194,7 +194,7 @@ async def test_after_a_failed_transaction_nothing_more_is_taken(place: Place, mo
         due = await store.due(0, 10)
         with monkeypatch.context() as patch:
             patch.setattr(Database, "transaction", disk_full)
-            with pytest.raises(OSError, match="No space left"):
+            with pytest.raises(DiskFailed, match="No space left"):
                 await commit(store, due[:2])
         with pytest.raises(DiskFailed):
             await commit(store, due[2:])

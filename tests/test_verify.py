@@ -19,6 +19,7 @@ from harvester import verify
 from harvester.config import Secret, load
 from harvester.database import Registration, State
 from harvester.errors import HarvesterError, InputMissing, LockHeld, Misconfigured
+from harvester.evidence import gather, note_of, read_lines, sorted_on_disk
 from harvester.harvest import register, run
 from harvester.job import Job, Paths, job_paths
 from harvester.jsonl import packer
@@ -36,10 +37,6 @@ from harvester.verify import (
     Output,
     Traffic,
     Violation,
-    gather,
-    note_of,
-    read_lines,
-    sorted_on_disk,
     verdict,
     violations,
 )

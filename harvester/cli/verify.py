@@ -6,8 +6,9 @@ import click
 import orjson
 
 from harvester.errors import PromiseBroken
+from harvester.evidence import gather
 from harvester.text import printable
-from harvester.verify import PROMISES, Tally, Verdict, gather, verdict
+from harvester.verify import PROMISES, Tally, Verdict, verdict
 
 
 @click.command()

@@ -14,13 +14,18 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def enter(self) -> None:
-        """Take a place."""
-        while self.limit is not None and self.busy >= self.limit:
+        """Take a place; one that is free goes to the first in line."""
+        if self._waiting or not self._is_open():
             place = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
-            await place
-        self.busy += 1
-        self.most = max(self.most, self.busy)
+            try:
+                await place
+            except BaseException:
+                if place.done() and not place.cancelled():
+                    self.leave()
+                raise
+        else:
+            self._take()
 
     def leave(self) -> None:
         """Give it back."""
@@ -28,9 +33,16 @@ class Gate:
         self.wake()
 
     def wake(self) -> None:
-        """Let those look again who may find a place."""
-        while self._waiting:
+        """Let in those who find a place now."""
+        while self._waiting and self._is_open():
             place = self._waiting.popleft()
             if not place.done():
+                self._take()
                 place.set_result(None)
-                return
+
+    def _is_open(self) -> bool:
+        return self.limit is None or self.busy < self.limit
+
+    def _take(self) -> None:
+        self.busy += 1
+        self.most = max(self.most, self.busy)

@@ -1,0 +1,227 @@
+"""How many requests are under way: as many as the service serves without slowing down, told by its answers alone."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from harvester.concurrency import CUT, START, Concurrency, Observed, Places
+from harvester.errors import ConnectionLost, TimedOut
+from harvester.sandbox.gate import Gate
+from harvester.wire import Request, Response
+
+from .support import LoopClock, in_virtual_time
+
+REQUEST = Request("GET", "https://api.example/v0/doi/10.5555/1")
+SECONDS = 0.2
+
+
+class Service:
+    """Serves so many requests at a time, each in about the same time; the others wait in line, or are turned away.
+
+    Args:
+        capacity: requests at a time.
+        spread: how much the times differ.
+        turns_away: answer 503 instead of letting wait.
+    """
+
+    def __init__(self, capacity: int, *, spread: float = 0.2, turns_away: bool = False) -> None:
+        self._gate = Gate(capacity)
+        self.spread, self.turns_away = spread, turns_away
+        self.seconds = SECONDS
+        self.random = Random(3)
+        self.under_way = self.most = self.answered = 0
+        self.raises: Callable[[], Exception] | None = None
+
+    def set_capacity(self, capacity: int) -> None:
+        self._gate.limit = capacity
+        self._gate.wake()
+
+    async def send(self, request: Request) -> Response:
+        assert request is REQUEST
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            if self.turns_away and self._gate.busy >= (self._gate.limit or 0):
+                await asyncio.sleep(0.01)
+                return Response(503, {}, b"", loop.time() - began)
+            await self._serve()
+        finally:
+            self.under_way -= 1
+        self.answered += 1
+        return Response(200, {}, b"", loop.time() - began)
+
+    async def _serve(self) -> None:
+        await self._gate.enter()
+        try:
+            await asyncio.sleep(self.seconds * (1 + self.random.uniform(-self.spread, self.spread)))
+        finally:
+            self._gate.leave()
+        if self.raises:
+            raise self.raises()
+
+
+class Load:
+    """More askers than there may be requests under way."""
+
+    def __init__(self, service: Service, ceiling: int = 64, askers: int = 100) -> None:
+        self.service = service
+        self.concurrency = Concurrency(ceiling, LoopClock())
+        self.observed, self.places = Observed(service, self.concurrency), Places(self.concurrency)
+        self.tasks = [asyncio.create_task(self._ask()) for _ in range(askers)]
+
+    async def _ask(self) -> None:
+        while True:
+            try:
+                async with self.places:
+                    await self.observed.send(REQUEST)
+            except (TimedOut, ConnectionLost):
+                await asyncio.sleep(0.1)
+
+    async def settled(self, seconds: float = 60) -> float:
+        """The limit over some time, on average."""
+        limits = []
+        for _ in range(200):
+            await asyncio.sleep(seconds / 200)
+            limits.append(self.concurrency.limit)
+        return sum(limits) / len(limits)
+
+    def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+
+
+@pytest.mark.parametrize("turns_away", [False, True])
+@pytest.mark.parametrize("capacity", [5, 10, 20, 40])
+def test_it_settles_within_a_fifth_of_the_capacity_without_being_told(capacity: int, turns_away: bool) -> None:
+    async def go() -> tuple[float, float]:
+        load = Load(Service(capacity, turns_away=turns_away))
+        await asyncio.sleep(60)
+        before, began = load.service.answered, asyncio.get_running_loop().time()
+        limit = await load.settled()
+        per_second = (load.service.answered - before) / (asyncio.get_running_loop().time() - began)
+        load.close()
+        return limit, per_second
+
+    limit, per_second = in_virtual_time(go())
+    assert 0.8 * capacity <= limit <= 1.2 * capacity
+    assert per_second >= 0.85 * capacity / SECONDS
+
+
+@pytest.mark.parametrize(("before", "after"), [(20, 6), (6, 20), (30, 10)])
+def test_it_follows_when_the_capacity_changes(before: int, after: int) -> None:
+    async def go() -> float:
+        load = Load(Service(before))
+        await asyncio.sleep(60)
+        load.service.set_capacity(after)
+        await asyncio.sleep(60)
+        limit = await load.settled()
+        load.close()
+        return limit
+
+    assert 0.8 * after <= in_virtual_time(go()) <= 1.25 * after
+
+
+def test_a_service_that_becomes_slower_by_itself_is_not_given_up() -> None:
+    async def go() -> float:
+        load = Load(Service(10))
+        await asyncio.sleep(60)
+        load.service.seconds = 3 * SECONDS
+        await asyncio.sleep(240)
+        limit = await load.settled()
+        load.close()
+        return limit
+
+    assert in_virtual_time(go()) >= 8
+
+
+def test_the_first_503_cuts_the_limit_at_once_and_only_once_for_all_that_were_under_way() -> None:
+    concurrency = Concurrency(100, LoopClockStub())
+    grow(concurrency, 20)
+    limit = concurrency.limit
+    for _ in range(limit):
+        concurrency.overloaded()
+    assert concurrency.limit == pytest.approx(CUT * limit, abs=1)
+    for _ in range(concurrency.limit):
+        concurrency.overloaded()
+    assert concurrency.limit == pytest.approx(CUT * CUT * limit, abs=2)
+
+
+class LoopClockStub(LoopClock):
+    """Time that passes by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def grow(concurrency: Concurrency, limit: int) -> None:
+    clock = concurrency._clock
+    assert isinstance(clock, LoopClockStub)
+    while concurrency.limit < limit:
+        clock.seconds += SECONDS / concurrency.limit
+        concurrency.answered(SECONDS)
+
+
+def test_it_never_goes_beyond_the_ceiling_nor_below_one() -> None:
+    concurrency = Concurrency(3, LoopClockStub())
+    grow(concurrency, 3)
+    for _ in range(1000):
+        concurrency._clock.seconds += SECONDS / 3  # type: ignore[attr-defined]
+        concurrency.answered(SECONDS)
+        assert 1 <= concurrency.limit <= 3
+    for _ in range(1000):
+        concurrency.overloaded()
+    assert concurrency.limit == 1
+
+
+def test_it_begins_small_and_does_not_grow_while_the_rate_is_what_limits() -> None:
+    concurrency = Concurrency(50, LoopClockStub())
+    assert concurrency.limit == START
+    for _ in range(1000):
+        concurrency._clock.seconds += 5  # type: ignore[attr-defined]
+        concurrency.answered(SECONDS)
+    assert concurrency.limit <= START + 1
+
+
+def test_no_more_requests_are_under_way_than_the_limit_allows() -> None:
+    async def go() -> int:
+        load = Load(Service(1000), ceiling=7)
+        await asyncio.sleep(60)
+        load.close()
+        return load.service.most
+
+    assert in_virtual_time(go()) == 7
+
+
+@pytest.mark.parametrize("error", [TimedOut("35 s"), ConnectionLost("reset")])
+def test_a_place_is_given_back_whatever_comes_of_the_request(error: Exception) -> None:
+    async def go() -> int:
+        load = Load(Service(5))
+        load.service.raises = lambda: error
+        await asyncio.sleep(30)
+        load.service.raises = None
+        await asyncio.sleep(30)
+        load.close()
+        return load.service.answered
+
+    assert in_virtual_time(go()) > 100
+
+
+def test_who_is_cancelled_in_line_leaves_the_place_to_the_next() -> None:
+    async def go() -> int:
+        load = Load(Service(5), askers=40)
+        await asyncio.sleep(1)
+        for task in load.tasks[:39]:
+            task.cancel()
+        before = load.service.answered
+        await asyncio.sleep(20)
+        load.close()
+        return load.service.answered - before
+
+    assert in_virtual_time(go()) >= 90
