@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test lint format types layers check coverage clean
+.PHONY: help demo test lint format types layers check audit coverage clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,10 @@ layers: $(VENV)/.dev  ## imports point down
 	$(BIN)/lint-imports --no-cache
 
 check: lint types layers test  ## all of it, as CI does
+
+audit: $(VENV)/.run  ## known vulnerabilities in what we build on; asks the package index
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[audit]'
+	$(BIN)/pip-audit --skip-editable
 
 coverage: $(VENV)/.dev  ## tests with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing

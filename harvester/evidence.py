@@ -18,6 +18,7 @@ from typing import TypeVar, cast
 import orjson
 
 from harvester.errors import DiskFailed, InputMissing, LockHeld, Misconfigured
+from harvester.facts import Evidence, FailureNote, Known, Line, Output
 from harvester.job import Paths, job_paths
 from harvester.jsonl import FORMATS, SCHEMA_VERSION, failure_line, partial_of
 from harvester.ledger import Ledger
@@ -25,7 +26,6 @@ from harvester.outcome import Failure, Stage
 from harvester.readback import Unreadable, raw_lines
 from harvester.report import Exit, Report
 from harvester.text import printable
-from harvester.verify import Evidence, FailureNote, Known, Line, Output
 
 T = TypeVar("T")
 

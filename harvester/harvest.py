@@ -8,7 +8,7 @@ The way of one DOI through the files: `doilist` reads it, `store` enrols it in t
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +44,7 @@ from harvester.retry import RetryBudget
 from harvester.services import open_operas, open_paperbuzz
 from harvester.settings import Settings
 from harvester.store import Reading, Store
+from harvester.tasks import all_of, until_stopped
 from harvester.text import printable
 
 T = TypeVar("T")
@@ -232,7 +233,7 @@ class _Run:
                 jobs.append(self._fetch(harvested))
             else:
                 harvested.set()
-            await _all_of(jobs)
+            await all_of(jobs)
 
     async def _work_or_say_why_not(self, figures: Figures) -> None:
         """Work; what ends it is told in the report, unless the disk is what failed."""
@@ -398,34 +399,3 @@ async def read_inputs(store: Store, inputs: tuple[str, ...], settings: Settings,
     if reading.dropped:
         world.notice(f"{reading.dropped:,} DOIs of the last reading are listed no more and were not asked yet; dropped")
     return reading
-
-
-async def until_stopped(job: Coroutine[None, None, T], stop: Stop, grace_seconds: float = 10.0) -> T | None:
-    """Run a job; after a stop it has some seconds left. Returns what it made, None if it was cut off."""
-    task = asyncio.create_task(job)
-    wish = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({task, wish}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            await asyncio.wait({task}, timeout=grace_seconds)
-    finally:
-        wish.cancel()
-        task.cancel()
-    await asyncio.wait({task})
-    return None if task.cancelled() else task.result()
-
-
-async def _all_of(jobs: Sequence[Coroutine[None, None, None]]) -> None:
-    """Run jobs together; the first error that ends the run is raised as itself, not as a group."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(job)
-    except BaseExceptionGroup as errors:
-        raise first_of(errors) from None
-
-
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error in a group that says most: one that ends the run, else the first."""
-    leaves = [first_of(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
-    return next((error for error in leaves if isinstance(error, StopRun)), leaves[0])

@@ -1,17 +1,22 @@
 """How many requests are under way: as many as the service serves without slowing down, told by its answers alone."""
 
 import asyncio
+import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
+from statistics import median
 
 import pytest
 
 from harvester.concurrency import CUT, START, Concurrency, Observed, Places
 from harvester.errors import ConnectionLost, TimedOut
+from harvester.sandbox import Sandbox, SandboxOptions, run_in_thread
 from harvester.sandbox.gate import Gate
 from harvester.wire import Request, Response
 
 from .support import LoopClock, in_virtual_time
+from .tool import Tool, dois
 
 REQUEST = Request("GET", "https://api.example/v0/doi/10.5555/1")
 SECONDS = 0.2
@@ -225,3 +230,32 @@ def test_who_is_cancelled_in_line_leaves_the_place_to_the_next() -> None:
         return load.service.answered - before
 
     assert in_virtual_time(go()) >= 90
+
+
+def test_in_the_sandbox_it_settles_near_the_capacity_and_follows_it(tmp_path: Path) -> None:
+    """The whole tool on real sockets; how many requests the sandbox has before it, waiting ones included."""
+    with run_in_thread(SandboxOptions(latency_seconds=0.1, size_scale=0.1)) as sandbox:
+        sandbox.set_capacity(12)
+        tool = Tool(tmp_path, sandbox)
+        tool.extra["HARVESTER_PAPERBUZZ__CONCURRENCY"] = "64"
+        process = tool.start("run", tool.write("dois.txt", dois(1500)), "-o", "out.jsonl", "--quiet")
+        try:
+            first = under_way(sandbox, 700)
+            sandbox.set_capacity(6)
+            under_way(sandbox, 900)
+            second = under_way(sandbox, 1400)
+            assert process.wait(100) == 0
+        finally:
+            tool.close()
+    assert 0.75 * 12 <= first <= 1.3 * 12
+    assert 0.7 * 6 <= second <= 1.45 * 6
+
+
+def under_way(sandbox: Sandbox, until: int) -> float:
+    """The median number of requests under way, over the last 300 answers before `until` requests were begun."""
+    seen = []
+    while (begun := sandbox.log.total) < until:
+        if begun > until - 300:
+            seen.append(sandbox.gate.busy + sandbox.gate.waiting)
+        time.sleep(0.01)
+    return median(seen)

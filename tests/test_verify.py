@@ -20,6 +20,7 @@ from harvester.config import Secret, load
 from harvester.database import Registration, State
 from harvester.errors import HarvesterError, InputMissing, LockHeld, Misconfigured
 from harvester.evidence import gather, note_of, read_lines, sorted_on_disk
+from harvester.facts import Evidence, FailureNote, Input, Known, Line, Output, Traffic
 from harvester.harvest import register, run
 from harvester.job import Job, Paths, job_paths
 from harvester.jsonl import packer
@@ -27,19 +28,7 @@ from harvester.lock import lock
 from harvester.report import Exit, Report
 from harvester.sandbox import DEMO_ACCOUNTS, Sandbox, SandboxOptions
 from harvester.sandbox.requestlog import RequestLog
-from harvester.verify import (
-    PROMISES,
-    Evidence,
-    FailureNote,
-    Input,
-    Known,
-    Line,
-    Output,
-    Traffic,
-    Violation,
-    verdict,
-    violations,
-)
+from harvester.verify import PROMISES, Violation, verdict, violations
 
 from .support import a_failure
 from .test_report import REPORT

@@ -9,8 +9,8 @@ from harvester.cli import options
 from harvester.cli.session import begin, work
 from harvester.doctor import Finding
 from harvester.doctor import check as findings
-from harvester.harvest import until_stopped
 from harvester.job import World
+from harvester.tasks import until_stopped
 
 
 @click.command()

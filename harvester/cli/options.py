@@ -71,7 +71,7 @@ reading = _all(
 paperbuzz = _all(
     click.option("--email", metavar="ADDRESS", help="Your e-mail address, sent to Paperbuzz with each request."),
     click.option("--rate", type=float, metavar="N", help="Requests per second to Paperbuzz.  [default: 10]"),
-    click.option("--concurrency", type=int, metavar="N", help="Requests to Paperbuzz at a time.  [default: 8]"),
+    click.option("--concurrency", type=int, metavar="N", help="Most requests to Paperbuzz at a time.  [default: 8]"),
     click.option("--daily-budget", type=int, metavar="N", help="Requests to Paperbuzz in 24 hours.  [default: 95000]"),
     click.option("--paperbuzz-base-url", metavar="URL", help="Another Paperbuzz, your own or a sandbox."),
 )

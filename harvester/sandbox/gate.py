@@ -13,6 +13,11 @@ class Gate:
         self.most = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait in line."""
+        return len(self._waiting)
+
     async def enter(self) -> None:
         """Take a place; one that is free goes to the first in line."""
         if self._waiting or not self._is_open():

@@ -1,0 +1,41 @@
+"""Jobs that run side by side, or until somebody wishes to end them."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import TypeVar
+
+from harvester.clock import Stop
+from harvester.errors import StopRun
+
+T = TypeVar("T")
+
+
+async def until_stopped(job: Coroutine[None, None, T], stop: Stop, grace_seconds: float = 10.0) -> T | None:
+    """Run a job; after a stop it has some seconds left. Returns what it made, None if it was cut off."""
+    task = asyncio.create_task(job)
+    wish = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, wish}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await asyncio.wait({task}, timeout=grace_seconds)
+    finally:
+        wish.cancel()
+        task.cancel()
+    await asyncio.wait({task})
+    return None if task.cancelled() else task.result()
+
+
+async def all_of(jobs: Sequence[Coroutine[None, None, None]]) -> None:
+    """Run jobs together; the first error that ends the run is raised as itself, not as a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(job)
+    except BaseExceptionGroup as errors:
+        raise first_of(errors) from None
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error in a group that says most: one that ends the run, else the first."""
+    leaves = [first_of(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
+    return next((error for error in leaves if isinstance(error, StopRun)), leaves[0])
