@@ -25,15 +25,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
 
-from harvester.errors import DiskFailed, Misconfigured, PromiseBroken, Usage
+from harvester.errors import DiskFailed, Misconfigured, Usage
 from harvester.failpoint import reached
 from harvester.jsonl import (
     OutputFile,
     Sink,
     Stdout,
     failure_line,
-    move,
-    open_output,
     partial_of,
     remove,
     result_line,
@@ -42,6 +40,7 @@ from harvester.jsonl import (
 from harvester.ledger import Figures, Ledger
 from harvester.outbox import Outbox
 from harvester.outcome import Blank, Due, Entry, Failure, Result, Work
+from harvester.output import Output
 
 ENROL_CHUNK = 10_000
 """Lines that are enrolled in one transaction."""
@@ -229,21 +228,18 @@ class Store:
             if retry_failed:
                 self._ledger.retry_failed()
             return self._ledger.has_due()
-        self._finish_archiving(path)
-        self._refuse_both(path)
-        if refetch and not (same_source and self._is_refetch_under_way(path)):
-            self._cut_torn_tail(path)
-            self._ledger.start_over(_free_name(path).name, source)
-            reached("start-over")
-            self._finish_archiving(path)
-        published = self._is_published(path)
+        output = Output(path, self._ledger)
+        output.settle()
+        if refetch and not (same_source and output.is_refetch_under_way()):
+            output.archive(source)
+        published = output.is_published()
         if not published:
-            self._check_partial(path)
+            output.check_partial()
         if retry_failed:
             self._ledger.retry_failed()
         due = self._ledger.has_due()
         if due or not published:
-            self._open(path, published)
+            self._sink = output.open(published=published)
         return due
 
     def _own_source(self, source: str, same: bool) -> None:
@@ -253,72 +249,6 @@ class Store:
                 f"[paperbuzz] base_url is {source} now. Name another output, or start over with --refetch."
             )
         self._ledger.file.put(source=source)
-
-    def _is_refetch_under_way(self, path: Path) -> bool:
-        """Whether a refetch was cut off that can go on; one whose output was lost has to start again."""
-        if not self._ledger.file.number("refetching") or self._ledger.file.number("published"):
-            return False
-        committed = self._ledger.file.number("length")
-        return _size(path) == committed if path.exists() else _size(partial_of(path)) >= committed
-
-    def _cut_torn_tail(self, path: Path) -> None:
-        """Leave no torn write in what is archived: its committed length is about to be forgotten."""
-        committed = self._ledger.file.number("length")
-        if _size(partial_of(path)) > committed:
-            open_output(path, committed).close()
-
-    def _finish_archiving(self, path: Path) -> None:
-        """Rename the old output of a refetch, if that was not done yet."""
-        archive = self._ledger.file.get("archive")
-        if isinstance(archive, str):
-            target = path.with_name(archive)
-            for old in (path, partial_of(path)):
-                if old.exists() and not target.exists():
-                    move(old, target)
-            self._ledger.file.put(archive=None)
-
-    def _is_published(self, path: Path) -> bool:
-        """Whether the output stands complete under its name, as the ledger says or as a crash left it."""
-        if not path.exists():
-            if self._ledger.file.number("published"):
-                raise PromiseBroken(
-                    f"{path} is gone, but the ledger says it was complete. Put it back, or start over with --refetch."
-                )
-            return False
-        size, committed = path.stat().st_size, self._ledger.file.number("length")
-        if size != committed:
-            raise PromiseBroken(
-                f"{path} holds {size:,} bytes, but {committed:,} are known to be committed: something else changed it. "
-                "Nothing was changed. Put the file back, or start over with --refetch."
-            )
-        self._ledger.file.put(published=1, refetching=0)
-        return True
-
-    def _refuse_both(self, path: Path) -> None:
-        if path.exists() and partial_of(path).exists():
-            raise PromiseBroken(
-                f"both {path} and {partial_of(path).name} exist, which no run leaves behind. Nothing was changed; "
-                "move away the one that is not yours."
-            )
-
-    def _check_partial(self, path: Path) -> None:
-        """Refuse a partial output that lost something; more than is committed is a torn write, which `_open` cuts."""
-        committed, found = self._ledger.file.number("length"), _size(partial_of(path))
-        if found < committed:
-            raise PromiseBroken(
-                f"{partial_of(path)} holds {found:,} bytes, but {committed:,} are known to be committed: something "
-                "else cut it or took it away. Nothing was changed. Put the file back, or start over with --refetch."
-            )
-
-    def _open(self, path: Path, published: bool) -> None:
-        """Open the partial output; one that was published is taken back first."""
-        if published:
-            self._ledger.file.put(published=0)
-            move(path, partial_of(path))
-        is_ours = bool(self._ledger.file.number("made"))
-        if not is_ours:
-            self._ledger.file.put(made=1)
-        self._sink = open_output(path, self._ledger.file.number("length"), new=not is_ours)
 
     async def publish(self) -> None:
         """Give the complete output its name.
@@ -330,12 +260,8 @@ class Store:
 
     def _publish(self) -> None:
         if self._output_path is not None and isinstance(self._sink, OutputFile):
-            self._refuse_both(self._output_path)
-            self._sink.close()
-            self._sink = None
-            move(partial_of(self._output_path), self._output_path)
-            reached("published")
-            self._ledger.file.put(published=1, refetching=0)
+            sink, self._sink = self._sink, None
+            Output(self._output_path, self._ledger).publish(sink)
 
     async def registers_with(self, base_url: str) -> None:
         """Remember which OPERAS it is that acknowledges.
@@ -451,15 +377,3 @@ class Store:
     async def prefix_known(self, prefix: str) -> None:
         """Remember that OPERAS knows a prefix."""
         await self._do(self._outbox.add_prefix, prefix)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _free_name(path: Path) -> Path:
-    """`NAME.1`, or the first such name that is free."""
-    number = 1
-    while (candidate := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
-    return candidate

@@ -115,6 +115,7 @@ def test_a_refetch_may_be_killed_and_goes_on(harvester: Tool, place: str) -> Non
     assert harvester("verify", "out.jsonl", "--deep").returncode == 0
 
 
+@pytest.mark.timeout(900)
 def test_kills_at_random_instants_lose_nothing_double_nothing_and_cost_a_bounded_number_of_requests(
     harvester: Tool, sandbox: Sandbox
 ) -> None:

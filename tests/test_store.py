@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester import jsonl
+from harvester import output as output_module
 from harvester import store as store_module
 from harvester.database import Database
 from harvester.errors import DiskFailed, Misconfigured, PipeClosed, PromiseBroken, Usage
@@ -560,7 +561,7 @@ class Countdown:
     def __init__(self, point: int, patch: pytest.MonkeyPatch) -> None:
         self.left = point
         steps: dict[Any, str] = {
-            store_module: "move open_output",
+            output_module: "move open_output",
             OutputFile: "append",
             Ledger: "begin_reading enrol end_reading start_over retry_failed record",
             Database: "put",
