@@ -278,10 +278,12 @@ def operas_password(settings: Settings, environ: Mapping[str, str]) -> Secret:
     """The password of the OPERAS account: from the environment, a file, or systemd's credentials directory.
 
     Raises:
-        Misconfigured: it is nowhere, or its file cannot be read or is empty.
+        Misconfigured: it is nowhere, no plain text, or its file cannot be read or is empty.
     """
-    if environ.get(PASSWORD_VARIABLE):
-        return Secret(environ[PASSWORD_VARIABLE])
+    if password := environ.get(PASSWORD_VARIABLE):
+        if not password.isprintable():  # undecodable bytes among them, which stand as lone surrogates
+            raise Misconfigured(f"{PASSWORD_VARIABLE} is not plain UTF-8 text.")
+        return Secret(password)
     if settings.operas.password_file is not None:
         return _password_in(settings.operas.password_file, "[operas] password_file")
     if credential := _credential(environ):

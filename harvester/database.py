@@ -20,9 +20,6 @@ from harvester.errors import DiskFailed, InputMissing, Misconfigured
 from harvester.failpoint import reached
 from harvester.outcome import Failure
 
-VERSION = 1
-"""Of the schema, in SQLite's `user_version`. A ledger of a later version is refused."""
-
 APPLICATION_ID = 0x48525652
 """`HRVR` in SQLite's `application_id`: tells a ledger from any other database."""
 
@@ -41,7 +38,7 @@ PRAGMAS = (
     f"cache_size = -{CACHE_KIB}",
 )
 
-_SCHEMA = """
+_FIRST = """
 CREATE TABLE work (
     id           INTEGER PRIMARY KEY,
     doi          TEXT NOT NULL UNIQUE,
@@ -83,6 +80,34 @@ CREATE TABLE prefix (prefix TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 """
 
+_NIGHTS = """
+ALTER TABLE work ADD COLUMN night INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX work_of_night ON work(night) WHERE night > 0;
+CREATE TABLE visit (
+    work_id     INTEGER PRIMARY KEY REFERENCES work(id) ON DELETE CASCADE,
+    tried_at    INTEGER NOT NULL,
+    good_at     INTEGER,
+    misses      INTEGER NOT NULL DEFAULT 0,
+    facts       TEXT,
+    events      BLOB,
+    metadata    BLOB,
+    open_access BLOB,
+    counts      TEXT
+) STRICT;
+CREATE TABLE history (
+    work_id INTEGER NOT NULL REFERENCES work(id) ON DELETE CASCADE,
+    at      INTEGER NOT NULL,
+    counts  TEXT NOT NULL,
+    PRIMARY KEY (work_id, at)
+) STRICT, WITHOUT ROWID;
+"""
+
+STEPS = (_FIRST, _NIGHTS)
+"""What each version of the schema adds to the one before. Never changed once released, only added to."""
+
+VERSION = len(STEPS)
+"""Of the schema, in SQLite's `user_version`. A ledger of a later version is refused, an earlier one is brought up."""
+
 
 class State(IntEnum):
     """What became of a work."""
@@ -90,6 +115,7 @@ class State(IntEnum):
     DUE = 0
     RESULT = 1
     FAILURE = 2
+    RESTING = 3
 
 
 class Registration(IntEnum):
@@ -147,12 +173,12 @@ class Database:
             )
 
     def _prepare(self) -> None:
-        is_new = not self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
         for pragma in PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
-        if is_new:
-            script = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; {_SCHEMA}"
-            self._db.executescript(f"BEGIN IMMEDIATE; {script} COMMIT;")
+        known = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if known < VERSION:
+            script = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+            self._db.executescript(f"BEGIN IMMEDIATE; {script} {''.join(STEPS[known:])} COMMIT;")
 
     def close(self) -> None:
         """Close the file; SQLite folds its write-ahead log back in."""

@@ -1,7 +1,8 @@
 """`check` and `status`: is everything in place, and how far is it? Nothing is harvested here."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from harvester.errors import GiveUp, InputMissing, Misconfigured, ServiceDown, S
 from harvester.jsonl import FORMATS
 from harvester.ledger import Ledger
 from harvester.lock import refuse_network
+from harvester.outcome import Failure
 from harvester.report import Tally
 from harvester.services import open_operas, open_paperbuzz
 from harvester.settings import Settings
@@ -159,18 +161,38 @@ def status(path: Path) -> Status:
         InputMissing: there is no ledger.
         Misconfigured: the file is none.
     """
+    with _opened(path) as ledger:
+        output = ledger.file.get("output")
+        return Status(
+            ledger=ledger.file.name,
+            output=output if isinstance(output, str) else None,
+            complete=bool(ledger.file.number("published")),
+            **asdict(ledger.figures()),
+        )
+
+
+def failures_of(path: Path) -> Iterator[Failure]:
+    """What a ledger knows of failures, while a run may be writing it.
+
+    Args:
+        path: of a ledger, or of the output beside it.
+
+    Raises:
+        InputMissing: there is no ledger.
+        Misconfigured: the file is none.
+    """
+    with _opened(path) as ledger:
+        yield from ledger.failures()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Ledger]:
     ledger_path = ledger_of(path)
     if not ledger_path.is_file():
         raise InputMissing(f"there is no ledger {ledger_path}. Name the output of a run, or its ledger.")
     ledger = Ledger(ledger_path, read_only=True)
     try:
-        output = ledger.file.get("output")
-        return Status(
-            ledger=str(ledger_path),
-            output=output if isinstance(output, str) else None,
-            complete=bool(ledger.file.number("published")),
-            **asdict(ledger.figures()),
-        )
+        yield ledger
     finally:
         ledger.close()
 

@@ -165,6 +165,8 @@ class Fetcher:
         try:
             async with self._places:
                 if self._outage_since(tries):
+                    if tries.made:
+                        self._retries.take_back()
                     raise Outage
                 if not tries.made:
                     self._retries.request()

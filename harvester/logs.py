@@ -1,17 +1,15 @@
 """Log lines on stderr: one event a line, fit for a terminal, without secrets, as text or as JSON.
 
 Whatever is logged passes `_safe`: control characters stand escaped, so that a server's text can neither move the cursor
-nor fake a second line; e-mail addresses, tokens and every secret that was told to `hide` are masked, in tracebacks too.
+nor fake a second line; e-mail addresses, tokens and whatever was told to `text.hide` are masked, in tracebacks too.
 """
 
 import contextlib
-import json
 import logging
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TextIO
-from urllib.parse import quote
 
 import orjson
 
@@ -26,18 +24,8 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _FIRST = ("time", "level", "logger", "message")
 """The fields of every event, in this order; extra fields cannot take their names."""
 
-_secrets: set[str] = set()
-
-
-def hide(secret: str) -> None:
-    """Mask a text in all logs from here on, also as it stands in a URL, in JSON or in a `repr`."""
-    _secrets.update({secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]} - {""})
-
 
 def _safe(text: str, limit: int = MAX_LINE) -> str:
-    # The longest first: one secret may be part of another.
-    for secret in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
     return printable(redacted(text), limit)
 
 
@@ -72,7 +60,8 @@ class JsonFormatter(logging.Formatter):
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
     if not record.exc_info:
         return []
-    return [_safe(line) for line in formatter.formatException(record.exc_info).splitlines()]
+    # Masked as a whole first: a secret may lie across lines.
+    return [_safe(line) for line in redacted(formatter.formatException(record.exc_info)).splitlines()]
 
 
 def _plain(value: object) -> object:

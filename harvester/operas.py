@@ -27,7 +27,7 @@ from harvester.errors import (
     TryAgain,
 )
 from harvester.outcome import Entry
-from harvester.text import printable, redacted
+from harvester.text import hide, printable, redacted
 from harvester.wire import Request, Response, Transport, retry_after
 
 POST_TIMEOUT_SECONDS = 60.0
@@ -86,6 +86,8 @@ class OperasClient:
         value = base64.b64encode(f"{email}:{password}".encode()).decode()
         self._basic = f"Basic {value}"
         self._secrets = (password, value)
+        for secret in self._secrets:
+            hide(secret)
         self._token = ""
         self._renew_at = 0.0
         self._turn = asyncio.Lock()

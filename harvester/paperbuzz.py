@@ -163,7 +163,8 @@ def check_status(response: Response, now: datetime) -> Response:
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type in ("application/json", "text/json") or media_type.endswith("+json"):
             return response
-        raise NotJson(f"200 with {printable(media_type, 60) or 'no content type'} in place of JSON", status=status)
+        shown = printable(redacted(media_type), 60) or "no content type"
+        raise NotJson(f"200 with {shown} in place of JSON", status=status)
     if 300 <= status < 400:
         raise RedirectRefused(f"the server answers {status}, or more than {MAX_REDIRECTS} redirects", status=status)
     if status in (429, 503):
@@ -191,7 +192,7 @@ def read_record(doi: str, response: Response, now: datetime) -> Record:
         raise InvalidJson("the record has no doi", status=response.status)
     if told != doi:
         raise DoiMismatch(
-            f"the record is of {printable(told, 120)!r}, not of the DOI asked for", status=response.status
+            f"the record is of {printable(redacted(told), 120)!r}, not of the DOI asked for", status=response.status
         )
     sources = content.get("altmetrics_sources")
     if not isinstance(sources, list):

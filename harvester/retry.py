@@ -110,6 +110,14 @@ class RetryBudget:
             await self._clock.sleep(1.0)
         self._note(is_retry=True)
 
+    def take_back(self) -> None:
+        """A retry that was let through is not sent after all."""
+        for index in reversed(range(len(self._sent))):
+            if self._sent[index][1]:
+                del self._sent[index]
+                self._retries -= 1
+                return
+
     def _may_retry(self) -> bool:
         self._forget()
         return self._retries + 1 <= max(LEAST, SHARE * (len(self._sent) + 1))

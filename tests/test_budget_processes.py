@@ -182,6 +182,7 @@ def test_four_runs_of_the_tool_and_four_kills_never_ask_more_than_the_day_allows
     daily, block, concurrency, kills = 200, 10, 4, 4
     # The block follows from the rate, two a second; the burst makes them fast.
     harvester.extra |= {"HARVESTER_PAPERBUZZ__RATE": "2", "HARVESTER_PAPERBUZZ__BURST": "1000"}
+    harvester.at_a_time = 4
     sandbox.latency_seconds = 0.02
     for place in range(4):
         harvester.write(f"{place}.txt", dois(4 * daily)[place * daily : (place + 1) * daily])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from harvester import ledger as ledger_module
-from harvester.database import APPLICATION_ID, VERSION
+from harvester.database import APPLICATION_ID, STEPS, VERSION
 from harvester.errors import DiskFailed, Misconfigured
 from harvester.ledger import Ledger
 from harvester.outbox import Outbox
@@ -756,3 +756,27 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_a_ledger_of_every_earlier_version_is_brought_up(path: Path, version: int) -> None:
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript("".join(STEPS[:version]))
+        old.execute("INSERT INTO work (doi, origin, listed) VALUES ('10.5555/a', 'list.txt:1', 1)")
+        old.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};")
+        old.commit()
+    for _ in range(2):
+        with closing(Ledger(path)) as ledger:
+            assert ledger.figures().pending == 1
+            with ledger.file.reading() as db:
+                assert db.execute("PRAGMA user_version").fetchone()[0] == VERSION
+
+
+def test_a_ledger_is_the_same_whether_it_was_made_now_or_brought_up(path: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(f"{STEPS[0]} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
+    shapes = []
+    for place in (path, tmp_path / "new.ledger"):
+        with closing(Ledger(place)) as ledger, ledger.file.reading() as db:
+            shapes.append(sorted(db.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()))
+    assert shapes[0] == shapes[1]

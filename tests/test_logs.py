@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from harvester import logs
+from harvester import logs, text
 
 log = logging.getLogger("harvester")
 
@@ -29,7 +29,7 @@ def ours() -> logging.Handler:
 
 @pytest.fixture
 def out(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
-    monkeypatch.setattr(logs, "_secrets", set())
+    monkeypatch.setattr(text, "_hidden", {})
     yield Lines()
     logs.release()
 
@@ -74,7 +74,7 @@ def test_a_servers_text_can_neither_begin_a_line_nor_move_the_cursor(out: Lines,
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_secrets_addresses_and_tokens_are_masked_in_messages_fields_and_tracebacks(out: Lines, form: str) -> None:
     logs.configure(form=form, level="info", stream=out)
-    logs.hide('hun"ter/2ü')
+    text.hide('hun"ter/2ü')
     try:
         raise RuntimeError('password hun"ter/2ü')
     except RuntimeError:
@@ -88,7 +88,7 @@ def test_secrets_addresses_and_tokens_are_masked_in_messages_fields_and_tracebac
 def test_a_secret_within_a_longer_one_leaves_nothing_of_it(out: Lines) -> None:
     logs.configure(form="text", level="info", stream=out)
     for secret in ("kiwi", "kiwi-banana", ""):
-        logs.hide(secret)
+        text.hide(secret)
     log.warning("kiwi-banana kiwi")
     assert out.lines[0].endswith("warning: *** ***")
 
@@ -154,7 +154,7 @@ def test_a_second_call_replaces_the_first(out: Lines) -> None:
 
 
 def test_a_second_call_forgets_no_secret(out: Lines) -> None:
-    logs.hide("kiwi")
+    text.hide("kiwi")
     logs.configure(form="text", level="info", stream=Lines())
     logs.configure(form="text", level="info", stream=out)
     log.warning("kiwi")

@@ -232,3 +232,14 @@ def test_few_failures_are_tried_again_without_waiting() -> None:
         return asyncio.get_running_loop().time()
 
     assert in_virtual_time(go()) == 0
+
+
+def test_a_retry_that_was_not_sent_after_all_costs_nothing() -> None:
+    async def go() -> float:
+        budget = RetryBudget(LoopClock())
+        for _ in range(10 * LEAST):
+            await budget.retry()
+            budget.take_back()
+        return asyncio.get_running_loop().time()
+
+    assert in_virtual_time(go()) == 0

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import json
 import random
 import signal
 import subprocess
@@ -530,3 +531,34 @@ def test_debug_logs_tell_of_each_attempt_that_fails(harvester: Tool) -> None:
     run = harvester("run", listed, "-o", "out.jsonl", "--log-level", "debug")
     assert run.returncode == 0
     assert "attempt 1 failed: the server answers 502" in run.stderr
+
+
+def test_failures_are_listed_from_the_ledger_and_can_be_chosen(harvester: Tool) -> None:
+    harvester("run", harvester.write("dois.txt", LISTED), "-o", "out.jsonl")
+    listed = harvester("failures", "out.jsonl").stdout
+    assert listed == (harvester.folder / "out.failures.jsonl").read_text(encoding="utf-8")
+    fetched = harvester("failures", "out.ledger", "--stage", "fetch").stdout
+    assert [json.loads(line)["kind"] for line in fetched.splitlines()] == ["http"]
+    assert harvester("failures", "out.jsonl", "--kind", "timeout").stdout == ""
+    assert harvester("failures", "nowhere.jsonl").returncode == 66
+
+
+def test_whoever_reads_data_may_go_away(harvester: Tool) -> None:
+    harvester("run", harvester.write("dois.txt", ["no doi"] * 5000 + dois(1)), "-o", "out.jsonl")
+    line = f"{sys.executable} -m harvester failures out.jsonl | head -n 1"
+    shell = ["/bin/bash", "-c", line]
+    run = subprocess.run(shell, cwd=harvester.folder, env=harvester.environment, capture_output=True, check=False)
+    assert len(run.stdout.splitlines()) == 1
+    assert run.stderr == b""
+
+
+def test_a_password_that_is_no_text_is_refused_in_words(harvester: Tool) -> None:
+    environment = {name.encode(): value.encode() for name, value in harvester.environment.items()}
+    environment[b"HARVESTER_OPERAS__PASSWORD"] = b"can\xffary"
+    command = [sys.executable, "-m", "harvester", "run", harvester.write("dois.txt", dois(1)), "-o", "o.jsonl"]
+    run = subprocess.run(
+        [*command, "--register"], cwd=harvester.folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 78
+    assert "HARVESTER_OPERAS__PASSWORD" in run.stderr
+    assert "ary" not in run.stderr.replace("HARVESTER", "")

@@ -9,9 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harvester.budget import default_burst
 from harvester.sandbox import Sandbox
 
 PASSWORD = "sandbox"
+
+RATE = 2000.0
+"""Requests per second, unless a test says otherwise: beyond what one process reaches, and still watched."""
+
+SLACK_SECONDS = 0.5
+"""What a loaded machine may bring together on either side."""
 
 
 @dataclass
@@ -24,6 +31,7 @@ class Tool:
         extra: more environment.
         without: variables that are not set.
         started: processes that were started and not waited for.
+        at_a_time: processes that may ask at the same time; each has the rate for itself.
     """
 
     folder: Path
@@ -31,6 +39,7 @@ class Tool:
     extra: dict[str, str] = field(default_factory=dict)
     without: list[str] = field(default_factory=list)
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
+    at_a_time: int = 1
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,7 +48,7 @@ class Tool:
             "XDG_STATE_HOME": str(self.folder / "state"),
             "HARVESTER_PAPERBUZZ__BASE_URL": self.sandbox.paperbuzz_url,
             "HARVESTER_PAPERBUZZ__EMAIL": "demo@example.org",
-            "HARVESTER_PAPERBUZZ__RATE": "100000",
+            "HARVESTER_PAPERBUZZ__RATE": str(RATE),
             "HARVESTER_PAPERBUZZ__DAILY_BUDGET": "0",
             "HARVESTER_OPERAS__BASE_URL": self.sandbox.operas_url,
             "HARVESTER_OPERAS__RATE": "1000",
@@ -61,13 +70,20 @@ class Tool:
         return process
 
     def close(self) -> None:
-        """End what was started and is still there."""
+        """End what was started and is still there; no test may have overspent the rate in any window (promise G5)."""
         for process in self.started:
             process.kill()
             process.wait()
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
+        assert not self.overspent()
+
+    def overspent(self) -> list[Any]:
+        """Windows in which the sandbox saw more requests than the rate allows."""
+        rate = float(self.environment["HARVESTER_PAPERBUZZ__RATE"])
+        burst = self.at_a_time * float(self.environment.get("HARVESTER_PAPERBUZZ__BURST", default_burst(rate)))
+        return list(self.sandbox.rate_violations(self.at_a_time * rate, burst, slack_seconds=SLACK_SECONDS))
 
     def __call__(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run it to its end."""

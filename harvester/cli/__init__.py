@@ -16,6 +16,7 @@ _COMMANDS = {
     "registered": "register",
     "check": "check",
     "status": "status",
+    "failures": "failures",
     "verify": "verify",
     "config": "config",
     "schema": "schema",
@@ -61,9 +62,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except PipeClosed as error:
+    except (PipeClosed, BrokenPipeError):
         _forget_stdout()
-        sys.exit(error.exit_code)
+        sys.exit(PipeClosed.exit_code)
     except StopRun as error:
         click.echo(f"harvester: {error}", err=True)
         sys.exit(error.exit_code)

@@ -71,3 +71,4 @@ def registered(config_path: Path | None, quiet: bool, **given: object) -> None:
     if not rows and not quiet:
         click.echo("OPERAS holds nothing for this account.", err=True)
     sys.stdout.buffer.writelines(orjson.dumps(row) + b"\n" for row in rows)
+    sys.stdout.buffer.flush()

@@ -22,6 +22,7 @@ from harvester.job import World
 from harvester.monitor import progress
 from harvester.report import Report, Tally, closing
 from harvester.settings import Settings
+from harvester.text import hide, mask_email
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ class Session:
             Misconfigured: it is nowhere, or cannot be read.
         """
         password = config.operas_password(self.settings, os.environ)
-        logs.hide(password.reveal())
+        hide(password.reveal())
         return password
 
     async def watched(self, world: World, job: Awaitable[T]) -> T:
@@ -91,6 +92,8 @@ def begin(config_path: Path | None, flags: Mapping[str, object], *, quiet: bool)
         Misconfigured: a setting is wrong or unknown.
     """
     settings = config.load(config_path, os.environ, flags).settings
+    for email in filter(None, (settings.paperbuzz.email, settings.operas.email)):
+        hide(email, mask_email(email))
     logs.configure(form=settings.log.format, level="warning" if quiet else settings.log.level)
     return Session(settings, quiet)
 

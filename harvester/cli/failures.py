@@ -1,0 +1,26 @@
+"""`harvester failures`: what failed and why, from the ledger."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from harvester.doctor import failures_of
+from harvester.jsonl import failure_line
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), metavar="OUT")
+@click.option("--kind", metavar="KIND", help="Only failures of this kind, such as timeout or invalid-doi.")
+@click.option("--stage", type=click.Choice(["input", "fetch", "register"]), help="Only failures that arose there.")
+def failures(path: Path, kind: str | None, stage: str | None) -> None:
+    """Print what failed and why, as JSON Lines; OUT is the output of a run, or its ledger. A run may be going on.
+
+    \b
+    harvester failures harvest.jsonl | jq -r '[.origin, .kind, .message] | @tsv'
+    harvester failures harvest.jsonl --stage input
+    """
+    for failure in failures_of(path):
+        if kind in (None, failure.kind) and stage in (None, failure.stage):
+            sys.stdout.buffer.write(failure_line(failure))
+    sys.stdout.buffer.flush()
