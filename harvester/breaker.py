@@ -41,6 +41,7 @@ class Breaker:
         self._opened_at: float | None = None
         self._pause = FIRST_PAUSE_SECONDS
         self._reason = ""
+        self._is_told = False
         self.since = ""
         """When it opened last, as a timestamp."""
         self.successes = 0
@@ -56,8 +57,9 @@ class Breaker:
     def succeeded(self) -> None:
         """A DOI got its record: the service is up."""
         self.successes += 1
-        if self.is_open:
+        if self._is_told:
             log.warning("%s answers again", self._service)
+            self._is_told = False
         if self._suspects or self.is_open:
             self._suspects.clear()
             self._opened_at = None
@@ -75,12 +77,15 @@ class Breaker:
         if self._opened_at is None:
             self._opened_at = self._clock.monotonic()
             self.since = timestamp(self._clock.now())
-            log.warning("%s gives no good answer any more (%s); waiting for it", self._service, reason)
+            log.info("%s may be down (%s); asking it before going on", self._service, reason)
 
     def still_down(self, reason: str) -> None:
         """A probe found the service down."""
         self.outages += 1
         self._reason = reason
+        if not self._is_told:
+            log.warning("%s is down (%s); waiting for it", self._service, reason)
+            self._is_told = True
 
     def next_pause(self, *, at_least: float = 0.0) -> float:
         """Seconds to wait before the next probe; they grow from call to call.

@@ -80,11 +80,10 @@ CREATE TABLE prefix (prefix TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 """
 
-_NIGHTS = """
-ALTER TABLE work ADD COLUMN night INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX work_of_night ON work(night) WHERE night > 0;
+_VISITS = """
 CREATE TABLE visit (
     work_id     INTEGER PRIMARY KEY REFERENCES work(id) ON DELETE CASCADE,
+    state       TEXT NOT NULL,
     tried_at    INTEGER NOT NULL,
     good_at     INTEGER,
     misses      INTEGER NOT NULL DEFAULT 0,
@@ -102,7 +101,7 @@ CREATE TABLE history (
 ) STRICT, WITHOUT ROWID;
 """
 
-STEPS = (_FIRST, _NIGHTS)
+STEPS = (_FIRST, _VISITS)
 """What each version of the schema adds to the one before. Never changed once released, only added to."""
 
 VERSION = len(STEPS)
@@ -110,7 +109,7 @@ VERSION = len(STEPS)
 
 
 class State(IntEnum):
-    """What became of a work."""
+    """What became of a work: in this job, or tonight. In a nightly harvest all that is not asked tonight rests."""
 
     DUE = 0
     RESULT = 1
@@ -221,6 +220,15 @@ class Database:
                 raise
 
     # What the run as a whole remembers
+
+    def copy_of(self, other: Path) -> None:
+        """Take over all of another ledger, which is only read, in place of what is here."""
+        with self._speaking():
+            source = sqlite3.connect(look_at(other), uri=True)
+            try:
+                source.backup(self._db)
+            finally:
+                source.close()
 
     def get(self, key: str) -> object:
         """A remembered value, or None."""

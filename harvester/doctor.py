@@ -17,6 +17,7 @@ from harvester.outcome import Failure
 from harvester.report import Tally
 from harvester.services import open_operas, open_paperbuzz
 from harvester.settings import Settings
+from harvester.visits import Visits
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +133,8 @@ class Status:
         ledger: its path.
         output: the name of the output it belongs to, if it has one.
         complete: whether that output is published.
-        works, results, failures, pending, gone, outcomes, failures_by_kind, registered, rejected, registration_pending:
-            as in the summary of a run.
+        works, results, failures, pending, gone, outcomes, failures_by_kind, registered, rejected, registration_pending,
+            resting: as in the summary of a run.
     """
 
     ledger: str
@@ -149,6 +150,7 @@ class Status:
     registered: int
     rejected: int
     registration_pending: int
+    resting: int
 
 
 def status(path: Path) -> Status:
@@ -183,6 +185,17 @@ def failures_of(path: Path) -> Iterator[Failure]:
     """
     with _opened(path) as ledger:
         yield from ledger.failures()
+
+
+def history_of(path: Path, doi: str) -> list[tuple[int, dict[str, int]]]:
+    """How the counts of a DOI grew over the nights: when, in seconds since 1970, and events by source.
+
+    Raises:
+        InputMissing: there is no ledger.
+        Misconfigured: the file is none.
+    """
+    with _opened(path) as ledger:
+        return Visits(ledger.file).history(doi)
 
 
 @contextmanager

@@ -159,6 +159,13 @@ class OutOfBudget(StopRun):
     name = "stopped-early"
 
 
+class TimeIsUp(StopRun):
+    """The time limit of a night is reached; what is left keeps its place."""
+
+    exit_code = 4
+    name = "stopped-early"
+
+
 class PipeClosed(StopRun):
     """Whoever read stdout went away; the run ends without a word."""
 

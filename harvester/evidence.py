@@ -24,7 +24,7 @@ from harvester.jsonl import FORMATS, SCHEMA_VERSION, failure_line, partial_of
 from harvester.ledger import Ledger
 from harvester.outcome import Failure, Stage
 from harvester.readback import Unreadable, raw_lines
-from harvester.report import Exit, Report
+from harvester.report import Report, from_json
 from harvester.text import printable
 
 T = TypeVar("T")
@@ -242,6 +242,7 @@ _MEMBERS = {
     "elapsed_ms": int,
     "truncated": bool | None,
     "changed": bool | None,
+    "added": dict | None,
     "sha256": str,
     "paperbuzz": dict,
 }
@@ -308,9 +309,7 @@ def _note(raw: bytes | Unreadable) -> FailureNote:
 def _summary(path: Path) -> Report | str:
     """A summary, or why it is none."""
     try:
-        content = orjson.loads(path.read_bytes())
-        ended = Exit(**{each.name: content["exit"][each.name] for each in fields(Exit)})
-        report = Report(**{each.name: content[each.name] for each in fields(Report) if each.name != "exit"}, exit=ended)
+        report = from_json(path.read_bytes())
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except orjson.JSONDecodeError:

@@ -57,7 +57,7 @@ class Tries:
 
     Args:
         outages: proofs of an outage before its charged attempts.
-        successes: good records of any work until its last failed attempt but one, and until the last.
+        successes: good records of any work when its last attempt was sent.
         made: attempts that were sent.
         charged: those of them that count against it.
         strikes: failed trials while no DOI was known to be good.
@@ -66,7 +66,7 @@ class Tries:
     """
 
     outages: int
-    successes: tuple[int, int]
+    successes: int
     made: int = 0
     charged: int = 0
     strikes: int = 0
@@ -120,7 +120,7 @@ class Fetcher:
             Stopped: the run ends early; the work stays due.
             StopRun: a reason to end the run.
         """
-        tries = Tries(self._breaker.outages, (self._breaker.successes, self._breaker.successes))
+        tries = Tries(self._breaker.outages, self._breaker.successes)
         while True:
             try:
                 return self._result(due, await self._attempt(due, tries), tries)
@@ -140,11 +140,11 @@ class Fetcher:
 
         1. A redirect never is: a service under maintenance redirects everything, and it is not tried again in between.
         2. Any other reason to give up is.
-        3. Where others succeed between the last two attempts, the service was up, and so is the last one.
+        3. Where others succeed while a last attempt fails that was not the first, the service is up.
         """
         if isinstance(error, RedirectRefused):
             return False
-        return isinstance(error, GiveUp) or self._breaker.successes > tries.successes[0]
+        return isinstance(error, GiveUp) or (tries.charged > 1 and self._breaker.successes > tries.successes)
 
     async def _attempt(self, due: Due, tries: Tries) -> Record:
         """Attempts with pauses in between, up to what the work has left; raises the last one's error."""
@@ -172,6 +172,7 @@ class Fetcher:
                     self._retries.request()
                 tries.made += 1
                 tries.charged += 1
+                tries.successes = self._breaker.successes
                 record = await self._client.record(doi)
         except OWN_FAULT:
             raise
@@ -180,7 +181,6 @@ class Fetcher:
             log.debug("attempt %d failed: %s", tries.made, error, extra={"doi": doi})
             self._heed(error)
             self._breaker.failed(doi, str(error))
-            tries.successes = (tries.successes[1], self._breaker.successes)
             if self._breaker.is_open:
                 tries.spent = isinstance(error, GiveUp) or tries.charged >= self._max_attempts
                 raise Outage from error

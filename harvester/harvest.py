@@ -19,6 +19,7 @@ from harvester.clock import Stop, StoppableClock, timestamp
 from harvester.config import Secret, operas_account, require_email
 from harvester.doilist import ListOptions, read_list
 from harvester.errors import (
+    CredentialsRefused,
     DiskFailed,
     GiveUp,
     InputUnusable,
@@ -67,14 +68,14 @@ async def run(job: Job, settings: Settings, password: Secret | None, world: Worl
     require_email(settings)
     if job.register and not job.paths.ledger:
         raise Usage("registration needs a ledger, so that it can go on after a stop: name one with --ledger")
-    _refuse_places(job.inputs, job.paths)
+    refuse_places(job.inputs, job.paths)
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
         stdout = world.stdout if job.paths.output is None else None
         landing_urls = settings.operas.urls_from_metadata
         async with Store(
             job.paths.ledger, job.paths.output, stdout=stdout, register=job.register, landing_urls=landing_urls
         ) as store:
-            return await _Run(job, settings, password, world, store).to_its_end()
+            return await Run(job, settings, password, world, store).to_its_end()
 
 
 async def dry_run(job: Job, settings: Settings, world: World) -> str:
@@ -105,10 +106,10 @@ async def register(job: Job, settings: Settings, password: Secret, world: World)
     Raises:
         StopRun: the run could not begin, or had to end without a report.
     """
-    _refuse_places(job.inputs, job.paths)
+    refuse_places(job.inputs, job.paths)
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
         async with Store(job.paths.ledger, None) as store:
-            return await _Run(job, settings, password, world, store).registering()
+            return await Run(job, settings, password, world, store).registering()
 
 
 async def holdings(settings: Settings, password: Secret, world: World) -> list[dict[str, object]]:
@@ -129,7 +130,7 @@ async def holdings(settings: Settings, password: Secret, world: World) -> list[d
     return sorted(rows or [], key=lambda row: str(row["raw"]))
 
 
-def _refuse_places(inputs: Sequence[str], paths: Paths) -> None:
+def refuse_places(inputs: Sequence[str], paths: Paths) -> None:
     """Find out before anything is asked that the results could not be written, or would overwrite something."""
     named = [path for path in (paths.output, paths.ledger, paths.failures, paths.summary) if path]
     taken = [Path(name).resolve() for name in inputs]
@@ -154,7 +155,7 @@ def _refuse_places(inputs: Sequence[str], paths: Paths) -> None:
             raise DiskFailed(f"the folder {path.parent} is not writable. Nothing was asked; choose another place.")
 
 
-class _Run:
+class Run:
     """One run of a job, on an open store."""
 
     def __init__(self, job: Job, settings: Settings, password: Secret | None, world: World, store: Store) -> None:
@@ -168,7 +169,10 @@ class _Run:
 
     async def to_its_end(self) -> Report:
         """Read, harvest, register, publish, report."""
-        reading = await read_inputs(self._store, self._job.inputs, self._settings, self._world)
+        return await self.over(await read_inputs(self._store, self._job.inputs, self._settings, self._world))
+
+    async def over(self, reading: Reading) -> Report:
+        """Harvest, register, publish and report what a reading enrolled."""
         await self._register_with_one_service()
         await self._store.begin(
             source=self._settings.paperbuzz.base_url, refetch=self._job.refetch, retry_failed=self._job.retry_failed
@@ -227,8 +231,8 @@ class _Run:
                         tally=self._world.tally,
                     )
                 )
-                await until_stopped(self._check_credentials(operas), self._world.stop, grace_seconds=0)
-                jobs.append(self._register(operas, harvested))
+                if await self._lets_us_in(operas):
+                    jobs.append(self._register(operas, harvested))
             if figures.pending:
                 jobs.append(self._fetch(harvested))
             else:
@@ -245,6 +249,18 @@ class _Run:
             raise
         except StopRun as problem:
             self._problem = problem
+
+    async def _lets_us_in(self, operas: OperasClient) -> bool:
+        """Whether OPERAS takes the credentials; where nobody watches the harvest goes on without."""
+        try:
+            await until_stopped(self._check_credentials(operas), self._world.stop, grace_seconds=0)
+        except (CredentialsRefused, Misconfigured) as problem:
+            if not self._job.unattended:
+                raise
+            self._problem = problem
+            log.warning("registration waits in the ledger: %s", problem)
+            return False
+        return True
 
     async def _check_credentials(self, operas: OperasClient) -> None:
         """Wrong credentials are told before the first fetch; a service that is down is not waited for."""
@@ -372,7 +388,7 @@ def _checked(report: Report, broken: Sequence[str]) -> Report:
 REPORT_IT = "Nothing was deleted; please report this with the summary and the ledger."
 
 FIGURES = (
-    *("works", "results", "failures", "pending", "gone", "outcomes", "failures_by_kind"),
+    *("works", "results", "failures", "pending", "resting", "gone", "outcomes", "failures_by_kind"),
     *("registered", "rejected"),
 )
 

@@ -40,6 +40,7 @@ class Job:
         retry_failed: ask failed works again.
         wait: wait when the daily budget is used up.
         max_failures: more failures than this end the run with 3; None for any number.
+        unattended: nobody watches: OPERAS that does not let us in does not keep us from harvesting.
     """
 
     inputs: tuple[str, ...]
@@ -49,6 +50,7 @@ class Job:
     retry_failed: bool = False
     wait: bool = False
     max_failures: int | None = None
+    unattended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ def result_line(result: Result) -> bytes:
             "elapsed_ms": result.elapsed_ms,
             "truncated": result.truncated,
             "changed": result.changed,
+            "added": result.added,
             "sha256": result.sha256,
         }
     )

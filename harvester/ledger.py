@@ -10,7 +10,7 @@ in memory. A reading that was cut off is simply done again under the next number
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Figures:
         registered: of these, acknowledged by OPERAS.
         rejected: of these, refused by OPERAS.
         registration_pending: works in the outbox, those that left the list included.
+        resting: of the listed works, not asked tonight.
     """
 
     works: int
@@ -46,6 +47,7 @@ class Figures:
     registered: int
     rejected: int
     registration_pending: int
+    resting: int = 0
 
 
 class Ledger:
@@ -83,8 +85,16 @@ class Ledger:
             remember(db, {"reading_begun": number})
         return number
 
-    def enrol(self, reading: int, works: Sequence[Work], invalid: Sequence[Failure]) -> int:
+    def enrol(
+        self, reading: int, works: Sequence[Work], invalid: Sequence[Failure], *, state: State = State.DUE
+    ) -> int:
         """Take in some works and invalid lines of a reading.
+
+        Args:
+            reading: its number.
+            works: found.
+            invalid: lines that are none.
+            state: of works that are new.
 
         Returns:
             How many of the works this reading had not listed yet; the others are duplicates.
@@ -92,28 +102,30 @@ class Ledger:
         with self.file.transaction() as db:
             before = db.total_changes
             db.executemany(
-                "INSERT INTO work (doi, origin, listed) VALUES (?, ?, ?) "
+                "INSERT INTO work (doi, origin, listed, state) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (doi) DO UPDATE SET listed = excluded.listed, origin = excluded.origin "
                 "WHERE listed <> excluded.listed",
-                ((work.doi, work.origin, reading) for work in works),
+                ((work.doi, work.origin, reading, state) for work in works),
             )
             listed = db.total_changes - before
             _add_urls(db, ((work.doi, url) for work in works for url in work.urls))
             add_failures(db, ((None, failure) for failure in invalid))
         return listed
 
-    def end_reading(self, reading: int) -> int:
+    def end_reading(self, reading: int, *, keep: bool = False) -> int:
         """Finish a reading: works that are due but listed no more are dropped, and grown URLs are to be registered.
 
+        Args:
+            reading: its number.
+            keep: let them rest instead, with what is known of them.
+
         Returns:
-            How many works were dropped.
+            How many works were dropped or went to rest.
         """
         with self.file.transaction() as db:
-            dropped = db.execute(
-                "DELETE FROM work WHERE state = 0 AND listed < ? "
-                "AND NOT EXISTS (SELECT 1 FROM registration WHERE work_id = work.id)",
-                (reading,),
-            ).rowcount
+            leave = "UPDATE work SET state = 3" if keep else "DELETE FROM work"
+            unlisted = "state = 0 AND listed < ? AND NOT EXISTS (SELECT 1 FROM registration WHERE work_id = work.id)"
+            dropped = db.execute(f"{leave} WHERE {unlisted}", (reading,)).rowcount
             wait_again(db)
             old = (Stage.INPUT, self.file.number("invalid_up_to"))
             db.execute("DELETE FROM failure WHERE stage = ? AND id <= ?", old)
@@ -150,7 +162,13 @@ class Ledger:
         return row[0] if row else None
 
     def record(
-        self, outcomes: Sequence[tuple[Due, Result | Failure]], length: int, *, register: bool, landing_urls: bool
+        self,
+        outcomes: Sequence[tuple[Due, Result | Failure]],
+        length: int,
+        *,
+        register: bool,
+        landing_urls: bool,
+        also: Callable[[sqlite3.Connection], None] = lambda _: None,
     ) -> int:
         """Write down what became of some works, with the length of the output that holds them: one transaction.
 
@@ -159,6 +177,7 @@ class Ledger:
             length: committed bytes of the output.
             register: whether results go into the outbox.
             landing_urls: whether the URLs that records give are kept for registration.
+            also: what else belongs into the transaction.
 
         Returns:
             How many more works wait to be registered by that.
@@ -180,6 +199,7 @@ class Ledger:
             if landing_urls:
                 _add_urls(db, ((due.doi, url) for due, found in results for url in found.landing_urls))
             remember(db, {"length": length})
+            also(db)
             return enqueue(db, [due.work_id for due, _ in results]) if register else 0
 
     def retry_failed(self) -> int:
@@ -211,6 +231,20 @@ class Ledger:
             db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
             db.execute("UPDATE work SET state = ?, outcome = NULL, harvested_at = NULL, sha256 = NULL", (State.DUE,))
             remember(db, {"length": 0, "published": 0, "archive": archive, "refetching": 1, "source": source})
+
+    def begin_night(self, output: str, works: Iterable[int]) -> None:
+        """Make some works due for a new output, and let all others rest: one transaction.
+
+        Args:
+            output: name of the output.
+            works: their keys.
+        """
+        with self.file.transaction() as db:
+            db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
+            db.execute("UPDATE work SET state = ? WHERE state <> ?1", (State.RESTING,))
+            db.executemany("UPDATE work SET state = 0 WHERE id = ?", ((work,) for work in works))
+            fresh = {"length": 0, "published": 0, "made": 0, "archive": None, "refetching": 0}
+            remember(db, {"output": output, "night": 1, **fresh})
 
     def failures(self) -> Iterator[Failure]:
         """All failures of the last reading, in the order in which they were written down."""
@@ -264,6 +298,7 @@ class Ledger:
             registered=registrations.get(Registration.ACKNOWLEDGED, 0),
             rejected=registrations.get(Registration.REJECTED, 0),
             registration_pending=registrations.get(Registration.WAITING, 0),
+            resting=states[State.RESTING],
         )
 
     def done_in(self, other: Path, *, failed_too: bool) -> int:

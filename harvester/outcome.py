@@ -1,5 +1,6 @@
 """What became of one DOI: a Result, or a Failure with the reason."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -50,6 +51,7 @@ class Result:
         sha256: hex digest of `paperbuzz`.
         paperbuzz: the server's own bytes without CR and LF: one JSON object.
         landing_urls: URLs that the record itself gives for the work, for registration.
+        added: events by source that came since the record before; None where there is nothing to compare with.
     """
 
     doi: str
@@ -63,6 +65,7 @@ class Result:
     sha256: str
     paperbuzz: bytes
     landing_urls: tuple[str, ...] = ()
+    added: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The figures of a run: counted while it goes, summed up at its end."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import orjson
 
@@ -86,6 +86,7 @@ class Report:
         duration_seconds: wall time between them.
         files: where the output, failures and ledger are, by name.
         exit: how it ended.
+        resting: works of the list that a nightly harvest did not ask tonight; 0 in any other run.
     """
 
     lines: int
@@ -111,6 +112,7 @@ class Report:
     duration_seconds: float
     files: Mapping[str, str]
     exit: Exit
+    resting: int = 0
 
 
 def as_json(report: Report) -> bytes:
@@ -118,6 +120,18 @@ def as_json(report: Report) -> bytes:
     summary = {"v": 1, **asdict(report), "files": {name: _text(path) for name, path in report.files.items()}}
     summary["exit"]["reason"] = _text(report.exit.reason)
     return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def from_json(content: bytes) -> Report:
+    """A report from its summary.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none of this version.
+    """
+    summary = orjson.loads(content)
+    ended = Exit(**{each.name: summary["exit"][each.name] for each in fields(Exit)})
+    known = {each.name: summary[each.name] for each in fields(Report) if each.name not in ("exit", "resting")}
+    return Report(**known, exit=ended, resting=summary.get("resting", 0))
 
 
 def _text(name: str) -> str:
@@ -136,7 +150,8 @@ def violations(report: Report, *, harvested: bool = True) -> list[str]:
     identities = {
         "lines = works + duplicates + invalid + blank": report.lines
         == report.works + report.duplicates + report.invalid + report.blank,
-        "works = results + failures + pending": report.works == report.results + report.failures + report.pending,
+        "works = results + failures + pending + resting": report.works
+        == report.results + report.failures + report.pending + report.resting,
         "results = sum of outcomes": report.results == sum(report.outcomes.values()),
         "failures = sum of failures by kind": report.failures == sum(report.failures_by_kind.values()),
         "nothing is pending where the exit code is 0": report.exit.code != 0 or not unfinished,
@@ -148,6 +163,7 @@ def closing(report: Report) -> str:
     """The figures that close a run, for people: the accounting, what was asked, where the files are, the verdict."""
     read = f"{_count(report.works, 'work')} + {_count(report.duplicates, 'duplicate')}"
     became = f"{_count(report.results, 'result')} + {_count(report.failures, 'failure')} + {report.pending:,} pending"
+    became += f" + {report.resting:,} resting" if report.resting else ""
     lines = [
         f"lines      {report.lines:>12,} = {read} + {report.invalid:,} invalid + {report.blank:,} blank",
         f"works      {report.works:>12,} = {became}",

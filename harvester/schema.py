@@ -26,6 +26,7 @@ _FIGURES = {
     "results": "Works with a record.",
     "failures": "Works without one, for a reason; in the failures file under the stage fetch.",
     "pending": "Works still to be asked.",
+    "resting": "Works of the list that a nightly harvest did not ask tonight; 0 in any other run.",
     "gone": "Works with a result or failure that left the list; counted nowhere else.",
     "registered": "Works that OPERAS acknowledged.",
     "rejected": "Works that OPERAS refuses; in the failures file under the stage register.",
@@ -87,6 +88,10 @@ def result_schema() -> Schema:
                 "Whether events are missing at the service's cap of 2,500; null: cannot be known.", _MAYBE
             ),
             "changed": _said("Whether it differs from the record before; null: nothing to compare with.", _MAYBE),
+            "added": _said(
+                "Events by source that came since the record before; null: nothing to compare with.",
+                {"type": ["object", "null"], "additionalProperties": {"type": "integer", "minimum": 1}},
+            ),
             "sha256": _said("Of the bytes of paperbuzz, in hex.", {"type": "string", "pattern": "^[0-9a-f]{64}$"}),
             "paperbuzz": _said("The server's own bytes, CR and LF dropped, nothing re-encoded.", record),
         },

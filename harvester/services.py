@@ -16,6 +16,7 @@ from harvester.paperbuzz import PaperbuzzClient
 from harvester.report import Tally
 from harvester.settings import OperasSettings, PaperbuzzSettings
 from harvester.transport import AiohttpTransport
+from harvester.wire import Transport
 
 BLOCKS_PER_MINUTE = 12
 """How often a run goes to the quota's file at full rate; a crash wastes at most what one block holds."""
@@ -78,7 +79,7 @@ async def open_paperbuzz(
     )
     tally.budget_left = budget.left
     try:
-        async with AiohttpTransport(connections=settings.concurrency + 1, toll=budget.acquire) as transport:
+        async with AiohttpTransport(connections=settings.concurrency + 1) as transport:
             concurrency = Concurrency(settings.concurrency, clock)
             client = PaperbuzzClient(
                 Observed(Metered(transport, budget), concurrency),
@@ -112,5 +113,20 @@ async def open_operas(
         tally.operas_requests += 1
 
     budget = Budget(settings.rate, clock, on_start=started)
-    async with AiohttpTransport(connections=2, toll=budget.acquire) as transport:
+    async with AiohttpTransport(connections=2) as transport:
         yield OperasClient(Metered(transport, budget), settings.base_url, email, password.reveal(), clock)
+
+
+def requests_left(settings: PaperbuzzSettings, clock: Clock, state: Path | None) -> int | None:
+    """What is left of the daily budget now; None without a limit."""
+    if not settings.daily_budget:
+        return None
+    path = quota_path(state or user_state_path("harvester"), settings.base_url)
+    return Quota(path, settings.daily_budget, clock).left
+
+
+@asynccontextmanager
+async def open_plain() -> AsyncIterator[Transport]:
+    """A transport without a budget, for the one who is told how a night went."""
+    async with AiohttpTransport(connections=1) as transport:
+        yield transport

@@ -20,11 +20,16 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from types import TracebackType
-from typing import BinaryIO, Self, TypeVar
+from typing import BinaryIO, Self, TypeGuard, TypeVar
 
+import orjson
+
+from harvester.database import State
 from harvester.errors import DiskFailed, Misconfigured, Usage
 from harvester.failpoint import reached
 from harvester.jsonl import (
@@ -38,9 +43,12 @@ from harvester.jsonl import (
     write_atomically,
 )
 from harvester.ledger import Figures, Ledger
+from harvester.nightbook import Explanation, Nightbook
 from harvester.outbox import Outbox
 from harvester.outcome import Blank, Due, Entry, Failure, Result, Work
 from harvester.output import Output
+from harvester.revisit import Limits, Night, Selection
+from harvester.visits import Visit
 
 ENROL_CHUNK = 10_000
 """Lines that are enrolled in one transaction."""
@@ -69,6 +77,34 @@ class Reading:
     dropped: int = 0
 
 
+MOST_NIGHTS_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class NightsEnd:
+    """What is to be told of a night that is over.
+
+    Args:
+        night: what it was expected to find, and found.
+        changed: records that differ from the ones before.
+        truncated: records at the cap of events.
+        median_seconds: of its good answers.
+        covered: listed works harvested at least once.
+        newly_covered: tonight for the first time.
+        before: path of the output of the night before.
+        outputs: paths of the outputs of all nights that are remembered, the latest last.
+    """
+
+    night: Night
+    changed: int
+    truncated: int
+    median_seconds: float | None
+    covered: int
+    newly_covered: int
+    before: str | None
+    outputs: tuple[str, ...]
+
+
 class Store:
     """The output and the ledger of one job; an async context manager that owns the writer thread.
 
@@ -78,6 +114,8 @@ class Store:
         stdout: where results go instead of a file.
         register: whether results go into the outbox.
         landing_urls: whether the URLs that records give are registered as well.
+        limits: of a nightly harvest; None for any other job.
+        only_changed: leave records that did not change out of the output.
     """
 
     def __init__(
@@ -88,10 +126,13 @@ class Store:
         stdout: BinaryIO | None = None,
         register: bool = False,
         landing_urls: bool = False,
+        limits: Limits | None = None,
+        only_changed: bool = False,
     ) -> None:
         self._ledger_path, self._output_path = ledger, output
         self._sink: Sink | None = Stdout(stdout) if stdout else None
         self._register, self._landing_urls = register, landing_urls
+        self._limits, self._only_changed = limits, only_changed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._leaving = threading.Event()
 
@@ -118,6 +159,7 @@ class Store:
             self._refuse_strange_files()
         self._ledger = Ledger(self._ledger_path)
         self._outbox = Outbox(self._ledger.file)
+        self._nights = Nightbook(self._ledger.file, self._limits) if self._limits else None
         try:
             self._own_output()
         except BaseException:
@@ -183,6 +225,7 @@ class Store:
 
     def _enrol(self, lines: Iterable[Work | Failure | Blank], is_stopped: Callable[[], bool]) -> Reading:
         number = self._ledger.begin_reading()
+        state = State.RESTING if self._nights else State.DUE
         read = works = listed = invalid = 0
         rest: Iterator[Work | Failure | Blank] = iter(lines)
         while chunk := list(islice(rest, ENROL_CHUNK)):
@@ -190,12 +233,12 @@ class Store:
                 return Reading()
             found = [line for line in chunk if isinstance(line, Work)]
             failures = [line for line in chunk if isinstance(line, Failure)]
-            listed += self._ledger.enrol(number, found, failures)
+            listed += self._ledger.enrol(number, found, failures, state=state)
             reached("enrol")
             read, works, invalid = read + len(chunk), works + len(found), invalid + len(failures)
         if is_stopped():  # then the input may have ended before its end
             return Reading()
-        dropped = self._ledger.end_reading(number)
+        dropped = self._ledger.end_reading(number, keep=self._nights is not None)
         return Reading(read, listed, works - listed, invalid, read - works - invalid, dropped)
 
     # The output
@@ -298,13 +341,94 @@ class Store:
     def _commit(self, outcomes: Sequence[tuple[Due, Result | Failure]]) -> int:
         if self._sink is None:
             raise DiskFailed("the output is closed after a failed write; what was committed before is safe.")
-        lines = b"".join(result_line(outcome) for _, outcome in outcomes if isinstance(outcome, Result))
+        visits: list[Visit] = []
+        if self._nights:
+            outcomes, visits = self._nights.compared(outcomes)
+        lines = b"".join(result_line(outcome) for _, outcome in outcomes if self._is_written(outcome))
         sink, self._sink = self._sink, None
         length = sink.append(lines) if lines else self._ledger.file.number("length")
-        waiting = self._ledger.record(outcomes, length, register=self._register, landing_urls=self._landing_urls)
+        nights = self._nights
+        waiting = self._ledger.record(
+            outcomes,
+            length,
+            register=self._register,
+            landing_urls=self._landing_urls,
+            also=lambda db: nights.note(db, visits) if nights else None,
+        )
         reached("after-commit")
         self._sink = sink
         return waiting
+
+    def _is_written(self, outcome: Result | Failure) -> TypeGuard[Result]:
+        return isinstance(outcome, Result) and not (self._only_changed and outcome.changed is False)
+
+    # Nights
+
+    async def open_night(self) -> str | None:
+        """The name of the output of a night that was not finished."""
+        return await self._do(
+            lambda: str(self._ledger.file.get("output")) if self._ledger.file.number("night") else None
+        )
+
+    async def begin_night(self, output: Path, budget: int, now: datetime) -> Selection:
+        """Choose tonight's works and make them due, for an output of their own."""
+        return await self._do(self._begin_night, output, budget, now)
+
+    def _begin_night(self, output: Path, budget: int, now: datetime) -> Selection:
+        assert self._nights is not None  # noqa: S101 - whoever begins a night gave its limits
+        selection = self._nights.choose(budget, now)
+        self._output_path = output
+        self._refuse_strange_files()
+        self._nights.begin(selection)
+        self._ledger.file.put(covered_before=self._nights.covered())
+        self._ledger.begin_night(output.name, (pick.key for pick in selection.picks))
+        return selection
+
+    async def covered(self) -> int:
+        """Listed works harvested at least once."""
+        assert self._nights is not None  # noqa: S101 - see begin_night
+        return await self._do(self._nights.covered)
+
+    async def planned(self, budget: int, now: datetime) -> Selection:
+        """What a night would ask; nothing is changed."""
+        assert self._nights is not None  # noqa: S101 - see begin_night
+        return await self._do(self._nights.choose, budget, now)
+
+    async def explained(self, doi: str, now: datetime) -> Explanation | None:
+        """What the ledger and the policy make of one DOI; None if it is not known."""
+        assert self._nights is not None  # noqa: S101 - see begin_night
+        return await self._do(self._nights.explained, doi, now)
+
+    async def copy_of(self, ledger: Path) -> None:
+        """Take over all of another ledger, which is only read."""
+        await self._do(self._ledger.file.copy_of, ledger)
+
+    async def go_on_with(self, output: Path) -> None:
+        """Take up the output of a night that was not finished."""
+        self._output_path = output
+
+    async def end_night(self) -> NightsEnd:
+        """The night is over; returns what is to be told of it."""
+        return await self._do(self._end_night)
+
+    def _end_night(self) -> NightsEnd:
+        assert self._nights is not None  # noqa: S101 - see begin_night
+        night = self._nights.end()
+        known = self._ledger.file.get("outputs")
+        outputs = orjson.loads(known) if isinstance(known, str) else []
+        before = outputs[-1] if outputs else None
+        outputs.append(str(self._output_path))
+        self._ledger.file.put(outputs=orjson.dumps(outputs[-MOST_NIGHTS_KEPT:]).decode())
+        seconds = median(self._nights.elapsed_ms) / 1000 if self._nights.elapsed_ms else None
+        nights = self._nights
+        covered = nights.covered()
+        new = covered - self._ledger.file.number("covered_before")
+        return NightsEnd(night, nights.changed, nights.truncated, seconds, covered, new, before, tuple(outputs))
+
+    async def is_done(self, output: Path) -> bool:
+        """Whether this is the last night's output, and complete."""
+        file = self._ledger.file
+        return await self._do(lambda: file.get("output") == output.name and bool(file.number("published")))
 
     async def figures(self) -> Figures:
         """The works of the last reading, counted."""

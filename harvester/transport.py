@@ -5,16 +5,15 @@ Rules that cost other people data (wire facts, "HTTP facts"):
 - The URL is sent byte for byte (`encoded=True`); nothing is joined, normalised or redirected here.
 - No cookies, no proxies and no `.netrc` from the environment, no session-wide credentials.
 - The body is read as a stream with a cap on its decompressed size, and dropped unread beyond it.
-- aiohttp sends an idempotent request again by itself when a kept-alive connection turns out dead. Such a resend is a
-  request like any other: it pays its toll before it goes out.
+- aiohttp would send an idempotent request again by itself when a connection turns out dead, past every budget. It is
+  kept from it: what fails is an attempt like any other, and tried again by whoever counts attempts.
 """
 
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Self
 
 import aiohttp
@@ -44,12 +43,10 @@ class AiohttpTransport:
     Args:
         connections: connections at a time; at least as many as requests are sent at a time, or waiting for a
             connection would count as time of the attempt (pitfall 6).
-        toll: awaited before each resend that aiohttp makes by itself.
     """
 
-    def __init__(self, *, connections: int, toll: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, *, connections: int) -> None:
         self._connections = connections
-        self._toll = toll
         self._large = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -61,7 +58,7 @@ class AiohttpTransport:
             timeout=aiohttp.ClientTimeout(),
             headers={"User-Agent": USER_AGENT},
             trust_env=False,
-            trace_configs=[self._resends_pay()],
+            middlewares=(_sent_once,),
         )
         return self
 
@@ -88,7 +85,6 @@ class AiohttpTransport:
             headers=request.headers,
             data=request.body,
             allow_redirects=False,
-            trace_request_ctx=SimpleNamespace(connections=0),
         ) as answer:
             body = await self._read_capped(answer, request.max_body_bytes)
             headers = {name.lower(): value for name, value in answer.headers.items()}
@@ -109,17 +105,13 @@ class AiohttpTransport:
                 chunks.append(chunk)
             return b"".join(chunks)
 
-    def _resends_pay(self) -> aiohttp.TraceConfig:
-        trace = aiohttp.TraceConfig()
 
-        async def connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-            context.trace_request_ctx.connections += 1
-            if context.trace_request_ctx.connections > 1:
-                await self._toll()
-
-        trace.on_connection_reuseconn.append(connected)
-        trace.on_connection_create_end.append(connected)
-        return trace
+async def _sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Take from aiohttp the errors after which it would send an idempotent request again by itself."""
+    try:
+        return await send(request)
+    except (aiohttp.ClientError, OSError) as error:
+        raise ConnectionLost(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:

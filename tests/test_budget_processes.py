@@ -40,7 +40,7 @@ async def main():
     quota = Quota(path, daily, clock, block=block)
     budget = Budget(rate, clock, burst=burst, quota=quota)
     numbers = iter(range(daily + 1))
-    async with AiohttpTransport(connections=concurrency, toll=budget.acquire) as transport:
+    async with AiohttpTransport(connections=concurrency) as transport:
         metered = Metered(transport, budget)
 
         async def used_up():

@@ -63,10 +63,6 @@ PATIENT = 110 + DOIS // 4
 EXAMPLES = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-async def no_toll() -> None:
-    """Nothing is sent twice here that somebody would have to pay for."""
-
-
 # Promise G11: the right record
 
 PIECES = st.sampled_from(
@@ -119,7 +115,7 @@ async def test_any_text_is_refused_or_its_request_line_names_exactly_its_doi(tex
         body = json.dumps({"doi": doi, "altmetrics_sources": []}).encode()
         await exchange.reply(ok(body, "Content-Type: application/json"))
 
-    async with serving(answer) as server, AiohttpTransport(connections=1, toll=no_toll) as transport:
+    async with serving(answer) as server, AiohttpTransport(connections=1) as transport:
         await asker(transport, server.url("/below/v0/"), email).record(doi)
         (head,) = server.heads
         host = f"Host: 127.0.0.1:{server.port}".encode()
@@ -212,7 +208,7 @@ async def harvested(record: bytes, form: str, doi: str = "10.1/x") -> bytes:
     async def answer(exchange: Exchange) -> None:
         await exchange.reply(sent_as(record, form))
 
-    async with serving(answer) as server, AiohttpTransport(connections=1, toll=no_toll) as transport:
+    async with serving(answer) as server, AiohttpTransport(connections=1) as transport:
         found = await asker(transport, server.url("/v0/")).record(doi)
     result: Result = a_result(doi, paperbuzz=found.body, outcome=found.outcome, truncated=found.truncated)
     assert found.sha256 == result.sha256

@@ -86,7 +86,7 @@ def test_a_result_is_this_line_byte_for_byte() -> None:
     result = a_result("10.5334/bbc", paperbuzz=record, outcome="degraded", attempts=3, changed=True, truncated=None)
     assert result_line(result) == (
         b'{"v":1,"doi":"10.5334/bbc","outcome":"degraded","harvested_at":"2026-11-21T03:54:06.372Z","http_status":200,'
-        b'"attempts":3,"elapsed_ms":12,"truncated":null,"changed":true,'
+        b'"attempts":3,"elapsed_ms":12,"truncated":null,"changed":true,"added":null,'
         b'"sha256":"' + hashlib.sha256(record).hexdigest().encode() + b'",'
         b'"paperbuzz":{"doi": "10.5334/bbc",  "n":1.0,"u":"\\u00fc\xc3\xbc"}}\n'
     )

@@ -503,12 +503,8 @@ def test_a_doi_that_would_be_refused_is_known_beforehand_with_the_reason(doi: st
 # Over real sockets, against the sandbox
 
 
-async def free() -> None:
-    """A toll that costs nothing."""
-
-
 async def test_the_sandbox_registers_and_lists_over_real_sockets() -> None:
-    async with Sandbox() as sandbox, AiohttpTransport(connections=2, toll=free) as transport:
+    async with Sandbox() as sandbox, AiohttpTransport(connections=2) as transport:
         client = OperasClient(transport, sandbox.operas_url, "demo@example.org", "sandbox", SystemClock())
         assert await client.held(5) == []
         await client.register([ENTRY, Entry(2, "10.5334/x")])
@@ -530,7 +526,7 @@ async def test_the_sandbox_registers_and_lists_over_real_sockets() -> None:
     ],
 )
 async def test_the_sandbox_refuses_what_it_should(email: str, password: str, message: str) -> None:
-    async with Sandbox() as sandbox, AiohttpTransport(connections=2, toll=free) as transport:
+    async with Sandbox() as sandbox, AiohttpTransport(connections=2) as transport:
         client = OperasClient(transport, sandbox.operas_url, email, password, SystemClock())
         with pytest.raises(CredentialsRefused, match=message) as refused:
             await client.token()

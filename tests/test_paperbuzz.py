@@ -446,12 +446,9 @@ async def test_one_call_is_one_request_with_address_and_headers_as_agreed() -> N
     url = URL(BASE + "doi/10.1234/a%3Fb?email=a%2Bb%40c.example", encoded=True)
     found = {"doi": "10.1234/a?b", "altmetrics_sources": [source(3)]}
 
-    async def toll() -> None:
-        raise AssertionError("nothing is sent twice")
-
     with aioresponses() as service:
         service.get(url, payload=found)
-        async with AiohttpTransport(connections=1, toll=toll) as transport:
+        async with AiohttpTransport(connections=1) as transport:
             asker = PaperbuzzClient(
                 transport, BASE, "a+b@c.example", SystemClock(), timeout_seconds=35, max_body_bytes=1000
             )

@@ -607,10 +607,6 @@ async def test_cancellation_is_never_swallowed_and_a_later_run_registers_the_res
 # Over real sockets, against the sandbox
 
 
-async def free() -> None:
-    """A toll that costs nothing."""
-
-
 class QuickClock(SystemClock):
     """Real time, without the pauses."""
 
@@ -626,7 +622,7 @@ async def test_a_faulty_sandbox_gets_every_entry_registered_or_rejected_with_one
     harvested = asyncio.Event()
     harvested.set()
     options = SandboxOptions(faults=faults)
-    async with Sandbox(options) as sandbox, AiohttpTransport(connections=2, toll=free) as transport:
+    async with Sandbox(options) as sandbox, AiohttpTransport(connections=2) as transport:
         client = OperasClient(transport, sandbox.operas_url, "demo@example.org", "sandbox", clock)
         breaker = Breaker("OPERAS", clock, threshold=1, patience_seconds=60)
         registrar = Registrar(

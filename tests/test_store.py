@@ -140,7 +140,7 @@ async def test_lines_are_on_disk_before_the_ledger_says_so(place: Place, monkeyp
         events.append(("sync", os.fstat(descriptor).st_size))
         sync_data(descriptor)
 
-    def recording(ledger: Ledger, outcomes: Any, length: int, **how: bool) -> int:
+    def recording(ledger: Ledger, outcomes: Any, length: int, **how: Any) -> int:
         events.append(("record", length))
         return record(ledger, outcomes, length, **how)
 

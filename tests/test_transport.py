@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp.test_utils import unused_port
 
-from harvester.errors import ConnectionLost, HarvesterError, OutOfBudget, TimedOut, TooLarge
+from harvester.errors import ConnectionLost, TimedOut, TooLarge
 from harvester.transport import USER_AGENT, AiohttpTransport
 from harvester.wire import Request, Response
 
@@ -100,22 +100,9 @@ def once_then_close(data: bytes) -> Answer:
     return answer
 
 
-class Toll:
-    """Counts the tolls; may refuse them."""
-
-    def __init__(self, refusal: HarvesterError | None = None) -> None:
-        self.paid = 0
-        self.refusal = refusal
-
-    async def __call__(self) -> None:
-        if self.refusal:
-            raise self.refusal
-        self.paid += 1
-
-
 @asynccontextmanager
-async def transport(toll: Toll | None = None) -> AsyncIterator[AiohttpTransport]:
-    async with AiohttpTransport(connections=4, toll=toll or Toll()) as opened:
+async def transport() -> AsyncIterator[AiohttpTransport]:
+    async with AiohttpTransport(connections=4) as opened:
         yield opened
 
 
@@ -349,23 +336,14 @@ async def close_after_each_answer(exchange: Exchange) -> None:
         exchange.writer.close()
 
 
-async def test_a_request_that_goes_out_twice_by_itself_pays_its_toll() -> None:
-    """What is counted is what stood on the wire."""
-    toll = Toll()
-    async with serving(close_after_each_answer) as server, transport(toll) as opened:
-        for _ in range(3):
-            assert (await opened.send(Request("GET", server.url()))).status == 200
-        assert toll.paid == 2
-        assert len(server.heads) == 3 + toll.paid
-
-
-async def test_a_resend_that_the_budget_refuses_does_not_go_out() -> None:
-    async with serving(close_after_each_answer) as server:
-        async with transport(Toll(OutOfBudget("used up"))) as opened:
+async def test_a_request_goes_out_once_and_a_dead_connection_is_an_attempt_that_failed() -> None:
+    """Sending again is for whoever counts attempts, and not for the library."""
+    async with serving(close_after_each_answer) as server, transport() as opened:
+        await opened.send(Request("GET", server.url()))
+        with pytest.raises(ConnectionLost):
             await opened.send(Request("GET", server.url()))
-            with pytest.raises(OutOfBudget):
-                await opened.send(Request("GET", server.url()))
-        assert len(server.heads) == 2
+        assert (await opened.send(Request("GET", server.url()))).status == 200
+        assert len(server.heads) == 3
 
 
 async def test_a_post_never_goes_out_twice_by_itself() -> None:

@@ -12,13 +12,17 @@ from harvester.errors import PipeClosed, StopRun
 
 _COMMANDS = {
     "run": "run",
+    "nightly": "nightly",
     "register": "register",
     "registered": "register",
     "check": "check",
     "status": "status",
+    "plan": "plan",
+    "history": "history",
     "failures": "failures",
     "verify": "verify",
     "config": "config",
+    "schedule": "schedule",
     "schema": "schema",
     "sandbox": "sandbox",
     "demo": "demo",

@@ -30,6 +30,7 @@ def status(path: Path, as_json: bool) -> None:
 def _in_words(found: Status) -> str:
     output = f"{found.output}, {'complete' if found.complete else 'not complete yet'}" if found.output else "none"
     became = f"{found.results:,} results + {found.failures:,} failures + {found.pending:,} pending"
+    became += f" + {found.resting:,} resting" if found.resting else ""
     lines = [
         f"ledger        {found.ledger}",
         f"output        {output}",

@@ -1,0 +1,102 @@
+"""What changed between two records of a DOI, decided on content and not on bytes.
+
+Neither the order of lists counts, for Paperbuzz gives events in no defined order (P6), nor members that change by
+themselves, nor what is missing because Crossref or oaDOI was down behind the service (P4): a part that is not there
+says nothing, and the part seen before stays.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+VOLATILE = frozenset(
+    {
+        *("crossref_event_data_url", "crossref_url", "oadoi_url", "icon_url"),  # addresses of where it was looked up
+        *("indexed", "deposited", "score", "is-referenced-by-count", "references-count"),  # Crossref's own bookkeeping
+        *("updated", "data_standard"),  # oaDOI's
+    }
+)
+"""Members that change without the work, at whatever depth."""
+
+DIGEST_BYTES = 12
+"""Enough to tell the versions of one record apart; three of them are kept for each work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is compared of a record.
+
+    Args:
+        events: digest of all events; empty if nothing is known of them.
+        metadata: the same of the metadata.
+        open_access: the same of the open-access data.
+        counts: events by source.
+    """
+
+    events: bytes
+    metadata: bytes
+    open_access: bytes
+    counts: Mapping[str, int]
+
+
+def content_of(record: Mapping[str, object]) -> Content:
+    """The content of a Paperbuzz record; members of an unexpected form count as missing."""
+    sources = record.get("altmetrics_sources")
+    return Content(
+        _digest(sources if isinstance(sources, list) else []),
+        _digest_of_part(record.get("metadata")),
+        _digest_of_part(record.get("open_access")),
+        counts_of(sources),
+    )
+
+
+def counts_of(sources: object) -> dict[str, int]:
+    """Events by source, in the order of their names; a source that comes twice is added up."""
+    counts: dict[str, int] = {}
+    for source in sources if isinstance(sources, list) else []:
+        if isinstance(source, dict):
+            name, count = source.get("source_id"), source.get("events_count")
+            if isinstance(name, str) and isinstance(count, int) and count > 0:
+                counts[name] = counts.get(name, 0) + count
+    return dict(sorted(counts.items()))
+
+
+def differs(before: Content, now: Content) -> bool:
+    """Whether any part that both records have is another one, or one has come that was missing."""
+    parts = (
+        (before.events, now.events),
+        (before.metadata, now.metadata),
+        (before.open_access, now.open_access),
+    )
+    return any(new and new != old for old, new in parts)
+
+
+def merged(before: Content, now: Content) -> Content:
+    """What is known after both: a part that is missing now stays as it was."""
+    return Content(now.events, now.metadata or before.metadata, now.open_access or before.open_access, dict(now.counts))
+
+
+def added(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """Events that came by source; a source that lost some is left out."""
+    return {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
+
+
+def _digest_of_part(part: object) -> bytes:
+    stable = _stable(part)
+    return _digest(stable) if stable else b""
+
+
+def _digest(part: object) -> bytes:
+    content = orjson.dumps(_stable(part), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(content).digest()[:DIGEST_BYTES]
+
+
+def _stable(part: object) -> object:
+    """A value without volatile members, its lists in an order of their own."""
+    if isinstance(part, dict):
+        return {name: _stable(value) for name, value in part.items() if name not in VOLATILE}
+    if isinstance(part, list):
+        return sorted(map(_stable, part), key=lambda item: orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
+    return part

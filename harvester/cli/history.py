@@ -1,0 +1,33 @@
+"""`harvester history`: how the counts of a DOI grew."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import orjson
+
+from harvester.doctor import history_of
+from harvester.doi import parse_doi
+from harvester.errors import GiveUp, Usage
+from harvester.text import printable
+
+
+@click.command()
+@click.argument("doi")
+@click.argument("path", type=click.Path(path_type=Path), metavar="LEDGER")
+def history(doi: str, path: Path) -> None:
+    """Print how the counts of DOI grew, as JSON Lines: at (when they were found), counts (events by source).
+
+    \b
+    harvester history 10.5334/bbc /var/lib/harvester/harvest.ledger
+    """
+    try:
+        name = parse_doi(doi)
+    except GiveUp as error:
+        raise Usage(f"{printable(doi)} is no DOI: {error}") from None
+    rows = history_of(path, name)
+    if not rows:
+        click.echo(f"Nothing is known of {name}.", err=True)
+    for at, counts in rows:
+        when = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        click.echo(orjson.dumps({"at": when, "counts": counts}).decode())

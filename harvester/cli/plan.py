@@ -1,0 +1,85 @@
+"""`harvester plan`: what tonight would ask, and why."""
+
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from harvester.cli import options
+from harvester.cli.session import begin, work
+from harvester.doi import parse_doi
+from harvester.errors import GiveUp, Usage
+from harvester.nightbook import Explanation
+from harvester.nightly import Plan
+from harvester.nightly import plan as make_plan
+from harvester.revisit import Reason, described
+from harvester.text import printable
+from harvester.visits import DAY_SECONDS
+
+
+@click.command()
+@click.argument("doi", required=False, metavar="[DOI]")
+@options.common
+def plan(doi: str | None, config_path: Path | None, quiet: bool, **given: object) -> None:
+    """Show what tonight would ask and why; with a DOI, explain its score part by part. Asks and changes nothing.
+
+    \b
+    harvester plan --config /etc/harvester.toml
+    harvester plan 10.5334/bbc --config /etc/harvester.toml
+    """
+    session = begin(config_path, options.flags(given), quiet=quiet)
+    name = _canonical(doi) if doi else None
+    made = work(lambda world: make_plan(session.settings, world, name))
+    if name is None:
+        click.echo(_in_words(made))
+    elif made.explanation is None:
+        raise Usage(f"{printable(name)} is not in the list")
+    else:
+        click.echo(_explained(name, made.explanation))
+
+
+def _canonical(text: str) -> str:
+    try:
+        return parse_doi(text)
+    except GiveUp as error:
+        raise Usage(f"{printable(text)} is no DOI: {error}") from None
+
+
+def _in_words(made: Plan) -> str:
+    chosen = made.selection
+    lines = [
+        f"works          {made.works:,}, {made.covered:,} of them harvested at least once",
+        f"tonight        {len(chosen.picks):,} would be asked, of a budget of {made.budget:,}",
+    ]
+    lines += [f"  {reason:<28} {count:,}" for reason in Reason if (count := chosen.count(reason))]
+    lines.append(f"expected       {chosen.expected:,.0f} new events in works with a history")
+    if left := made.works - made.covered:
+        pace = chosen.count(Reason.NEW)
+        nights = f"{math.ceil(left / pace):,} nights" if pace else "not in sight"
+        lines.append(f"never harvested {left:,}; until all are covered: {nights}")
+    return "\n".join(lines)
+
+
+def _explained(doi: str, found: Explanation) -> str:
+    candidate, score = found.candidate, found.score
+    lines = [f"{doi}: {candidate.state}"]
+    if candidate.asked is not None:
+        lines.append(f"asked last     {_when(candidate.asked)}, may be asked again from {_when(found.earliest)}")
+    if score is None:
+        lines.append("It has no record with a history yet, and so no score.")
+    else:
+        lines += [
+            f"cohort         {described(score.cohort)}",
+            f"weight         {score.weight:g}",
+            f"rate           {score.rate:.4f} events a day",
+            f"exposed        {score.exposed:.1f} days since the last record in which the article was out",
+            f"waited         {score.waited:.1f} days since the last record",
+            f"expected       {score.expected:.2f} new events",
+            f"score          {score.value:.4f} = weight x rate x exposed x waited",
+        ]
+    return "\n".join(lines)
+
+
+def _when(days: float) -> str:
+    return f"{datetime.fromtimestamp(days * DAY_SECONDS, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,103 @@
+"""`harvester schedule`: ready files for whoever starts the nightly harvest."""
+
+import os
+import shutil
+import sys
+from datetime import datetime, time
+from pathlib import Path
+
+import click
+
+from harvester import __version__
+from harvester.config import load, require_email
+from harvester.errors import DiskFailed, Misconfigured
+from harvester.schedule import KINDS, Plan, files
+from harvester.settings import KEYS
+
+
+class _Clock(click.ParamType[time]):
+    name = "HH:MM"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> time:
+        try:
+            return datetime.strptime(str(value), "%H:%M").time()  # noqa: DTZ007 - a time of day, in UTC
+        except ValueError:
+            self.fail(f"{value!r} is no time of day such as 02:17", param, ctx)
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.option(
+    "--config",
+    "-c",
+    "config_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="HARVESTER_CONFIG",
+    required=True,
+    help="Settings in TOML; everything the nightly harvest does stands there.",
+)
+@click.option("--at", type=_Clock(), default="02:17", show_default=True, help="When to start, in UTC.")
+@click.option(
+    "--write", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Write the files there."
+)
+@click.option(
+    "--program", type=click.Path(path_type=Path), help="harvester on the machine it will run on.  [default: this one]"
+)
+@click.option("--image", default=f"harvester:{__version__}", show_default=True, help="Container image, for kubernetes.")
+def schedule(kind: str, config_path: Path, at: time, write: Path | None, program: Path | None, image: str) -> None:
+    """Print the files that start `harvester nightly` every night; comments at their top say what to type next.
+
+    No password comes into any of them. Paths in the configuration have to be absolute, except for github-actions, where
+    they are relative to the repository.
+
+    \b
+    harvester schedule systemd --config /etc/harvester/harvester.toml --write /etc/systemd/system
+    harvester schedule cron --config /etc/harvester/harvester.toml --at 03:41
+    harvester schedule kubernetes --config harvester.toml --image registry.example/harvester:1
+    harvester schedule github-actions --config harvester.toml --write .github/workflows
+    """
+    made = files(kind, _plan(kind, config_path, at, program, image))
+    _warn_of_the_environment(config_path)
+    if write is None:
+        parts = [f"# ---- {name} ----\n{text}" if len(made) > 1 else text for name, text in made.items()]
+        click.echo("\n".join(parts), nl=False)
+        return
+    for name, text in made.items():
+        _write(write / name, text)
+
+
+def _plan(kind: str, config_path: Path, at: time, program: Path | None, image: str) -> Plan:
+    settings = load(config_path, {}, {}).settings
+    if kind != "github-actions":  # there it may be a secret
+        require_email(settings)
+    here = program is None
+    found = program or Path(shutil.which("harvester", path=str(Path(sys.executable).parent)) or sys.argv[0]).resolve()
+    if not found.is_absolute():
+        raise Misconfigured(f"--program {found}: give the whole path, beginning with /.")
+    return Plan(
+        settings=settings,
+        config=config_path if kind == "github-actions" else config_path.absolute(),
+        config_text=config_path.read_text(encoding="utf-8-sig"),
+        program=found,
+        at=at,
+        version=__version__,
+        image=image,
+        needs=(Path(sys.base_prefix).resolve(),) if here else (),
+    )
+
+
+def _warn_of_the_environment(config_path: Path) -> None:
+    """What the environment says today, the night will not hear."""
+    origins = load(config_path, os.environ, {}).origins
+    only_here = [origins[key] for key in KEYS if origins[key] not in ("default", str(config_path))]
+    if only_here:
+        click.echo(f"harvester: not in the configuration, so not in force at night: {', '.join(only_here)}", err=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DiskFailed(f"cannot write {path}: {error.strerror}. Choose another folder with --write.") from error
+    click.echo(f"{path} written; its first lines say what to type next", err=True)

@@ -1,0 +1,106 @@
+"""The figures of a night as a file for the Prometheus node exporter's textfile collector.
+
+All of them are gauges, for they speak of one night and begin anew with the next; by Prometheus's rules only counters
+end in `_total`. Units are base units, seconds and bytes. Labels take few values: outcomes, kinds of failures, services,
+and never a DOI, a path or an address.
+
+The collector reads `*.prom` while we write, so that the file is replaced whole. Its name has to end in `.prom`; what it
+is written under until then does not.
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from harvester.jsonl import write_atomically
+from harvester.report import Report
+from harvester.schema import KINDS
+
+OUTCOMES: Final = ("ok", "empty", "degraded")
+
+FETCH_KINDS: Final = tuple(kind for kind in KINDS if kind not in ("invalid-doi", "rejected"))
+"""The kinds that works fail with; invalid lines and rejected registrations are counted apart."""
+
+SERVICES: Final = ("paperbuzz", "operas")
+
+_FIGURES: Final = {
+    "works": "DOIs in the list, each once.",
+    "pending": "Works still to be asked.",
+    "gone": "Works that left the list.",
+    "registered": "Works that OPERAS acknowledged.",
+    "rejected": "Works that OPERAS refuses.",
+    "registration_pending": "Works that wait to be registered.",
+    "retries": "Requests of the last run beyond the first for each work.",
+    "duration_seconds": "How long the last run took.",
+}
+"""The members of a report that stand in the file under their own name."""
+
+_LAST_SUCCESS: Final = "last_success_timestamp_seconds"
+
+_LAST_SUCCESS_LINE = re.compile(
+    rb"^harvester_" + _LAST_SUCCESS.encode() + rb" ([0-9]{1,15}(?:\.[0-9]+)?(?:e\+[0-9]{1,2})?)$", re.MULTILINE
+)
+
+
+def write_metrics(path: Path, report: Report) -> None:
+    """Replace the file by the figures of this run, atomically; if it failed, the last success stays what it was.
+
+    Args:
+        path: what the textfile collector reads, `NAME.prom`.
+        report: of the run that just ended.
+
+    Raises:
+        DiskFailed: it cannot be written; the old file is untouched.
+    """
+    previous = b""
+    with suppress(OSError):  # none yet, or one that cannot be read: then nothing is known of earlier nights
+        previous = path.read_bytes()
+    write_atomically(path, [metrics_text(report, last_success(previous))])
+
+
+def last_success(previous: bytes) -> float | None:
+    """When a run last succeeded, in seconds since 1970, according to an earlier file; None if it does not say."""
+    found = _LAST_SUCCESS_LINE.search(previous)
+    return float(found[1]) if found else None
+
+
+def metrics_text(report: Report, last_success: float | None) -> bytes:
+    """The figures in the text format of Prometheus.
+
+    Args:
+        report: of the run that just ended.
+        last_success: when a run before it succeeded, in seconds since 1970; None if none is known.
+    """
+    registry = CollectorRegistry()
+
+    def gauge(name: str, about: str, value: float) -> None:
+        Gauge(name, about, namespace="harvester", registry=registry).set(value)
+
+    def gauges(name: str, about: str, label: str, names: tuple[str, ...], values: Mapping[str, int]) -> None:
+        # Zeros are told as well: a series that comes and goes cannot be alerted on.
+        family = Gauge(name, about, [label], namespace="harvester", registry=registry)
+        for each in dict.fromkeys((*names, *values)):
+            family.labels(each).set(values.get(each, 0))
+
+    for name, about in _FIGURES.items():
+        gauge(name, about, getattr(report, name))
+    gauge("invalid_lines", "Lines of the list that are no DOI.", report.invalid)
+    gauges("results", "Works with a record, by outcome.", "outcome", OUTCOMES, report.outcomes)
+    gauges("failures", "Works without a record, by kind of failure.", "kind", FETCH_KINDS, report.failures_by_kind)
+    gauges("requests", "Requests sent in the last run, by service.", "service", SERVICES, report.requests)
+    gauge("received_bytes", "Decompressed bytes of records received in the last run.", report.bytes)
+    if report.budget_left is not None:
+        gauge("budget_left", "Requests left in the daily budget when the last run ended.", report.budget_left)
+    gauge("exit_code", "Exit code of the last run; 0 is success.", report.exit.code)
+
+    ended = datetime.fromisoformat(report.finished_at).timestamp()
+    success = ended if report.exit.code == 0 else last_success
+    gauge("last_run_timestamp_seconds", "When the last run ended.", ended)
+    if success is not None:
+        gauge(_LAST_SUCCESS, "When a run last ended with exit code 0.", success)
+    return generate_latest(registry)

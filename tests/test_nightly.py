@@ -1,0 +1,315 @@
+"""The nightly harvest: which works, an output each night, what changed, and what is left of the morning."""
+
+import asyncio
+import io
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from harvester.clock import Stop
+from harvester.config import load
+from harvester.errors import Misconfigured
+from harvester.evidence import gather
+from harvester.job import World
+from harvester.ledger import Ledger
+from harvester.nightly import nightly, output_of, plan
+from harvester.report import Report, Tally, violations
+from harvester.revisit import Reason
+from harvester.sandbox import Sandbox, SandboxOptions, run_in_thread
+from harvester.settings import Settings
+from harvester.verify import violations as broken
+from harvester.visits import Visits
+
+from .tool import Tool, dois, records
+
+FIRST = datetime(2026, 3, 27, 2, 17, tzinfo=UTC)
+
+
+@dataclass
+class NightClock:
+    """Wall time as a test sets it; sleeping costs nothing but the turn of others."""
+
+    wall: datetime = FIRST
+    passed: float = 0.0
+
+    def now(self) -> datetime:
+        return self.wall + timedelta(seconds=self.passed)
+
+    def monotonic(self) -> float:
+        return self.passed
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds >= 3600:  # the time limit of a night is not reached by itself
+            await asyncio.Event().wait()
+        self.passed += seconds
+        await asyncio.sleep(0.001)
+
+
+@dataclass
+class Nights:
+    """Nights in a folder, one after the other.
+
+    Args:
+        folder: everything is in it.
+        sandbox: what is asked.
+        budget: requests a day.
+        more: further settings.
+    """
+
+    folder: Path
+    sandbox: Sandbox
+    budget: int = 1000
+    more: dict[str, object] = field(default_factory=dict)
+    clock: NightClock = field(default_factory=NightClock)
+    notices: list[str] = field(default_factory=list)
+
+    def listed(self, names: list[str]) -> None:
+        (self.folder / "dois.txt").write_text("\n".join(names) + "\n")
+
+    @property
+    def settings(self) -> Settings:
+        given: dict[str, object] = {
+            "paperbuzz.base_url": self.sandbox.paperbuzz_url,
+            "paperbuzz.email": "demo@example.org",
+            "paperbuzz.rate": 5000.0,
+            "paperbuzz.daily_budget": self.budget,
+            "input.files": (str(self.folder / "dois.txt"),),
+            "output.path": str(self.folder / "{date}.jsonl"),
+            "ledger.path": self.folder / "nights.ledger",
+        }
+        return load(None, {}, given | self.more).settings
+
+    @property
+    def world(self) -> World:
+        return World(
+            clock=self.clock,
+            random=Random(1),
+            stop=Stop(),
+            tally=Tally(),
+            notice=self.notices.append,
+            stdin=io.BytesIO(),
+            stdout=sys.stdout.buffer,
+            state=self.folder / "state",
+        )
+
+    async def night(self, world: World | None = None) -> Report:
+        """Tonight, and the next morning a day has passed on both sides."""
+        report = await nightly(self.settings, None, world or self.world)
+        assert violations(report) == []
+        self.clock.wall += timedelta(days=1, minutes=5)
+        self.sandbox.advance(1)
+        return report
+
+    def output(self, report: Report) -> list[dict[str, Any]]:
+        return list(records(Path(report.files["output"])))
+
+    def asked(self) -> list[str]:
+        return [entry.doi for entry in self.sandbox.log.of("paperbuzz")]
+
+
+@pytest.fixture
+def nights(tmp_path: Path) -> Iterator[Nights]:
+    with run_in_thread(SandboxOptions(size_scale=0.1)) as sandbox:
+        yield Nights(tmp_path, sandbox)
+
+
+async def test_the_first_night_harvests_everything_the_budget_allows(nights: Nights) -> None:
+    nights.listed(dois(30))
+    report = await nights.night()
+    assert (report.exit.code, report.results, report.resting) == (0, 30, 0)
+    assert Path(report.files["output"]).name == "2026-03-27.jsonl"
+    assert sorted(record["doi"] for record in nights.output(report)) == dois(30)
+
+
+async def test_more_dois_than_the_budget_are_covered_night_after_night(nights: Nights) -> None:
+    """Half of a budget of 19 (a twentieth of 20 is kept for retries) goes to those never harvested."""
+    nights.budget = 20
+    nights.listed(dois(35))
+    reports = [await nights.night() for _ in range(3)]
+    assert [report.results for report in reports] == [19, 19, 19]
+    assert [report.resting for report in reports] == [16, 16, 16]
+    assert {record["doi"] for report in reports for record in nights.output(report)} == set(dois(35))
+    assert len(nights.asked()) == 57
+
+
+async def test_nothing_is_asked_twice_within_a_day(nights: Nights) -> None:
+    nights.more["output.path"] = str(nights.folder / "{run_id}.jsonl")
+    nights.listed(dois(10))
+    await nights.night()
+    nights.clock.wall -= timedelta(hours=12)
+    report = await nights.night()
+    assert (report.results, report.resting) == (0, 10)
+    assert len(nights.asked()) == 10
+
+
+async def test_a_second_start_on_the_same_night_asks_nothing(nights: Nights) -> None:
+    nights.listed(dois(10))
+    await nights.night()
+    nights.clock.wall = FIRST + timedelta(hours=1)
+    report = await nights.night()
+    assert report.exit.code == 0
+    assert "nothing was asked" in report.exit.reason
+    assert len(nights.asked()) == 10
+
+
+async def test_records_say_what_changed_and_what_came(nights: Nights) -> None:
+    nights.listed(dois(60))
+    first = await nights.night()
+    assert {(record["changed"], record["added"]) for record in nights.output(first)} == {(None, None)}
+    nights.sandbox.advance(30)
+    second = nights.output(await nights.night())
+    assert any(record["changed"] for record in second)
+    assert not all(record["changed"] for record in second)
+    for record in second:
+        assert record["changed"] or record["added"] == {}
+
+
+async def test_only_what_changed_is_written_if_so_wished(nights: Nights) -> None:
+    nights.listed(dois(60))
+    await nights.night()
+    nights.sandbox.advance(30)
+    nights.more["output.only_changed"] = True
+    report = await nights.night()
+    written = nights.output(report)
+    assert report.results == 60
+    assert 0 < len(written) < 60
+    assert all(record["changed"] for record in written)
+
+
+async def test_the_counts_of_a_doi_are_kept_from_night_to_night(nights: Nights) -> None:
+    nights.listed(dois(40))
+    for _ in range(3):
+        await nights.night()
+        nights.sandbox.advance(20)
+    with closing(Ledger(nights.folder / "nights.ledger", read_only=True)) as ledger:
+        grown = [Visits(ledger.file).history(doi) for doi in dois(40)]
+    assert any(len(history) > 1 for history in grown)
+    for history in grown:
+        assert [at for at, _ in history] == sorted(at for at, _ in history)
+
+
+async def test_a_list_may_change_from_night_to_night(nights: Nights) -> None:
+    nights.listed(dois(10))
+    await nights.night()
+    nights.listed([*dois(10)[5:], *dois(3, "10.1234")])
+    report = await nights.night()
+    assert report.works == 8
+    assert {record["doi"] for record in nights.output(report)} == {*dois(10)[5:], *dois(3, "10.1234")}
+
+
+async def test_a_night_that_was_not_finished_is_finished_first(nights: Nights) -> None:
+    nights.listed(dois(40))
+    nights.budget = 15
+    world = nights.world
+    nights.sandbox.latency_seconds = 0.05
+    running = asyncio.create_task(nights.night(world))
+    while len(nights.asked()) < 6:  # noqa: ASYNC110 - the sandbox's log is no event
+        await asyncio.sleep(0.01)
+    world.stop.wish()
+    stopped = await running
+    nights.sandbox.latency_seconds = 0
+    assert stopped.pending
+    await nights.night()
+    names = {path.name for path in nights.folder.glob("*.jsonl") if "failures" not in path.name}
+    assert names == {"2026-03-27.jsonl", "2026-03-28.jsonl"}
+    for name in names:
+        harvested = [record["doi"] for record in records(nights.folder / name)]
+        assert len(harvested) == len(set(harvested))
+    assert len(list(records(nights.folder / "2026-03-27.jsonl"))) == 14
+
+
+async def test_failures_are_asked_again_on_another_night(nights: Nights) -> None:
+    nights.listed(["10.5555/500-1", *dois(5)])
+    first = await nights.night()
+    assert first.failures == 1
+    second = await nights.night()
+    assert second.failures == 1
+    third = await nights.night()
+    assert (third.failures, third.resting) == (0, 1)
+
+
+async def test_the_morning_finds_a_page_and_old_nights_are_let_go(nights: Nights) -> None:
+    nights.more["nightly.keep_nights"] = 2
+    nights.listed(["no doi", "10.5555/500-1", *dois(5)])
+    for _ in range(4):
+        await nights.night()
+    pages = sorted(path.name for path in nights.folder.glob("*.report.txt"))
+    assert pages == ["2026-03-29.report.txt", "2026-03-30.report.txt"]
+    assert sorted(path.name for path in nights.folder.glob("2026-*.jsonl") if "fail" not in path.name) == [
+        "2026-03-29.jsonl",
+        "2026-03-30.jsonl",
+    ]
+    assert "last night" in (nights.folder / pages[-1]).read_text()
+
+
+async def test_what_a_night_leaves_holds_the_promises(nights: Nights) -> None:
+    nights.listed(["no doi", "10.5555/500-1", *dois(20)])
+    for _ in range(2):
+        report = await nights.night()
+        with gather(Path(report.files["output"]), ledger=nights.folder / "nights.ledger", deep=True) as evidence:
+            assert broken(evidence) == []
+
+
+async def test_the_plan_is_what_the_night_then_asks_and_changes_nothing(nights: Nights) -> None:
+    nights.budget = 20
+    nights.listed(dois(50))
+    await nights.night()
+    before = (nights.folder / "nights.ledger").read_bytes()
+    plans = [await plan(nights.settings, nights.world, dois(50)[0]) for _ in range(2)]
+    assert plans[0] == plans[1]
+    assert (nights.folder / "nights.ledger").read_bytes() == before
+    assert plans[0].selection.count(Reason.NEW) == 10
+    assert plans[0].covered == 19
+    asked = len(nights.asked())
+    await nights.night()
+    with closing(Ledger(nights.folder / "nights.ledger", read_only=True)) as ledger, ledger.file.reading() as db:
+        names = dict(db.execute("SELECT id, doi FROM work").fetchall())
+    assert {names[pick.key] for pick in plans[0].selection.picks} == set(nights.asked()[asked:])
+
+
+@pytest.mark.parametrize("template", ["out.jsonl", "{day}.jsonl", "{date}-{x}.jsonl"])
+def test_a_template_without_a_date_or_with_other_places_is_refused(template: str) -> None:
+    with pytest.raises(Misconfigured, match="date"):
+        output_of(template, FIRST)
+
+
+@pytest.mark.parametrize("missing", ["input.files", "output.path", "ledger.path"])
+async def test_what_is_missing_in_the_configuration_is_named(nights: Nights, missing: str) -> None:
+    settings = nights.settings
+    section, _, name = missing.partition(".")
+    empty: Any = () if name == "files" else None
+    settings = replace(settings, **{section: replace(getattr(settings, section), **{name: empty})})
+    with pytest.raises(Misconfigured, match=rf"\[{section}\] {name}"):
+        await nightly(settings, None, nights.world)
+
+
+def test_nights_plans_and_histories_from_the_command_line(tmp_path: Path) -> None:
+    with run_in_thread(SandboxOptions(size_scale=0.1)) as sandbox:
+        tool = Tool(tmp_path, sandbox, {"HARVESTER_PAPERBUZZ__DAILY_BUDGET": "100"})
+        tool.write("dois.txt", dois(10))
+        config = tool.write(
+            "night.toml",
+            ['[input]\nfiles = ["dois.txt"]\n[output]\npath = "{date}-{run_id}.jsonl"\n[ledger]\npath = "n.ledger"'],
+        )
+        planned = tool("plan", "-c", config)
+        assert "10 would be asked" in planned.stdout
+        assert not list(sandbox.log)
+        night = tool("nightly", "-c", config)
+        assert night.returncode == 0, night.stderr
+        assert "10 results" in night.stderr
+        explained = tool("plan", dois(10)[0], "-c", config)
+        assert "score" in explained.stdout
+        assert tool("plan", "10.9999/unknown", "-c", config).returncode == 2
+        grown = tool("history", dois(10)[1], "n.ledger")
+        assert grown.returncode == 0
+        assert all("counts" in json.loads(line) for line in grown.stdout.splitlines())
+        assert tool("nightly").returncode == 78
+        tool.close()
