@@ -236,6 +236,19 @@ class Quota:
         free = datetime.fromtimestamp((oldest + DAY_MINUTES + MARGIN_MINUTES) * 60, UTC)
         return max(free, self._clock.now() + timedelta(minutes=1))
 
+    def left_within(self, seconds: float) -> int:
+        """How many requests may be sent from now until so many seconds from now, by what was spent so far.
+
+        What was spent a day ago is free again by then, bit by bit: a harvest at the same time each night finds the
+        budget of the night before still spent when it begins, and free when it needs it.
+        """
+        counts_since = self._minute() + int(seconds // 60) - DAY_MINUTES - MARGIN_MINUTES
+        with self._opened() as db:
+            row = db.execute(
+                "SELECT COALESCE(SUM(requests), 0) FROM spent WHERE minute > ?", (counts_since,)
+            ).fetchone()
+        return max(0, self.daily - int(row[0]))
+
     def _book(self, wanted: int, minute: int) -> tuple[int, int]:
         """Deduct up to `wanted` requests; returns how many, and how many are spent with them."""
         with self._opened() as db:

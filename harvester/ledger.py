@@ -271,7 +271,8 @@ class Ledger:
                 if state == State.RESULT:
                     outcomes[outcome] += count
             gone = db.execute(
-                "SELECT COUNT(*) FROM work WHERE listed < ? AND state <> ?", (reading, State.DUE)
+                "SELECT COUNT(*) FROM work WHERE listed < ? AND state IN (?, ?)",
+                (reading, State.RESULT, State.FAILURE),
             ).fetchone()[0]
             kinds = dict(
                 db.execute(

@@ -6,14 +6,15 @@ one begun, with what is left of the budget: a missed night is not repeated.
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from harvester.clock import Stop
+from harvester.clock import Stop, StoppableClock
 from harvester.config import Secret, require_email
-from harvester.errors import Misconfigured, Stopped, StopRun, TimeIsUp
+from harvester.errors import LockHeld, Misconfigured, Stopped, StopRun, TimeIsUp
 from harvester.harvest import Run, read_inputs, refuse_places
 from harvester.job import Job, Paths, World, job_paths
 from harvester.jsonl import output_format
@@ -24,6 +25,7 @@ from harvester.nightbook import Explanation
 from harvester.ping import ping
 from harvester.report import Report, from_json, in_words
 from harvester.revisit import Limits, Selection
+from harvester.sdnotify import notify, watchdog_seconds
 from harvester.services import open_plain, requests_left
 from harvester.settings import Settings
 from harvester.store import NightsEnd, Reading, Store
@@ -33,26 +35,58 @@ from harvester.visits import DAY_SECONDS
 SHARE_FOR_RETRIES = 0.05
 """Of the budget that is left, kept for second attempts, so that a night with some faults still comes to its end."""
 
+LOCK_SECONDS = 5.0
+"""How often whoever waits for the lock looks."""
+
+STATUS_SECONDS = 10.0
+"""How often systemd is told how far it is."""
+
 PLACES = ("{date}", "{run_id}")
 
 
-async def nightly_and_tell(settings: Settings, password: Secret | None, world: World) -> Report:
-    """A night, and everybody who wants to know is told how it went; see `nightly`."""
+async def nightly_and_tell(
+    settings: Settings, password: Secret | None, world: World, environ: Mapping[str, str], *, wait_lock: bool = False
+) -> Report:
+    """A night, and everybody who wants to know is told how it goes and went; see `nightly`.
+
+    Args:
+        settings: of the nights.
+        password: of the OPERAS account.
+        world: what is passed in from outside.
+        environ: tells whether systemd listens.
+        wait_lock: wait for another run on the same ledger.
+    """
     url, textfile = settings.metrics.ping_url, settings.metrics.textfile
+    alive = asyncio.create_task(_say_alive(world, environ))
     async with open_plain() as transport:
         if url:
             await ping(transport, url, "start")
         try:
-            report = await nightly(settings, password, world)
+            report = await nightly(settings, password, world, wait_lock=wait_lock)
         except StopRun as problem:
             if url:
                 await ping(transport, url, problem.exit_code, redacted(str(problem)))
             raise
+        finally:
+            alive.cancel()
+            notify(environ, "STOPPING=1")
         if textfile:
             write_metrics(textfile, report)
         if url:
             await ping(transport, url, report.exit.code, redacted(report.exit.reason))
     return report
+
+
+async def _say_alive(world: World, environ: Mapping[str, str]) -> None:
+    """Tell systemd that we are ready, how far we are, and, as often as its watchdog wants, that we are still there."""
+    pause = (watchdog_seconds(environ) or 2 * STATUS_SECONDS) / 2
+    tally = world.tally
+    notify(environ, "READY=1")
+    while True:
+        done = tally.results + tally.failures
+        waiting = f", waiting for {tally.waiting_for}" if tally.waiting_for else ""
+        notify(environ, "WATCHDOG=1", f"STATUS={done:,} of {done + tally.pending:,} works{waiting}")
+        await asyncio.sleep(min(pause, STATUS_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +125,7 @@ async def plan(settings: Settings, world: World, doi: str | None = None) -> Plan
         if ledger.exists():
             await store.copy_of(ledger)
         reading = await read_inputs(store, settings.input.files, settings, world)
-        left = requests_left(settings.paperbuzz, world.clock, world.state)
-        budget = reading.works if left is None else int(left * (1 - SHARE_FOR_RETRIES))
+        budget = _budget(settings, world, reading)
         return Plan(
             reading.works,
             budget,
@@ -102,8 +135,14 @@ async def plan(settings: Settings, world: World, doi: str | None = None) -> Plan
         )
 
 
-async def nightly(settings: Settings, password: Secret | None, world: World) -> Report:
+async def nightly(settings: Settings, password: Secret | None, world: World, *, wait_lock: bool = False) -> Report:
     """Finish the night that was not finished, if there is one, then begin and do tonight's.
+
+    Args:
+        settings: of the nights.
+        password: of the OPERAS account.
+        world: what is passed in from outside.
+        wait_lock: wait for another run on the same ledger.
 
     Returns:
         The report of the last night that was worked on.
@@ -115,16 +154,36 @@ async def nightly(settings: Settings, password: Secret | None, world: World) -> 
     ledger = ledger_of(settings)
     output_of(settings.output.path or "", world.clock.now())
     refuse_places(settings.input.files, Paths(None, ledger, None, None))
-    with lock(ledger):
-        async with Store(
+    async with AsyncExitStack() as stack:
+        await _locked(stack, ledger, world, wait=wait_lock)
+        store = Store(
             ledger,
             None,
             register=settings.operas.enabled,
             landing_urls=settings.operas.urls_from_metadata,
             limits=limits_of(settings),
             only_changed=settings.output.only_changed,
-        ) as store:
-            return await _in_time(_Nights(settings, password, world, store), settings.nightly.time_limit, world)
+        )
+        nights = _Nights(settings, password, world, await stack.enter_async_context(store))
+        return await _in_time(nights, settings.nightly.time_limit, world)
+
+
+async def _locked(stack: AsyncExitStack, ledger: Path, world: World, *, wait: bool) -> None:
+    clock = StoppableClock(world.clock, world.stop)
+    while True:
+        try:
+            stack.enter_context(lock(ledger))
+        except LockHeld as held:
+            if not wait:
+                raise
+            world.tally.waiting_for = str(held)
+            try:
+                await clock.sleep(LOCK_SECONDS)
+            except Stopped:
+                raise world.stop.reason or held from None
+        else:
+            world.tally.waiting_for = ""
+            return
 
 
 def ledger_of(settings: Settings) -> Path:
@@ -202,13 +261,16 @@ class _Nights:
 
     def _run(self, path: Path) -> Run:
         job = Job(
-            self._settings.input.files, self._paths(path), register=self._settings.operas.enabled, unattended=True
+            self._settings.input.files,
+            self._paths(path),
+            register=self._settings.operas.enabled,
+            wait=True,
+            unattended=True,
         )
         return Run(job, self._settings, self._password, self._world, self._store)
 
     def _budget(self, reading: Reading) -> int:
-        left = requests_left(self._settings.paperbuzz, self._world.clock, self._world.state)
-        return reading.works if left is None else int(left * (1 - SHARE_FOR_RETRIES))
+        return _budget(self._settings, self._world, reading)
 
     async def _night(self, path: Path, reading: Reading) -> Report:
         report = await self._run(path).over(reading)
@@ -235,6 +297,12 @@ class _Nights:
         for old in end.outputs[: -self._settings.nightly.keep_nights]:
             for file in files_of(Path(old)):
                 await self._store.forget(file)
+
+
+def _budget(settings: Settings, world: World, reading: Reading) -> int:
+    """How many works can be asked within the time limit."""
+    left = requests_left(settings.paperbuzz, world.clock, world.state, within_seconds=settings.nightly.time_limit)
+    return reading.works if left is None else int(left * (1 - SHARE_FOR_RETRIES))
 
 
 def stem_of(path: Path) -> str:

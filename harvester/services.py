@@ -117,12 +117,14 @@ async def open_operas(
         yield OperasClient(Metered(transport, budget), settings.base_url, email, password.reveal(), clock)
 
 
-def requests_left(settings: PaperbuzzSettings, clock: Clock, state: Path | None) -> int | None:
-    """What is left of the daily budget now; None without a limit."""
+def requests_left(
+    settings: PaperbuzzSettings, clock: Clock, state: Path | None, *, within_seconds: float
+) -> int | None:
+    """What may be sent of the daily budget within some time; None without a limit."""
     if not settings.daily_budget:
         return None
     path = quota_path(state or user_state_path("harvester"), settings.base_url)
-    return Quota(path, settings.daily_budget, clock).left
+    return Quota(path, settings.daily_budget, clock).left_within(within_seconds)
 
 
 @asynccontextmanager

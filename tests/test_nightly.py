@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -35,10 +37,11 @@ FIRST = datetime(2026, 3, 27, 2, 17, tzinfo=UTC)
 
 @dataclass
 class NightClock:
-    """Wall time as a test sets it; sleeping costs nothing but the turn of others."""
+    """Wall time as a test sets it; who wakes first passes it for all, save the time limit while others work."""
 
     wall: datetime = FIRST
     passed: float = 0.0
+    wakes: list[float] = field(default_factory=list)
 
     def now(self) -> datetime:
         return self.wall + timedelta(seconds=self.passed)
@@ -47,10 +50,15 @@ class NightClock:
         return self.passed
 
     async def sleep(self, seconds: float) -> None:
-        if seconds >= 3600:  # the time limit of a night is not reached by itself
-            await asyncio.Event().wait()
-        self.passed += seconds
-        await asyncio.sleep(0.001)
+        wake = self.passed + seconds
+        self.wakes.append(wake)
+        try:
+            while self.passed < wake:
+                await asyncio.sleep(0.001)
+                if wake == min(self.wakes) and (seconds < 5 * 3600 or len(self.wakes) > 1):
+                    self.passed = max(self.passed, wake)
+        finally:
+            self.wakes.remove(wake)
 
 
 @dataclass
@@ -313,3 +321,52 @@ def test_nights_plans_and_histories_from_the_command_line(tmp_path: Path) -> Non
         assert all("counts" in json.loads(line) for line in grown.stdout.splitlines())
         assert tool("nightly").returncode == 78
         tool.close()
+
+
+# Sixty nights
+
+BERLIN = ZoneInfo("Europe/Berlin")
+"""Where the timer stands: clocks go forward on 26 March 2028 and back on 29 October; 2028 has a 29 February."""
+
+
+def sixty_nights() -> list[datetime]:
+    """At 02:17 by the clock on the wall: six weeks about a leap day and the spring, then three weeks in autumn."""
+    starts = [(datetime(2028, 2, 16, 2, 17, tzinfo=BERLIN), 42), (datetime(2028, 10, 16, 2, 17, tzinfo=BERLIN), 21)]
+    local = [first + timedelta(days=day) for first, days in starts for day in range(days)]
+    missed = {20, 21, 33}
+    return [night.astimezone(UTC) for number, night in enumerate(local) if number not in missed]
+
+
+@pytest.mark.timeout(300)
+async def test_sixty_nights_with_all_that_happens_in_them(nights: Nights) -> None:
+    """Outages, stops, missed nights, a list that changes, both changes of the clock, a leap day."""
+    nights.budget = 40
+    nights.more |= {"paperbuzz.patience": 600.0, "nightly.keep_nights": 100}
+    listed = dois(60)
+    asked_at: dict[str, list[datetime]] = {}
+    codes = []
+    for number, start in enumerate(sixty_nights()):
+        nights.clock.wall, nights.clock.passed = start, 0.0
+        listed = [*listed[1:], f"10.5555/later-{number}"]
+        nights.listed(listed)
+        nights.sandbox.set_outage("paperbuzz", "503" if number in (10, 11, 30) else None)
+        before = len(nights.asked())
+        report = await nightly(nights.settings, None, nights.world)
+        assert violations(report) == []
+        codes.append(report.exit.code)
+        asked = nights.asked()[before:]
+        assert len(asked) <= nights.budget
+        for doi in asked if report.exit.code == 0 else ():
+            asked_at.setdefault(doi, []).append(start)
+    assert len(codes) == 60
+    assert {codes[number] for number in (10, 11, 30)} == {69}
+    assert set(codes) == {0, 4, 69}
+    assert codes.count(69) == 3
+    assert codes.count(4) <= 6  # a night that had to finish another one first, or that is only 23 hours after it
+    for moments in asked_at.values():
+        assert all(later - earlier >= timedelta(hours=23) for earlier, later in pairwise(sorted(set(moments))))
+    with closing(Ledger(nights.folder / "nights.ledger", read_only=True)) as ledger:
+        never = [candidate for candidate in Visits(ledger.file).candidates() if candidate.asked is None]
+    assert len(never) <= 1
+    with gather(Path(report.files["output"]), ledger=nights.folder / "nights.ledger", deep=True) as evidence:
+        assert broken(evidence) == []

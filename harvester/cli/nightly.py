@@ -1,17 +1,22 @@
 """`harvester nightly`: the scheduled harvest."""
 
+import os
+from collections.abc import Awaitable
 from pathlib import Path
 
 import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
+from harvester.job import World
 from harvester.nightly import nightly_and_tell
+from harvester.report import Report
 
 
 @click.command()
+@click.option("--wait-lock", is_flag=True, help="Wait for another run on the same ledger instead of ending with 11.")
 @options.common
-def nightly(config_path: Path | None, quiet: bool, **given: object) -> int:
+def nightly(wait_lock: bool, config_path: Path | None, quiet: bool, **given: object) -> int:
     """Harvest what is due tonight; everything is taken from the configuration.
 
     [input] files are read anew, [output] path is a template with {date} or {run_id}, [ledger] path is that of all
@@ -23,5 +28,9 @@ def nightly(config_path: Path | None, quiet: bool, **given: object) -> int:
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
     password = session.password() if session.settings.operas.enabled else None
-    report = work(lambda world: session.watched(world, nightly_and_tell(session.settings, password, world)))
+
+    def job(world: World) -> Awaitable[Report]:
+        return nightly_and_tell(session.settings, password, world, os.environ, wait_lock=wait_lock)
+
+    report = work(lambda world: session.watched(world, job(world)))
     return close_with(report, quiet=quiet)
