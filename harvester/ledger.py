@@ -168,6 +168,7 @@ class Ledger:
         *,
         register: bool,
         landing_urls: bool,
+        is_written: Callable[[Result], bool] = lambda _: True,
         also: Callable[[sqlite3.Connection], None] = lambda _: None,
     ) -> int:
         """Write down what became of some works, with the length of the output that holds them: one transaction.
@@ -177,6 +178,7 @@ class Ledger:
             length: committed bytes of the output.
             register: whether results go into the outbox.
             landing_urls: whether the URLs that records give are kept for registration.
+            is_written: whether a result has a line in the output; one that has none is remembered without a digest.
             also: what else belongs into the transaction.
 
         Returns:
@@ -188,7 +190,13 @@ class Ledger:
             db.executemany(
                 "UPDATE work SET state = ?, outcome = ?, harvested_at = ?, sha256 = ? WHERE id = ?",
                 (
-                    (State.RESULT, found.outcome, found.harvested_at, found.sha256, due.work_id)
+                    (
+                        State.RESULT,
+                        found.outcome,
+                        found.harvested_at,
+                        found.sha256 if is_written(found) else None,
+                        due.work_id,
+                    )
                     for due, found in results
                 ),
             )

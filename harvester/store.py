@@ -353,6 +353,7 @@ class Store:
             length,
             register=self._register,
             landing_urls=self._landing_urls,
+            is_written=self._is_written,
             also=lambda db: nights.note(db, visits) if nights else None,
         )
         reached("after-commit")

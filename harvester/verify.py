@@ -188,7 +188,7 @@ def _of_work(
             seen += 1
             tally.records += 1
             yield from _of_line(item, work, seen, tally)
-    if evidence.output and work and work.state == State.RESULT and not seen:
+    if evidence.output and work and work.state == State.RESULT and work.sha256 and not seen:
         yield _violation("G2", doi, "has a record by the ledger, but there is none in the output: it is lost")
 
 

@@ -190,6 +190,8 @@ async def test_only_what_changed_is_written_if_so_wished(nights: Nights) -> None
     assert report.results == 60
     assert 0 < len(written) < 60
     assert all(record["changed"] for record in written)
+    with gather(Path(report.files["output"]), ledger=nights.folder / "nights.ledger", deep=True) as evidence:
+        assert broken(evidence) == []
 
 
 async def test_the_counts_of_a_doi_are_kept_from_night_to_night(nights: Nights) -> None:
