@@ -37,7 +37,7 @@ from .tool import Tool, dois
 
 ENDINGS = ("jsonl", "jsonl.gz", "jsonl.zst")
 PROBES = 3
-"""How often a good DOI may be asked again to tell whether it is the service that fails, or the one bad DOI of the list."""
+"""How often a good DOI may be asked again to tell whether the service fails, or the one bad DOI of the list."""
 
 FAILED = "10.5555/500-1"
 REFUSED = "10.1234/ä"
