@@ -32,7 +32,7 @@ from .tool import Tool, dois
 
 T = TypeVar("T")
 
-STOPS = int(os.environ.get("HARVESTER_STOPS", "60"))
+STOPS = int(os.environ.get("HARVESTER_STOPS", "40"))
 LANES = 4
 """Jobs at a time."""
 
