@@ -65,7 +65,10 @@ def test_extra_fields_cannot_take_the_names_of_ours(out: Lines) -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_servers_text_can_neither_begin_a_line_nor_move_the_cursor(out: Lines, form: str) -> None:
     logs.configure(form=form, level="info", stream=out)
-    log.warning("title: %s", "a\r\n12:00:00 fake\x1b[2J\u2028\udc80", extra={"doi": "\x1b[2J"})
+    told = ("a\r\n12:00:00 fake\x1b[2J\u2028\udc80",)
+    doi = {"doi": "\x1b[2J"}
+    record = log.makeRecord("harvester", logging.WARNING, __file__, 1, "title: %s", told, None, extra=doi)
+    ours().handle(record)
     assert len(out.lines) == 1
     assert "\x1b" not in out.getvalue()
     assert "\\x1b[2J" in out.getvalue().replace("\\\\", "\\")
