@@ -72,7 +72,7 @@ def plan(folder: Path, text: str = ORDINARY, *, config: str = "/etc/harvester/ha
         program=Path(TRUE),
         at=time(2, 17),
         version="1.2.3",
-        image="registry.example/harvester:1",
+        image="images.press.example/harvester:1",
     )
 
 

@@ -53,7 +53,7 @@ def schedule(kind: str, config_path: Path, at: time, write: Path | None, program
     \b
     harvester schedule systemd --config /etc/harvester/harvester.toml --write /etc/systemd/system
     harvester schedule cron --config /etc/harvester/harvester.toml --at 03:41
-    harvester schedule kubernetes --config harvester.toml --image registry.example/harvester:1
+    harvester schedule kubernetes --config harvester.toml --image images.press.example/harvester:1
     harvester schedule github-actions --config harvester.toml --write .github/workflows
     """
     made = files(kind, _plan(kind, config_path, at, program, image))
