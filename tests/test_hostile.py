@@ -192,12 +192,13 @@ def records(draw: st.DrawFn, doi: str = "10.1/x") -> bytes:
 
 
 def sent_as(record: bytes, form: str) -> bytes:
-    """An answer with this record: whole, compressed, or in pieces."""
+    """The last answer of a connection, with this record: whole, compressed, or in pieces."""
+    headers = ("Content-Type: application/json", "Connection: close")
     if form == "gzip":
-        return ok(gzip.compress(record), "Content-Type: application/json", "Content-Encoding: gzip")
+        return ok(gzip.compress(record), *headers, "Content-Encoding: gzip")
     if form == "plain":
-        return ok(record, "Content-Type: application/json")
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        return ok(record, *headers)
+    head = "\r\n".join(["HTTP/1.1 200 OK", *headers, "Transfer-Encoding: chunked", "", ""]).encode()
     pieces = [record[start : start + 7] for start in range(0, len(record), 7)]
     return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""])
 

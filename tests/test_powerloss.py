@@ -69,7 +69,8 @@ MUTANTS_DRAWN = 100
 
 SEED = 11
 
-FAILS = "10.5555/500-1"
+FAILS = "10.5555/fault-wrong-doi"
+"""Gets no record by its own fault: a 500 might be an outage, and would have the tool pause and probe."""
 
 LISTS = {"short": [*dois(10), FAILS], "long": [*dois(16), FAILS]}
 """The DOIs of each list; one has no record, and each list has a line that is no DOI as well."""
