@@ -26,7 +26,12 @@ APPLICATION_ID = 0x48525652
 OLDEST_SQLITE = (3, 37)
 """The first with `STRICT` tables."""
 
-CACHE_KIB = 32 * 1024
+CACHE_KIB = 4 * 1024
+"""Of pages held in memory. A run touches few: outcomes come in the order of keys. More would only make memory grow with
+the number of DOIs, up to this."""
+
+LOG_BYTES = 64 * 1024 * 1024
+"""What the write-ahead log is cut back to after a transaction that was larger, such as the first reading."""
 
 PRAGMAS = (
     "journal_mode = WAL",
@@ -36,12 +41,20 @@ PRAGMAS = (
     "checkpoint_fullfsync = ON",
     "foreign_keys = ON",
     f"cache_size = -{CACHE_KIB}",
+    f"journal_size_limit = {LOG_BYTES}",
 )
 
-_FIRST = """
+WORK_INDEXES = {
+    "work_doi": "CREATE UNIQUE INDEX work_doi ON work(doi)",
+    "work_due": "CREATE INDEX work_due ON work(id) WHERE state = 0",
+    "work_figures": "CREATE INDEX work_figures ON work(listed, state, outcome)",
+}
+"""Made anew by the first reading; see `harvester.loading`. All figures are counted in the last one alone."""
+
+_FIRST = f"""
 CREATE TABLE work (
     id           INTEGER PRIMARY KEY,
-    doi          TEXT NOT NULL UNIQUE,
+    doi          TEXT NOT NULL,
     origin       TEXT NOT NULL,
     listed       INTEGER NOT NULL,
     state        INTEGER NOT NULL DEFAULT 0,
@@ -49,7 +62,7 @@ CREATE TABLE work (
     harvested_at TEXT,
     sha256       TEXT
 ) STRICT;
-CREATE INDEX work_due ON work(id) WHERE state = 0;
+{"; ".join(WORK_INDEXES.values())};
 CREATE TABLE failure (
     id          INTEGER PRIMARY KEY,
     work_id     INTEGER REFERENCES work(id) ON DELETE CASCADE,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harvester.database import Database, Registration, State, add_failures, look_at, remember
+from harvester.loading import load
 from harvester.outbox import enqueue, wait_again
 from harvester.outcome import Due, Failure, Result, Stage, Work
 
@@ -84,6 +85,22 @@ class Ledger:
             db.execute("DELETE FROM failure WHERE stage = ? AND id > ?", broken_off)
             remember(db, {"reading_begun": number})
         return number
+
+    def load(
+        self, reading: int, chunks: Iterable[tuple[Sequence[Work], Sequence[Failure]]], *, state: State = State.DUE
+    ) -> int:
+        """Take in all of a reading in one transaction, where no work is known yet; see `harvester.loading`.
+
+        Args:
+            reading: its number.
+            chunks: works and invalid lines.
+            state: of the works.
+
+        Returns:
+            How many works there are; the others are duplicates.
+        """
+        with self.file.transaction() as db:
+            return load(db, reading, chunks, state)
 
     def enrol(
         self, reading: int, works: Sequence[Work], invalid: Sequence[Failure], *, state: State = State.DUE

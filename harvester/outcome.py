@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 class Stage(StrEnum):
@@ -14,9 +14,8 @@ class Stage(StrEnum):
     REGISTER = "register"
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A DOI to harvest, with the URLs to register for it.
+class Work(NamedTuple):
+    """A DOI to harvest, with the URLs to register for it; a tuple, because a list may have millions.
 
     Args:
         doi: canonical (see `harvester.doi`).

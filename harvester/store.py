@@ -17,6 +17,7 @@ and the ledger has one writer. A step that has begun is always finished: to canc
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from typing import BinaryIO, Self, TypeGuard, TypeVar
 import orjson
 
 from harvester.database import State
-from harvester.errors import DiskFailed, Misconfigured, Usage
+from harvester.errors import DiskFailed, Misconfigured, Stopped, Usage
 from harvester.failpoint import reached
 from harvester.jsonl import (
     OutputFile,
@@ -48,6 +49,7 @@ from harvester.outbox import Outbox
 from harvester.outcome import Blank, Due, Entry, Failure, Result, Work
 from harvester.output import Output
 from harvester.revisit import Limits, Night, Selection
+from harvester.tasks import ahead
 from harvester.visits import Visit
 
 ENROL_CHUNK = 10_000
@@ -224,22 +226,34 @@ class Store:
         return await self._do(self._enrol, lines, is_stopped)
 
     def _enrol(self, lines: Iterable[Work | Failure | Blank], is_stopped: Callable[[], bool]) -> Reading:
+        is_first = self._ledger.is_empty()
         number = self._ledger.begin_reading()
         state = State.RESTING if self._nights else State.DUE
-        read = works = listed = invalid = 0
-        rest: Iterator[Work | Failure | Blank] = iter(lines)
-        while chunk := list(islice(rest, ENROL_CHUNK)):
-            if is_stopped() or self._leaving.is_set():
-                return Reading()
-            found = [line for line in chunk if isinstance(line, Work)]
-            failures = [line for line in chunk if isinstance(line, Failure)]
-            listed += self._ledger.enrol(number, found, failures, state=state)
-            reached("enrol")
-            read, works, invalid = read + len(chunk), works + len(found), invalid + len(failures)
-        if is_stopped():  # then the input may have ended before its end
+        counted: Counter[type] = Counter()
+        chunks = self._chunks(lines, is_stopped, counted)
+        try:
+            if is_first:
+                listed = self._ledger.load(number, chunks, state=state)
+            else:
+                listed = sum(self._ledger.enrol(number, works, invalid, state=state) for works, invalid in chunks)
+        except Stopped:
             return Reading()
         dropped = self._ledger.end_reading(number, keep=self._nights is not None)
-        return Reading(read, listed, works - listed, invalid, read - works - invalid, dropped)
+        return Reading(counted.total(), listed, counted[Work] - listed, counted[Failure], counted[Blank], dropped)
+
+    def _chunks(
+        self, lines: Iterable[Work | Failure | Blank], is_stopped: Callable[[], bool], counted: Counter[type]
+    ) -> Iterator[tuple[list[Work], list[Failure]]]:
+        """Works and invalid lines, many at a time, and counted; `Stopped` if the reading is to be broken off."""
+        rest: Iterator[Work | Failure | Blank] = iter(lines)
+        for chunk in ahead(iter(lambda: list(islice(rest, ENROL_CHUNK)), [])):
+            if is_stopped() or self._leaving.is_set():
+                raise Stopped
+            counted.update(map(type, chunk))
+            yield [line for line in chunk if type(line) is Work], [line for line in chunk if type(line) is Failure]
+            reached("enrol")
+        if is_stopped():  # then the input may have ended before its end
+            raise Stopped
 
     # The output
 

@@ -1,7 +1,9 @@
 """Jobs that run side by side, or until somebody wishes to end them."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 from harvester.clock import Stop
@@ -33,6 +35,20 @@ async def all_of(jobs: Sequence[Coroutine[None, None, None]]) -> None:
                 group.create_task(job)
     except BaseExceptionGroup as errors:
         raise first_of(errors) from None
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made on a thread of its own while the one before is dealt with."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as maker:
+        coming = maker.submit(_one, items)
+        while made := coming.result():
+            coming = maker.submit(_one, items)
+            yield from made
+
+
+def _one(items: Iterator[T]) -> list[T]:
+    """The next item, or nothing."""
+    return list(islice(items, 1))
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
