@@ -17,7 +17,7 @@ from typing import TypeVar
 from harvester.breaker import Breaker
 from harvester.clock import Stop, StoppableClock, timestamp
 from harvester.config import Secret, operas_account, require_email
-from harvester.doilist import ListOptions, read_list
+from harvester.doilist import ListOptions, fingerprint, read_list
 from harvester.errors import (
     CredentialsRefused,
     DiskFailed,
@@ -403,8 +403,9 @@ async def read_inputs(store: Store, inputs: tuple[str, ...], settings: Settings,
         settings.input.doi_column, settings.input.url_column, settings.input.format, settings.input.encoding
     )
     now = timestamp(world.clock.now())
+    known_by = await asyncio.to_thread(fingerprint, inputs, options)
     lines = read_list(inputs, options, notice=world.notice, now=now, stdin=world.stdin)
-    reading = await store.enrol(lines, lambda: world.stop.wished)
+    reading = await store.enrol(lines, lambda: world.stop.wished, fingerprint=known_by)
     if world.stop.reason:
         raise world.stop.reason
     if not reading.works:

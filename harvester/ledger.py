@@ -10,9 +10,10 @@ in memory. A reading that was cut off is simply done again under the next number
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from harvester.database import Database, Registration, State, add_failures, look_at, remember
 from harvester.loading import load
@@ -83,7 +84,7 @@ class Ledger:
             # Invalid lines of a reading that was cut off; those of the last complete one have lower keys.
             broken_off = (Stage.INPUT, self.file.number("invalid_up_to"))
             db.execute("DELETE FROM failure WHERE stage = ? AND id > ?", broken_off)
-            remember(db, {"reading_begun": number})
+            remember(db, {"reading_begun": number, "fingerprint": None})
         return number
 
     def load(
@@ -129,12 +130,28 @@ class Ledger:
             add_failures(db, ((None, failure) for failure in invalid))
         return listed
 
-    def end_reading(self, reading: int, *, keep: bool = False) -> int:
+    def same_reading(self, fingerprint: str) -> str | None:
+        """What the last reading found, if it has this fingerprint: then it need not be done again.
+
+        Args:
+            fingerprint: what tells one list from another.
+        """
+        if self.file.get("fingerprint") != fingerprint:
+            return None
+        with self.file.transaction() as db:
+            wait_again(db)
+        found = self.file.get("found")
+        return found if isinstance(found, str) else None
+
+    def end_reading(
+        self, reading: int, *, keep: bool = False, also: Mapping[str, str | None] = MappingProxyType({})
+    ) -> int:
         """Finish a reading: works that are due but listed no more are dropped, and grown URLs are to be registered.
 
         Args:
             reading: its number.
             keep: let them rest instead, with what is known of them.
+            also: what else is remembered of it.
 
         Returns:
             How many works were dropped or went to rest.
@@ -147,7 +164,7 @@ class Ledger:
             old = (Stage.INPUT, self.file.number("invalid_up_to"))
             db.execute("DELETE FROM failure WHERE stage = ? AND id <= ?", old)
             last = db.execute("SELECT COALESCE(MAX(id), 0) FROM failure").fetchone()[0]
-            remember(db, {"reading": reading, "invalid_up_to": last})
+            remember(db, {"reading": reading, "invalid_up_to": last, **also})
         return dropped
 
     # Works
@@ -284,21 +301,21 @@ class Ledger:
                 yield Failure(doi, text, origin, kind, status, attempts, message, failed_at, Stage(stage))
 
     def figures(self) -> Figures:
-        """Count the works of the last reading."""
+        """Count the works of the last reading: by scans of indexes, so that ten million take a few seconds."""
         reading = self.file.number("reading")
+        states: Counter[State] = Counter()
+        outcomes: Counter[str] = Counter()
+        gone = 0
         with self.file.reading() as db:
-            states: Counter[State] = Counter()
-            outcomes: Counter[str] = Counter()
-            for state, outcome, count in db.execute(
-                "SELECT state, outcome, COUNT(*) FROM work WHERE listed >= ? GROUP BY 1, 2", (reading,)
+            for listed, state, outcome, count in db.execute(
+                "SELECT listed, state, outcome, COUNT(*) FROM work INDEXED BY work_figures GROUP BY 1, 2, 3"
             ):
+                if listed < reading:
+                    gone += count if state in (State.RESULT, State.FAILURE) else 0
+                    continue
                 states[State(state)] += count
                 if state == State.RESULT:
                     outcomes[outcome] += count
-            gone = db.execute(
-                "SELECT COUNT(*) FROM work WHERE listed < ? AND state IN (?, ?)",
-                (reading, State.RESULT, State.FAILURE),
-            ).fetchone()[0]
             kinds = dict(
                 db.execute(
                     "SELECT kind, COUNT(*) FROM failure JOIN work ON work.id = work_id "
@@ -306,13 +323,7 @@ class Ledger:
                     (Stage.FETCH, reading),
                 ).fetchall()
             )
-            registrations = dict(
-                db.execute(
-                    "SELECT registration.state, COUNT(*) FROM registration JOIN work ON work.id = work_id "
-                    "WHERE listed >= ? OR registration.state = ? GROUP BY 1",
-                    (reading, Registration.WAITING),
-                ).fetchall()
-            )
+            registrations = _registrations(db, reading)
         return Figures(
             works=states.total(),
             results=states[State.RESULT],
@@ -321,9 +332,9 @@ class Ledger:
             gone=gone,
             outcomes=dict(sorted(outcomes.items())),
             failures_by_kind=kinds,
-            registered=registrations.get(Registration.ACKNOWLEDGED, 0),
-            rejected=registrations.get(Registration.REJECTED, 0),
-            registration_pending=registrations.get(Registration.WAITING, 0),
+            registered=registrations[Registration.ACKNOWLEDGED],
+            rejected=registrations[Registration.REJECTED],
+            registration_pending=registrations[Registration.WAITING],
             resting=states[State.RESTING],
         )
 
@@ -353,4 +364,23 @@ def _add_urls(db: sqlite3.Connection, pairs: Iterable[tuple[str, str]]) -> None:
     db.executemany(
         "INSERT OR IGNORE INTO url (work_id, url) SELECT id, ? FROM work WHERE doi = ?",
         ((url, doi) for doi, url in pairs),
+    )
+
+
+def _registrations(db: sqlite3.Connection, reading: int) -> Counter[Registration]:
+    """Registrations of listed works by state; what waits counts in any case. Those that left the list are the few."""
+    all_of_them = db.execute("SELECT COUNT(*), SUM(state = 1), SUM(state = 2) FROM registration").fetchone()
+    of_the_gone = db.execute(
+        "SELECT SUM(registration.state = 1), SUM(registration.state = 2) "
+        "FROM work JOIN registration ON work_id = id WHERE listed < ?",
+        (reading,),
+    ).fetchone()
+    known, acknowledged, rejected = (count or 0 for count in all_of_them)
+    acknowledged_gone, rejected_gone = (count or 0 for count in of_the_gone)
+    return Counter(
+        {
+            Registration.WAITING: known - acknowledged - rejected,
+            Registration.ACKNOWLEDGED: acknowledged - acknowledged_gone,
+            Registration.REJECTED: rejected - rejected_gone,
+        }
     )

@@ -18,9 +18,10 @@ and the ledger has one writer. A step that has begun is always finished: to canc
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -52,7 +53,7 @@ from harvester.revisit import Limits, Night, Selection
 from harvester.tasks import ahead
 from harvester.visits import Visit
 
-ENROL_CHUNK = 10_000
+ENROL_CHUNK = 2_000
 """Lines that are enrolled in one transaction."""
 
 T = TypeVar("T")
@@ -212,46 +213,58 @@ class Store:
     # The input
 
     async def enrol(
-        self, lines: Iterable[Work | Failure | Blank], is_stopped: Callable[[], bool] = lambda: False
+        self,
+        lines: Iterable[Work | Failure | Blank],
+        is_stopped: Callable[[], bool] = lambda: False,
+        *,
+        fingerprint: str | None = None,
     ) -> Reading:
         """Take in a whole input; what an earlier, broken reading left is overwritten.
 
         Args:
-            lines: read on the writer thread.
+            lines: read on a thread of their own.
             is_stopped: whether to break off, which costs nothing but another reading.
+            fingerprint: of the input, if it has one; where it is that of the last reading, that one holds.
 
         Raises:
             StopRun: the input cannot be read.
         """
-        return await self._do(self._enrol, lines, is_stopped)
+        return await self._do(self._enrol, lines, is_stopped, fingerprint)
 
-    def _enrol(self, lines: Iterable[Work | Failure | Blank], is_stopped: Callable[[], bool]) -> Reading:
+    def _enrol(
+        self, lines: Iterable[Work | Failure | Blank], is_stopped: Callable[[], bool], fingerprint: str | None
+    ) -> Reading:
+        if fingerprint and (found := self._ledger.same_reading(fingerprint)):
+            return Reading(**orjson.loads(found))
         is_first = self._ledger.is_empty()
         number = self._ledger.begin_reading()
         state = State.RESTING if self._nights else State.DUE
         counted: Counter[type] = Counter()
-        chunks = self._chunks(lines, is_stopped, counted)
         try:
-            if is_first:
-                listed = self._ledger.load(number, chunks, state=state)
-            else:
-                listed = sum(self._ledger.enrol(number, works, invalid, state=state) for works, invalid in chunks)
+            with closing(self._chunks(lines, is_stopped, counted)) as chunks:
+                if is_first:
+                    listed = self._ledger.load(number, chunks, state=state)
+                else:
+                    listed = sum(self._ledger.enrol(number, works, invalid, state=state) for works, invalid in chunks)
         except Stopped:
             return Reading()
-        dropped = self._ledger.end_reading(number, keep=self._nights is not None)
-        return Reading(counted.total(), listed, counted[Work] - listed, counted[Failure], counted[Blank], dropped)
+        reading = Reading(counted.total(), listed, counted[Work] - listed, counted[Failure], counted[Blank])
+        known_by = {"fingerprint": fingerprint, "found": orjson.dumps(reading).decode()}
+        dropped = self._ledger.end_reading(number, keep=self._nights is not None, also=known_by)
+        return replace(reading, dropped=dropped)
 
     def _chunks(
         self, lines: Iterable[Work | Failure | Blank], is_stopped: Callable[[], bool], counted: Counter[type]
-    ) -> Iterator[tuple[list[Work], list[Failure]]]:
+    ) -> Generator[tuple[list[Work], list[Failure]], None, None]:
         """Works and invalid lines, many at a time, and counted; `Stopped` if the reading is to be broken off."""
-        rest: Iterator[Work | Failure | Blank] = iter(lines)
-        for chunk in ahead(iter(lambda: list(islice(rest, ENROL_CHUNK)), [])):
-            if is_stopped() or self._leaving.is_set():
-                raise Stopped
-            counted.update(map(type, chunk))
-            yield [line for line in chunk if type(line) is Work], [line for line in chunk if type(line) is Failure]
-            reached("enrol")
+        rest = iter(lines)
+        with ahead(iter(lambda: list(islice(rest, ENROL_CHUNK)), [])) as chunks:
+            for chunk in chunks:
+                if is_stopped() or self._leaving.is_set():
+                    raise Stopped
+                counted.update(map(type, chunk))
+                yield [line for line in chunk if type(line) is Work], [line for line in chunk if type(line) is Failure]
+                reached("enrol")
         if is_stopped():  # then the input may have ended before its end
             raise Stopped
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -37,13 +38,18 @@ async def all_of(jobs: Sequence[Coroutine[None, None, None]]) -> None:
         raise first_of(errors) from None
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made on a thread of its own while the one before is dealt with."""
+@contextmanager
+def ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
+    """The same items, each made on a thread of its own while the one before is dealt with; it has ended afterwards."""
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as maker:
+        yield _made_by(maker, items)
+
+
+def _made_by(maker: ThreadPoolExecutor, items: Iterator[T]) -> Iterator[T]:
+    coming = maker.submit(_one, items)
+    while made := coming.result():
         coming = maker.submit(_one, items)
-        while made := coming.result():
-            coming = maker.submit(_one, items)
-            yield from made
+        yield from made
 
 
 def _one(items: Iterator[T]) -> list[T]:

@@ -15,7 +15,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.doilist import ListOptions, read_list
+from harvester.doilist import ListOptions, fingerprint, read_list
 from harvester.doilist.lines import byte_lines
 from harvester.errors import InputMissing, InputUnusable, Usage
 from harvester.outcome import Failure, Work
@@ -183,3 +183,38 @@ def test_a_list_is_read_as_it_comes() -> None:
     items = read_list(["-"], ListOptions(), notice=lambda _: None, now="", stdin=stream)
     assert isinstance(next(items), Work)
     assert stream.tell() < 1_000_000
+
+
+# The fingerprint
+
+
+def test_a_list_has_the_same_fingerprint_until_its_content_changes(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", LIST)
+    first = fingerprint([str(path)], ListOptions())
+    os.utime(path, (1, 1))
+    assert fingerprint([str(path)], ListOptions()) == first
+    written(path, LIST.replace(b"b", b"c"))
+    assert first != fingerprint([str(path)], ListOptions())
+
+
+def test_who_reads_with_other_options_or_more_files_sees_another_fingerprint(tmp_path: Path) -> None:
+    one, two = (str(written(tmp_path / name, LIST)) for name in ("a.txt", "b.txt"))
+    prints = {
+        fingerprint(inputs, options)
+        for inputs in ([one], [two], [one, two], [two, one])
+        for options in (ListOptions(), ListOptions(doi_column="2"), ListOptions(encoding="cp1252"))
+    }
+    assert len(prints) == 12
+
+
+def test_what_can_be_read_but_once_has_no_fingerprint_and_is_not_touched_for_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    listed = str(written(tmp_path / "a.txt", LIST))
+    assert fingerprint([listed, "-"], ListOptions()) is None
+    assert fingerprint([str(pipe), listed], ListOptions()) is None
+
+
+def test_a_fingerprint_of_nothing_is_refused_as_a_reading_would_be(tmp_path: Path) -> None:
+    with pytest.raises(InputMissing, match="does not exist"):
+        fingerprint([str(tmp_path / "none.txt")], ListOptions())

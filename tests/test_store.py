@@ -274,6 +274,39 @@ async def test_who_leaves_does_not_wait_for_an_endless_input(place: Place, monke
         reading.cancel()
 
 
+async def read_as(place: Place, letters: str, fingerprint: str | None) -> tuple[Reading, bool]:
+    """A reading under a fingerprint, and whether anything was read for it."""
+    read = False
+
+    def listed() -> Iterator[Work]:
+        nonlocal read
+        read = True
+        yield from works(letters)
+
+    async with place.store() as store:
+        return await store.enrol(listed(), fingerprint=fingerprint), read
+
+
+async def test_a_list_that_has_not_changed_is_not_read_again_and_counts_as_before(place: Place) -> None:
+    first, _ = await read_as(place, "aab", "print")
+    assert await read_as(place, "", "print") == (first, False)
+
+
+async def test_a_list_that_has_changed_or_has_no_fingerprint_is_read(place: Place) -> None:
+    await read_as(place, "abc", "print")
+    assert await read_as(place, "ab", "other") == (Reading(lines=2, works=2, dropped=1), True)
+    assert (await read_as(place, "a", None))[1]
+    assert (await read_as(place, "a", None))[1]
+
+
+async def test_a_list_is_read_again_after_a_reading_of_another_was_broken_off(place: Place) -> None:
+    """Else what that one took in would be asked, though it is not listed."""
+    await read_as(place, "ab", "print")
+    async with place.store() as store:
+        assert await store.enrol(works("abx"), lambda: True, fingerprint="other") == Reading()
+    assert (await read_as(place, "ab", "print"))[1]
+
+
 # Beginning
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
+from harvester import __version__
 from harvester.doi import lost_full_stop, parse_doi
 from harvester.doilist import source
 from harvester.doilist.bibtex import read_bibtex
@@ -25,7 +26,7 @@ from harvester.errors import InputUnusable, InvalidDoi, Usage
 from harvester.outcome import Blank, Failure, Stage, Work
 from harvester.text import printable
 
-__all__ = ["FORMATS", "Blank", "ListOptions", "read_list"]
+__all__ = ["FORMATS", "Blank", "ListOptions", "fingerprint", "read_list"]
 
 FORMATS = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
 
@@ -80,6 +81,23 @@ def read_list(
         text_codec(options.encoding)
     files = source.expand(inputs, notice)
     return chain.from_iterable(_read(name, options, notice, now, stdin) for name in files)
+
+
+def fingerprint(inputs: Sequence[str], options: ListOptions) -> str | None:
+    """What tells whether a list would be read as it was: by its content, the options and the version that reads it.
+
+    Args:
+        inputs: as for `read_list`.
+        options: how they are read.
+
+    Returns:
+        A short text; None where an input can be read but once, as stdin.
+
+    Raises:
+        InputMissing: an input is not there or not readable.
+    """
+    content = source.fingerprint(inputs)
+    return content and f"{__version__} {options} {content}"
 
 
 def _read(

@@ -3,6 +3,7 @@
 import bz2
 import glob
 import gzip
+import hashlib
 import io
 import lzma
 import os
@@ -52,6 +53,25 @@ def expand(inputs: Sequence[str], notice: Callable[[str], None]) -> list[str]:
     return list(found.values())
 
 
+def fingerprint(inputs: Sequence[str]) -> str | None:
+    """The digest of all that the inputs hold, by which they are known again; None where one cannot be read twice.
+
+    Raises:
+        InputMissing: as `expand`, or reading failed.
+    """
+    whole = hashlib.sha256()
+    for name in expand(inputs, lambda _: None):
+        if name == STDIN or not Path(name).is_file():
+            return None
+        try:
+            with Path(name).open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(name, error) from error
+        whole.update(f"{name}\0{content}\0".encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
+
+
 def _matches(name: str) -> list[str]:
     path = Path(name)
     if not path.exists() and glob.has_magic(name):
@@ -98,7 +118,11 @@ def blocks(name: str, stdin: BinaryIO | None, notice: Callable[[str], None]) -> 
         with Path(name).open("rb") as file:
             yield from _decompressed(name, file, notice)
     except OSError as error:
-        raise InputMissing(f"{printable(name)} cannot be read: {error.strerror or error}.") from error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: OSError) -> InputMissing:
+    return InputMissing(f"{printable(name)} cannot be read: {error.strerror or error}.")
 
 
 def _decompressed(name: str, file: BinaryIO, notice: Callable[[str], None]) -> Iterator[bytes]:
