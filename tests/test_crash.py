@@ -91,10 +91,11 @@ def test_a_kill_at_each_place_costs_nothing(
 )
 @pytest.mark.parametrize("torn", ["mid-write", "after-sync"])
 def test_a_recovery_may_be_killed_like_any_other_run(harvester: Tool, sandbox: Sandbox, torn: str, place: str) -> None:
-    listed = dois(230)
-    command = ["run", harvester.write("dois.txt", listed), "-o", "out.jsonl", "--register", "--quiet"]
+    command = ["run", "dois.txt", "-o", "out.jsonl", "--register", "--quiet"]
     kills = 0
-    for killed_at in (torn, place, place):
+    for size, killed_at in ((230, torn), (231, place), (232, place)):
+        listed = dois(size)  # a list that grows has to be read again
+        harvester.write("dois.txt", listed)
         kills += run_until(harvester, killed_at, *command) == KILLED
     assert kills > 1
     assert harvester(*command).returncode == 0
