@@ -148,10 +148,17 @@ class Fetcher:
 
     async def _attempt(self, due: Due, tries: Tries) -> Record:
         """Attempts with pauses in between, up to what the work has left; raises the last one's error."""
-        async for attempt in attempts(
-            self._max_attempts - tries.charged, sleep=self._clock.sleep, random=self._random, before_sleep=self._retried
-        ):
+        left = self._max_attempts - tries.charged
+        try:
+            return await self._ask(due.doi, tries)
+        except TryAgain as error:
+            failed = error
+        # From here on it is tenacity's, which is told of the first attempt. It costs as much as a request, and all but
+        # few works need no other attempt.
+        async for attempt in attempts(left, sleep=self._clock.sleep, random=self._random, before_sleep=self._retried):
             with attempt:
+                if attempt.retry_state.attempt_number == 1:
+                    raise failed
                 return await self._ask(due.doi, tries)
         raise AssertionError("attempts either return or raise")
 

@@ -97,37 +97,41 @@ class RetryBudget:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._sent: deque[tuple[float, bool]] = deque()
-        self._retries = 0
+        self._retries: deque[float] = deque()
+        self._seconds: deque[list[int]] = deque()
+        """Each second in which requests were sent, and how many: a minute of requests is too long to be remembered one
+        by one."""
+        self._requests = 0
 
     def request(self) -> None:
         """A first attempt is sent."""
-        self._note(is_retry=False)
+        second = int(self._clock.monotonic())
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._forget()
+            self._seconds.append([second, 0])
+        self._seconds[-1][1] += 1
+        self._requests += 1
 
     async def retry(self) -> None:
         """Wait until another retry may be sent; it counts as sent from here on."""
         while not self._may_retry():
             await self._clock.sleep(1.0)
-        self._note(is_retry=True)
+        self._retries.append(self._clock.monotonic())
 
     def take_back(self) -> None:
         """A retry that was let through is not sent after all."""
-        for index in reversed(range(len(self._sent))):
-            if self._sent[index][1]:
-                del self._sent[index]
-                self._retries -= 1
-                return
+        if self._retries:
+            self._retries.pop()
 
     def _may_retry(self) -> bool:
         self._forget()
-        return self._retries + 1 <= max(LEAST, SHARE * (len(self._sent) + 1))
-
-    def _note(self, *, is_retry: bool) -> None:
-        self._forget()
-        self._sent.append((self._clock.monotonic(), is_retry))
-        self._retries += is_retry
+        retries = len(self._retries) + 1
+        return retries <= max(LEAST, SHARE * (self._requests + retries))
 
     def _forget(self) -> None:
+        """Drop what is older than the window, and the second that is partly older as well: errs for the service."""
         since = self._clock.monotonic() - WINDOW_SECONDS
-        while self._sent and self._sent[0][0] <= since:
-            self._retries -= self._sent.popleft()[1]
+        while self._retries and self._retries[0] <= since:
+            self._retries.popleft()
+        while self._seconds and self._seconds[0][0] <= since:
+            self._requests -= self._seconds.popleft()[1]

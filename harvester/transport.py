@@ -12,7 +12,6 @@ Rules that cost other people data (wire facts, "HTTP facts"):
 import asyncio
 import re
 import time
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -92,18 +91,25 @@ class AiohttpTransport:
 
     async def _read_capped(self, answer: aiohttp.ClientResponse, cap: int) -> bytes:
         chunks: list[bytes] = []
-        size = 0
-        async with AsyncExitStack() as stack:
-            async for chunk in answer.content.iter_any():
-                if size <= LARGE_BYTES < size + len(chunk):
-                    await stack.enter_async_context(self._large)
-                size += len(chunk)
-                if size > cap:
-                    answer.close()
-                    chunks.clear()
-                    raise TooLarge(f"the answer is larger than {cap:,} bytes", status=answer.status)
-                chunks.append(chunk)
-            return b"".join(chunks)
+        if not await _read(answer, chunks, 0, min(cap, LARGE_BYTES)) and cap > LARGE_BYTES:
+            async with self._large:
+                await _read(answer, chunks, sum(map(len, chunks)), cap)
+        if sum(map(len, chunks)) > cap:
+            answer.close()
+            chunks.clear()
+            raise TooLarge(f"the answer is larger than {cap:,} bytes", status=answer.status)
+        return b"".join(chunks)
+
+
+async def _read(answer: aiohttp.ClientResponse, chunks: list[bytes], size: int, most: int) -> bool:
+    """Read on into `chunks`, which hold `size` bytes: until the end, or (False) until they hold more than `most`."""
+    while size <= most:
+        chunk = await answer.content.readany()
+        if not chunk:
+            return True
+        chunks.append(chunk)
+        size += len(chunk)
+    return False
 
 
 async def _sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
