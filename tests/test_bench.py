@@ -170,7 +170,7 @@ def test_a_contender_that_leaves_something_out_is_refused() -> None:
 
 def test_a_list_goes_through_the_whole_job_and_is_killed_and_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "TRIES", 1)
-    [found] = scale.scale([40], concurrency=4, flags="--rate 20")
+    [found] = scale.scale([40], concurrency=4, flags="--rate 40")
     assert found.works == 40
     assert found.ledger > 0
     assert scale.as_text([found]).count("\n") == 2
