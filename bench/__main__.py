@@ -78,6 +78,7 @@ def _chosen(only: str | None) -> list[Contender]:
 @bench.command()
 @click.option("--sizes", default=",".join(map(str, scaling.SIZES)), show_default=True, help="DOIs, with commas.")
 @click.option("--size", type=click.Choice(SIZES), default="small", show_default=True, help="Of the records.")
+@click.option("--at-most", type=click.IntRange(min=1), help="Kill a run after this many requests.  [default: never]")
 @click.option("--flags", default="", help="More flags for harvester.")
 @click.option("--svg", "svg_path", type=click.Path(path_type=Path), help="Where a chart goes.")
 @concurrency_option

@@ -22,22 +22,22 @@ def write(path: Path, count: int, source: Path | None = None) -> None:
         count: of DOIs.
         source: a list with a DOI a line, plain or packed; what it lacks is made.
     """
-    found: dict[str, None] = {}
-    for doi in itertools.chain(_listed(source) if source else (), _made()):
-        if len(found) == count:
-            break
-        found[doi] = None
+    listed = itertools.chain(_listed(source) if source else (), _made())
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(f"{doi}\n" for doi in found)
+        file.writelines(f"{doi}\n" for doi in itertools.islice(listed, count))
 
 
 def _listed(source: Path) -> Iterator[str]:
+    seen = set()
     with _OPENERS.get(source.suffix, open)(source, "rt", encoding="utf-8") as file:
         for line in file:
             try:
-                yield parse_doi(line.rstrip("\n"))
+                doi = parse_doi(line.rstrip("\n"))
             except InvalidDoi:  # every contender is to ask for the same
                 continue
+            if doi not in seen:
+                seen.add(doi)
+                yield doi
 
 
 def _made() -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What a million DOIs cost: lists of several sizes through the whole job, and what could bend on the way.
 
 For each size: 1. a whole run; 2. `harvester status` of it; 3. a run in another folder that is killed with SIGKILL when
-half of it is done, and the same command again until its first request.
+half of it is done, and the same command again until its first request. Of a list too long for that a run is killed
+after so many requests, and the same command again: what could bend is all in it.
 
 harvester reads and enrols the whole list before it asks. So the time from the start of the process to its first
 request, less the same for a list of a single DOI, is what enrolling takes.
@@ -13,8 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-
-import orjson
 
 from bench import chart, dois
 from bench.contenders import Task, harvester
@@ -34,18 +33,20 @@ class Scaled:
 
     Args:
         works: DOIs in it.
-        seconds: for the whole run.
+        requests: that were made: one for each of them, unless there was to be an end before.
+        seconds: from the start of the process to its end.
         cpu: the same in seconds of CPU.
         peak: bytes of memory.
         enrolling: seconds for reading and enrolling.
         asking: seconds from the first to the last request.
         ledger: bytes of the ledger at the end.
-        resuming: seconds from starting a half-done run again to its first request.
+        resuming: seconds from starting again a run that was killed to its first request.
         resume_peak: bytes of memory until then.
         status: seconds for `harvester status`.
     """
 
     works: int
+    requests: int
     seconds: float
     cpu: float
     peak: int
@@ -73,8 +74,15 @@ class Bench:
     concurrency: int
     flags: str = ""
 
-    def run(self, folder: Path, kill_when: Callable[[], bool] | None = None) -> Cost:
+    def run(self, folder: Path) -> Cost:
         """Run harvester, with its output in this folder."""
+        return self._run(folder, None)
+
+    def run_until(self, requests: int, folder: Path) -> Cost:
+        """Run it until the server has seen this many requests, then kill it."""
+        return self._run(folder, lambda: self.server.counts().requests >= requests)
+
+    def _run(self, folder: Path, kill_when: Callable[[], bool] | None) -> Cost:
         contender = harvester("harvester", "", flags=self.flags)
         task = Task(self.server.url, self.listed, folder, self.concurrency)
         return measured(contender.command(task), folder, contender.environment(task), kill_when=kill_when)
@@ -90,6 +98,7 @@ class Bench:
 def scale(
     sizes: Sequence[int],
     *,
+    at_most: int | None = None,
     concurrency: int,
     size: Size = "small",
     source: Path | None = None,
@@ -101,6 +110,7 @@ def scale(
 
     Args:
         sizes: DOIs.
+        at_most: kill a run after this many requests, and measure what there is; None to let it come to its end.
         concurrency: requests under way at a time, at the most.
         size: of the records.
         source: a list to take the DOIs from, as far as it goes; None to make them.
@@ -119,7 +129,9 @@ def scale(
             tell(f"{count:,} DOIs")
             listed = scratch / "dois.txt"
             dois.write(listed, count, source)
-            found.append(_measure(Bench(server, listed, concurrency, flags), start, scratch))
+            found.append(
+                _measure(Bench(server, listed, concurrency, flags), count, min(count, at_most or count), start, scratch)
+            )
             tell(f"{found[-1].seconds:.1f} s")
     return found
 
@@ -132,22 +144,27 @@ def _start(bench: Bench, scratch: Path) -> float:
         return bench.to_first_request(bench.run(Path(folder)))
 
 
-def _measure(bench: Bench, start: float, scratch: Path) -> Scaled:
+def _measure(bench: Bench, count: int, asked: int, start: float, scratch: Path) -> Scaled:
+    is_whole = asked == count
     with tempfile.TemporaryDirectory(dir=scratch) as made:
         folder = Path(made)
         bench.server.reset()
-        cost = bench.run(folder)
+        cost = bench.run(folder) if is_whole else bench.run_until(asked, folder)
         seen = bench.server.counts()
         enrolling = bench.to_first_request(cost) - start
-        works = int(orjson.loads((folder / "out.summary.json").read_bytes())["works"])
         ledger = sum(path.stat().st_size for path in folder.glob("out.ledger*"))
         status = median(_status(folder) for _ in range(TRIES))
-    if seen.requests < works or seen.first is None or seen.last is None:
-        raise Failed(f"{seen.requests:,} requests for {works:,} works")
-    with tempfile.TemporaryDirectory(dir=scratch) as made:
-        resuming, resume_peak = _resume(bench, works, Path(made))
+        resuming, resume_peak = (0.0, 0) if is_whole else _resume(bench, folder)
+    if seen.requests < asked or seen.first is None or seen.last is None:
+        raise Failed(f"{seen.requests:,} requests for {asked:,} DOIs")
+    if is_whole:
+        with tempfile.TemporaryDirectory(dir=scratch) as made:
+            bench.server.reset()
+            bench.run_until(count // 2, Path(made))
+            resuming, resume_peak = _resume(bench, Path(made))
     return Scaled(
-        works=works,
+        works=count,
+        requests=seen.requests,
         seconds=cost.seconds,
         cpu=cost.cpu,
         peak=cost.peak,
@@ -164,12 +181,10 @@ def _status(folder: Path) -> float:
     return measured([sys.executable, "-m", "harvester", "status", "out.jsonl"], folder).seconds
 
 
-def _resume(bench: Bench, works: int, folder: Path) -> tuple[float, int]:
-    """Kill a run in its middle; seconds until the same command asks again, and its peak until then."""
+def _resume(bench: Bench, folder: Path) -> tuple[float, int]:
+    """Seconds until a run that was killed asks again, and its peak until then."""
     bench.server.reset()
-    bench.run(folder, kill_when=lambda: bench.server.counts().requests >= works // 2)
-    bench.server.reset()
-    cost = bench.run(folder, kill_when=lambda: bench.server.counts().requests > 0)
+    cost = bench.run_until(1, folder)
     return bench.to_first_request(cost), cost.peak
 
 
@@ -183,11 +198,12 @@ def as_text(found: Sequence[Scaled]) -> str:
 
 
 def _cells(each: Scaled) -> tuple[str, ...]:
+    is_whole = each.requests >= each.works
     return (
         f"{each.works:,}",
-        f"{1000 * each.seconds / each.works:.3f}",
-        f"{1000 * each.cpu / each.works:.3f}",
-        f"{1000 * each.asking / each.works:.3f}",
+        f"{1000 * each.seconds / each.works:.3f}" if is_whole else "",
+        f"{1000 * each.cpu / each.works:.3f}" if is_whole else "",
+        f"{1000 * each.asking / each.requests:.3f}",
         f"{each.peak / MIB:.0f}",
         f"{each.works / each.enrolling:,.0f}" if each.enrolling > 0 else "",
         f"{each.ledger / each.works:.0f}",

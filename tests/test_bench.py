@@ -178,6 +178,14 @@ def test_a_list_goes_through_the_whole_job_and_is_killed_and_resumed(monkeypatch
     assert orjson.loads(orjson.dumps(scale.as_json([found])))["rows"][0]["works"] == 40
 
 
+def test_of_a_list_that_is_too_long_only_the_beginning_is_harvested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "TRIES", 1)
+    [found] = scale.scale([3_000], at_most=10, concurrency=4, flags="--rate 100")
+    assert found.works == 3_000
+    assert 10 <= found.requests < 3_000
+    assert found.resuming > 0
+
+
 def test_a_rate_is_timed_by_the_server() -> None:
     [found] = pace([200.0], seconds=0.1, full_speed=0, concurrency=4)
     assert found.requests == 20
