@@ -1,4 +1,4 @@
-"""`python -m bench`: the three experiments from the command line; tables on stdout, what is going on on stderr."""
+"""`python -m bench`: the experiments from the command line; tables on stdout, what is going on on stderr."""
 
 from functools import partial
 from pathlib import Path
@@ -8,6 +8,7 @@ import click
 import orjson
 
 from bench import compare as comparing
+from bench import counts as counting
 from bench import pace as pacing
 from bench import scale as scaling
 from bench.contenders import CONTENDERS, Contender, harvester
@@ -107,6 +108,16 @@ def pace(rates: str, json_path: Path | None, **given: Any) -> None:
     found = pacing.pace([float(rate) for rate in rates.split(",")], tell=tell, **given)
     click.echo(pacing.as_text(found))
     _write(json_path, pacing.as_json(found))
+
+
+@bench.command()
+@click.option("--size", type=click.Choice(SIZES), default="median", show_default=True, help="Of the records.")
+@json_option
+def counts(size: Size, json_path: Path | None) -> None:
+    """Count the calls that a DOI costs; the same on every machine."""
+    found = counting.a_doi_costs(size=size)
+    click.echo(counting.as_text(found))
+    _write(json_path, counting.as_json(found))
 
 
 def _write(path: Path | None, content: object) -> None:
