@@ -1,7 +1,8 @@
 """Runs harvester and counts what its Python does: `python -m bench.counted REPORT ARGUMENTS...`.
 
 The report is a JSON object: `calls` of Python functions, those of coroutines that go on included, `c_calls` of built-in
-ones, `collections` of the garbage collector; in all threads. Slower than harvester by itself, and for counting only.
+ones, and `garbage`, objects in cycles that only the garbage collector could free; in all threads. Slower than harvester
+by itself, and for counting only.
 """
 
 import gc
@@ -23,8 +24,9 @@ def counting(counts: Counter[str]) -> None:
     def called(_frame: FrameType, event: str, _argument: object) -> None:
         counts[event] += 1
 
-    def collected(phase: str, _info: dict[str, int]) -> None:
-        counts["collections"] += phase == "stop"
+    def collected(phase: str, info: dict[str, int]) -> None:
+        if phase == "stop":
+            counts["garbage"] += info["collected"]
 
     gc.callbacks.append(collected)
     threading.setprofile(called)
@@ -40,5 +42,6 @@ if __name__ == "__main__":
         main()
     finally:
         sys.setprofile(None)
-        told = {name: counts[event] for event, name in COUNTED.items()} | {"collections": counts["collections"]}
+        gc.collect()
+        told = {name: counts[event] for event, name in COUNTED.items()} | {"garbage": counts["garbage"]}
         report.write_text(json.dumps(told), encoding="utf-8")

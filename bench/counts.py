@@ -25,12 +25,12 @@ class Counted:
     Args:
         calls: of Python functions, those of coroutines that go on included.
         c_calls: of built-in functions and methods.
-        collections: of the garbage collector.
+        garbage: objects in cycles, that only the garbage collector could free.
     """
 
     calls: float
     c_calls: float
-    collections: float
+    garbage: float
 
 
 def a_doi_costs(*, fewer: int = 300, more: int = 1_300, concurrency: int = 8, size: Size = "median") -> Counted:
@@ -65,7 +65,7 @@ def as_text(found: Counted) -> str:
     """In a line."""
     return (
         f"a DOI costs {found.calls:,.0f} calls of Python functions, {found.c_calls:,.0f} of built-in ones, "
-        f"and {found.collections:.3f} collections of garbage"
+        f"and leaves {found.garbage:.1f} objects to the garbage collector"
     )
 
 
