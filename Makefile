@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test lint format types layers check audit coverage clean
+.PHONY: help demo test lint format types layers check audit coverage bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,15 @@ audit: $(VENV)/.run  ## known vulnerabilities in what we build on; asks the pack
 
 coverage: $(VENV)/.dev  ## tests with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing
+
+$(VENV)/.bench: $(VENV)/.run
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+# Another experiment: make bench BENCH='scale --svg docs/scale.svg', make bench BENCH=pace; see docs/performance.md.
+BENCH ?= compare --json build/bench/compare.json
+bench: $(VENV)/.bench  ## harvester beside other ways to do its job; half an hour on an idle machine
+	$(BIN)/python -m bench $(BENCH)
 
 clean:  ## remove what was made
 	rm -rf $(VENV) demo-output dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
