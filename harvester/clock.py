@@ -107,4 +107,4 @@ class StoppableClock:
 
 def timestamp(moment: datetime) -> str:
     """The form of time in all records: UTC with milliseconds, `2026-11-21T03:54:06.372Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

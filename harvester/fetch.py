@@ -277,7 +277,6 @@ class Fetcher:
             elapsed_ms=round(record.elapsed_seconds * 1000),
             truncated=record.truncated,
             changed=None,
-            sha256=record.sha256,
             paperbuzz=record.body,
             landing_urls=record.landing_urls,
         )

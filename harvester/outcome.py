@@ -1,8 +1,10 @@
 """What became of one DOI: a Result, or a Failure with the reason."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 
@@ -33,7 +35,7 @@ class Blank:
     """A line, row or entry of the input with nothing in it that could be a DOI."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Result:
     """The record of one DOI, as Paperbuzz gave it.
 
@@ -47,7 +49,6 @@ class Result:
         elapsed_ms: of the last attempt.
         truncated: whether events are missing at the cap of 2,500; None if that cannot be known. Wire fact P6.
         changed: against the record before; None where there is nothing to compare with.
-        sha256: hex digest of `paperbuzz`.
         paperbuzz: the server's own bytes without CR and LF: one JSON object.
         landing_urls: URLs that the record itself gives for the work, for registration.
         added: events by source that came since the record before; None where there is nothing to compare with.
@@ -61,10 +62,14 @@ class Result:
     elapsed_ms: int
     truncated: bool | None
     changed: bool | None
-    sha256: str
     paperbuzz: bytes
     landing_urls: tuple[str, ...] = ()
     added: Mapping[str, int] | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of `paperbuzz`; computed where it is needed, which is on the writer thread."""
+        return hashlib.sha256(self.paperbuzz).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

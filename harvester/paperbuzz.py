@@ -3,7 +3,6 @@
 P1 to P12 are the numbers of the facts in docs/design.md, "The services on the wire".
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -34,6 +33,8 @@ MERGED_CAP = 2_000
 
 MAX_REDIRECTS = 3
 
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+
 REFUSED_FOR_GOOD = frozenset({400, 413, 414, 431})
 """The statuses that speak of this one request. Paperbuzz answers an unknown DOI with 200 and text without a DOI with
 500 (P3, P4), so that 401, 403 or 404 mean the service is not where we think it is, not that a DOI is bad."""
@@ -58,11 +59,6 @@ class Record:
     landing_urls: tuple[str, ...]
     status: int
     elapsed_seconds: float
-
-    @property
-    def sha256(self) -> str:
-        """Hex digest of `body`."""
-        return hashlib.sha256(self.body).hexdigest()
 
 
 class PaperbuzzClient:
@@ -90,13 +86,7 @@ class PaperbuzzClient:
         self._transport = transport
         self._base_url = base_url
         self._clock = clock
-        self._template = Request(
-            "GET",
-            base_url,
-            {"Accept": "application/json", "Accept-Encoding": "gzip"},
-            timeout_seconds=timeout_seconds,
-            max_body_bytes=max_body_bytes,
-        )
+        self._timeout, self._max_body = timeout_seconds, max_body_bytes
         self._query = "?email=" + quote(email, safe="")
 
     async def record(self, doi: str) -> Record:
@@ -120,7 +110,13 @@ class PaperbuzzClient:
             raise InvalidJson("the answer is JSON, but not the status object of a Paperbuzz API")
 
     async def _get(self, path: str) -> Response:
-        request = replace(self._template, url=self._base_url + path + self._query)
+        request = Request(
+            "GET",
+            self._base_url + path + self._query,
+            HEADERS,
+            timeout_seconds=self._timeout,
+            max_body_bytes=self._max_body,
+        )
         response = await self._transport.send(request)
         for _ in range(MAX_REDIRECTS):
             if response.status not in (301, 302, 303, 307, 308):

@@ -16,7 +16,9 @@ of the committer cancels everything at once: nothing may be written after a fail
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from harvester.clock import Stop
@@ -77,7 +79,10 @@ class Pipeline:
         self._store, self._fetcher = store, fetcher
         self._hands, self._stop, self._tally, self._grace = hands, stop, tally, grace_seconds
         self._due: asyncio.Queue[Due | None] = asyncio.Queue(hands)
-        self._done: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        self._done: deque[Outcome] = deque()
+        self._done_bytes = 0
+        self._is_over = False
+        self._some, self._enough = asyncio.Event(), asyncio.Event()
         self._slots = asyncio.Semaphore(UNCOMMITTED + hands)
 
     async def run(self) -> None:
@@ -100,7 +105,8 @@ class Pipeline:
                 feeder.cancel()
                 ender.cancel()
         finally:
-            self._done.put_nowait(None)
+            self._is_over = True
+            self._wake()
 
     async def _feed(self) -> None:
         last = 0
@@ -118,7 +124,7 @@ class Pipeline:
                 due = await self._due.get()
                 if due is None or self._stop.wished:
                     return
-                self._done.put_nowait((due, await self._fetcher.outcome(due)))
+                self._hand_in(due, await self._fetcher.outcome(due))
         except Stopped:
             pass
         except StopRun as reason:
@@ -147,33 +153,35 @@ class Pipeline:
                 else:
                     self._tally.failures += 1
 
+    def _hand_in(self, due: Due, outcome: Result | Failure) -> None:
+        self._done.append((due, outcome))
+        self._done_bytes += _bytes(outcome)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Tell the committer, which is not woken for each outcome: that would cost more than committing it."""
+        self._some.set()
+        if self._is_over or len(self._done) >= COMMIT_EVERY or self._done_bytes >= COMMIT_BYTES:
+            self._enough.set()
+
     async def _gather(self) -> list[Outcome]:
         """The next batch: as soon as it is full, or old enough, or the last; empty at the end."""
+        await self._some.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await self._enough.wait()
         batch: list[Outcome] = []
         size = 0
-        deadline = asyncio.get_running_loop().time() + COMMIT_SECONDS
-        while len(batch) < COMMIT_EVERY and size < COMMIT_BYTES:
-            item = await self._next(deadline if batch else None)
-            if item is None:
-                break
-            if not batch:
-                deadline = asyncio.get_running_loop().time() + COMMIT_SECONDS
-            batch.append(item)
-            size += len(item[1].paperbuzz) if isinstance(item[1], Result) else 0
+        while self._done and len(batch) < COMMIT_EVERY and size < COMMIT_BYTES:
+            batch.append(self._done.popleft())
+            size += _bytes(batch[-1][1])
+        self._done_bytes -= size
+        self._some.clear()
+        self._enough.clear()
+        if self._done or self._is_over:
+            self._wake()
         return batch
 
-    async def _next(self, deadline: float | None) -> Outcome | None:
-        """The next outcome; None if there will be none, or none before the deadline."""
-        if not self._done.empty():
-            return self._end_stays(self._done.get_nowait())
-        try:
-            async with asyncio.timeout_at(deadline):
-                return self._end_stays(await self._done.get())
-        except TimeoutError:
-            return None
 
-    def _end_stays(self, item: Outcome | None) -> Outcome | None:
-        """Keep the mark of the end in the queue, so that the next batch is empty as well."""
-        if item is None:
-            self._done.put_nowait(None)
-        return item
+def _bytes(outcome: Result | Failure) -> int:
+    return len(outcome.paperbuzz) if isinstance(outcome, Result) else 0

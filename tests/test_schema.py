@@ -35,7 +35,6 @@ RESULT = Result(
     elapsed_ms=57,
     truncated=None,
     changed=None,
-    sha256="0" * 64,
     paperbuzz=b'{"doi":"10.5334/bbc","altmetrics_sources":[],"new":1}',
 )
 FAILURE = Failure(

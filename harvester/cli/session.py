@@ -1,6 +1,7 @@
 """What every command that works needs: settings, logs, progress, signals, an event loop."""
 
 import asyncio
+import gc
 import io
 import logging
 import os
@@ -29,6 +30,9 @@ T = TypeVar("T")
 log = logging.getLogger("harvester")
 
 BLOCK_BYTES = 1024 * 1024
+
+NEW_OBJECTS = 20_000
+"""Containers that are made before the garbage collector looks at them; Python's own 700 are fewer than one record has."""
 
 LOOK_SECONDS = 0.5
 """How often whoever waits for standard input looks whether the run is to end."""
@@ -135,7 +139,18 @@ def work(job: Callable[[World], Awaitable[T]], *, state: Path | None = None) -> 
         )
         return await job(world)
 
+    _collect_seldom()
     return asyncio.run(main())
+
+
+def _collect_seldom() -> None:
+    """Let the garbage collector look at what is new seldom, and at what was imported never.
+
+    A record parsed is a thousand objects, all of them dropped at once: as many as it takes Python to look for cycles
+    among them. There are none on the way of a DOI. Measured: an eighth of the time.
+    """
+    gc.freeze()
+    gc.set_threshold(NEW_OBJECTS, 10, 10)
 
 
 def _signalled(stop: Stop, number: int) -> None:
