@@ -32,7 +32,7 @@ log = logging.getLogger("harvester")
 BLOCK_BYTES = 1024 * 1024
 
 NEW_OBJECTS = 20_000
-"""Containers that are made before the garbage collector looks at them; Python's own 700 are fewer than one record has."""
+"""Containers that are made before the garbage collector looks at them. Of Python's own 700 one record has more."""
 
 LOOK_SECONDS = 0.5
 """How often whoever waits for standard input looks whether the run is to end."""
