@@ -15,10 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import orjson
+
 from harvester.database import Database, Registration, State, add_failures, look_at, remember
 from harvester.loading import load
 from harvester.outbox import enqueue, wait_again
 from harvester.outcome import Due, Failure, Result, Stage, Work
+
+RECORD = """
+UPDATE work SET state = ?1, outcome = said.outcome, harvested_at = said.harvested_at, sha256 = said.sha256
+FROM (
+    SELECT json_extract(value, '$[0]') AS work_id, json_extract(value, '$[1]') AS outcome,
+           json_extract(value, '$[2]') AS harvested_at, json_extract(value, '$[3]') AS sha256
+    FROM json_each(?2)
+) AS said WHERE work.id = said.work_id
+"""
+"""One statement for many results: each one begun costs a fight over Python's lock with the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,19 +233,11 @@ class Ledger:
         results = [(due, outcome) for due, outcome in outcomes if isinstance(outcome, Result)]
         failures = [(due, outcome) for due, outcome in outcomes if isinstance(outcome, Failure)]
         with self.file.transaction() as db:
-            db.executemany(
-                "UPDATE work SET state = ?, outcome = ?, harvested_at = ?, sha256 = ? WHERE id = ?",
-                (
-                    (
-                        State.RESULT,
-                        found.outcome,
-                        found.harvested_at,
-                        found.sha256 if is_written(found) else None,
-                        due.work_id,
-                    )
-                    for due, found in results
-                ),
-            )
+            found = [
+                (due.work_id, result.outcome, result.harvested_at, result.sha256 if is_written(result) else None)
+                for due, result in results
+            ]
+            db.execute(RECORD, (State.RESULT, orjson.dumps(found).decode()))
             db.executemany(
                 "UPDATE work SET state = ? WHERE id = ?", ((State.FAILURE, due.work_id) for due, _ in failures)
             )

@@ -5,7 +5,9 @@ crash between the answer of OPERAS and the commit only repeats a request, which 
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+import orjson
 
 from harvester.database import Database, Registration, State, add_failures
 from harvester.outcome import Entry, Failure, Stage
@@ -98,17 +100,16 @@ def enqueue(db: sqlite3.Connection, works: Sequence[int]) -> int:
     Returns:
         How many more wait by that.
     """
-    rows = ((work_id,) for work_id in works)
-    new = db.executemany("INSERT OR IGNORE INTO registration (work_id) VALUES (?)", rows).rowcount
-    return max(0, new) + wait_again(db, works)
+    listed = orjson.dumps(works).decode()
+    new = db.execute("INSERT OR IGNORE INTO registration (work_id) SELECT value FROM json_each(?)", (listed,)).rowcount
+    return new + wait_again(db, works)
 
 
-def wait_again(db: sqlite3.Connection, works: Iterable[int] | None = None) -> int:
+def wait_again(db: sqlite3.Connection, works: Sequence[int] | None = None) -> int:
     """Put works (None for all) back that OPERAS acknowledged without all of their URLs; returns how many."""
-    statement = (
+    among = "" if works is None else "AND work_id IN (SELECT value FROM json_each(?))"
+    return db.execute(
         f"UPDATE registration SET state = {Registration.WAITING:d} WHERE state = {Registration.ACKNOWLEDGED:d} "  # noqa: S608
-        "AND EXISTS (SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled)"
-    )
-    if works is None:
-        return db.execute(statement).rowcount
-    return max(0, db.executemany(f"{statement} AND work_id = ?", ((work_id,) for work_id in works)).rowcount)
+        f"AND EXISTS (SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled) {among}",
+        () if works is None else (orjson.dumps(works).decode(),),
+    ).rowcount
