@@ -160,8 +160,8 @@ def test_a_waiting_request_that_is_cancelled_costs_the_others_nothing() -> None:
     assert in_virtual_time(starts()) == pytest.approx([1.0, 2.0])
 
 
-@pytest.mark.parametrize(("rate", "burst"), [(0.5, 1), (10, 1), (100, 1), (1000, 10)])
-def test_the_burst_is_a_hundredth_of_a_second_and_at_least_one(rate: float, burst: float) -> None:
+@pytest.mark.parametrize(("rate", "burst"), [(0.5, 1), (10, 1), (100, 2), (1000, 20)])
+def test_the_burst_is_a_fiftieth_of_a_second_and_at_least_one(rate: float, burst: float) -> None:
     assert default_burst(rate) == burst
 
 
