@@ -184,10 +184,12 @@ class Selection:
     Args:
         picks: at most the budget.
         known: candidates in all, those that may not be asked tonight included.
+        trusted: whether the scores counted; otherwise the oldest go first.
     """
 
     picks: tuple[Pick, ...]
     known: int
+    trusted: bool = True
 
     @property
     def expected(self) -> float:
@@ -561,7 +563,7 @@ def tonight(
     chosen.take(groups.new, chosen.left, Reason.NEW)
     chosen.take(groups.degraded, chosen.left, Reason.DEGRADED)
     chosen.take(groups.retry, chosen.left, Reason.RETRY)
-    return Selection(tuple(chosen.picks.values()), groups.known)
+    return Selection(tuple(chosen.picks.values()), groups.known, trusted)
 
 
 def _each(take: Callable[[Candidate], None], candidates: Iterable[Candidate]) -> None:

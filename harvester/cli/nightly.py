@@ -8,6 +8,7 @@ import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
+from harvester.config import Secret
 from harvester.job import World
 from harvester.nightly import nightly_and_tell
 from harvester.report import Report
@@ -27,7 +28,9 @@ def nightly(wait_lock: bool, config_path: Path | None, quiet: bool, **given: obj
     harvester nightly --config /etc/harvester.toml
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
-    password = session.password() if session.settings.operas.enabled else None
+
+    def password() -> Secret | None:
+        return session.password() if session.settings.operas.enabled else None
 
     def job(world: World) -> Awaitable[Report]:
         return nightly_and_tell(session.settings, password, world, os.environ, wait_lock=wait_lock)
