@@ -158,7 +158,7 @@ async def plan(settings: Settings, world: World, doi: str | None = None) -> Plan
             await store.copy_of(ledger)
         reading = await read_inputs(store, settings.input.files, settings, world)
         unfinished = (await store.figures()).pending
-        budget = max(0, _budget(settings, world) - unfinished)
+        budget = _budget(settings, world, taken=unfinished)
         return Plan(
             reading.works,
             unfinished,
@@ -383,12 +383,12 @@ class _Nights:
         await self._store.keep_nights(kept)
 
 
-def _budget(settings: Settings, world: World) -> int:
-    """How many works can be asked within the time limit."""
+def _budget(settings: Settings, world: World, *, taken: int = 0) -> int:
+    """How many works can be asked within the time limit, besides those for which the requests are taken."""
     limit = settings.nightly.time_limit
     left = requests_left(settings.paperbuzz, world.clock, world.state, within_seconds=limit)
     in_time = int(settings.paperbuzz.rate * limit)
-    return int(min(in_time, in_time if left is None else left) * (1 - SHARE_FOR_RETRIES))
+    return max(0, int(((in_time if left is None else min(in_time, left)) - taken) * (1 - SHARE_FOR_RETRIES)))
 
 
 def stem_of(path: Path) -> str:
