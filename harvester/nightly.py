@@ -19,7 +19,7 @@ from harvester.clock import ClockWatch, Stop, StoppableClock
 from harvester.config import Secret, require_email
 from harvester.errors import DiskFailed, LockHeld, Misconfigured, PromiseBroken, Stopped, StopRun, TimeIsUp
 from harvester.harvest import Run, read_inputs, refuse_places
-from harvester.job import Job, Paths, World, job_paths
+from harvester.job import PLACES, Job, Paths, World, job_paths
 from harvester.jsonl import output_format
 from harvester.lock import lock
 from harvester.metrics import write_failure, write_metrics
@@ -45,8 +45,6 @@ LOCK_SECONDS = 5.0
 
 STATUS_SECONDS = 10.0
 """How often systemd is told how far it is."""
-
-PLACES = ("{date}", "{run_id}")
 
 FIRST_NIGHT = datetime(1970, 1, 1, tzinfo=UTC)
 """Any night will do to see whether a template does."""

@@ -16,6 +16,7 @@ and the ledger has one writer. A step that has begun is always finished: to canc
 """
 
 import asyncio
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -28,7 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, TypeGuard, TypeVar
 
-from harvester.database import State
+from harvester.database import State, no_longer_failed
 from harvester.errors import DiskFailed, Misconfigured, Stopped, Usage
 from harvester.failpoint import reached
 from harvester.jsonl import (
@@ -126,6 +127,7 @@ class Store:
         self._limits, self._only_changed = limits, only_changed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._leaving = threading.Event()
+        self._asked = State.DUE
 
     async def __aenter__(self) -> Self:
         try:
@@ -259,15 +261,28 @@ class Store:
         if is_stopped():  # then the input may have ended before its end
             raise Stopped
 
+    async def last_reading(self) -> Reading:
+        """What the last reading found."""
+        return await self._do(self._last_reading)
+
+    def _last_reading(self) -> Reading:
+        found = self._ledger.file.get("found")
+        reading = Reading(**orjson.loads(found)) if isinstance(found, str) else Reading()
+        # What one that was cut off has listed since counts as listed.
+        works, invalid = self._ledger.figures().works, self._ledger.invalid()
+        lines = works + invalid + reading.duplicates + reading.blank
+        return replace(reading, lines=lines, works=works, invalid=invalid, dropped=0)
+
     # The output
 
-    async def begin(self, *, source: str, refetch: bool, retry_failed: bool) -> bool:
+    async def begin(self, *, source: str, refetch: bool, retry_failed: bool, only_failed: bool = False) -> bool:
         """Make output and ledger agree and ready for more, after a reading.
 
         Args:
             source: base URL of the service the records come from; those of two services are not mixed.
             refetch: start a new output; the old one is kept as `NAME.1`. Where a refetch was cut off it goes on.
             retry_failed: make failed works due again.
+            only_failed: ask the failed works again and no others; each stays failed until it has another outcome.
 
         Returns:
             Whether anything is due.
@@ -275,6 +290,7 @@ class Store:
         Raises:
             PromiseBroken, Misconfigured, Usage, DiskFailed: output and ledger do not fit together; nothing was changed.
         """
+        self._asked = State.FAILURE if only_failed else State.DUE
         return await self._do(self._begin, source, refetch, retry_failed)
 
     def _begin(self, source: str, refetch: bool, retry_failed: bool) -> bool:
@@ -288,7 +304,7 @@ class Store:
                 self._ledger.start_over(None, source)
             if retry_failed:
                 self._ledger.retry_failed()
-            return self._ledger.has_due()
+            return self._has_due()
         output = Output(path, self._ledger)
         output.settle()
         if refetch and not (same_source and output.is_refetch_under_way()):
@@ -298,10 +314,13 @@ class Store:
             output.check_partial()
         if retry_failed:
             self._ledger.retry_failed()
-        due = self._ledger.has_due()
+        due = self._has_due()
         if due or not published:
             self._sink = output.open(published=published)
         return due
+
+    def _has_due(self) -> bool:
+        return bool(self._ledger.due(0, 1, self._asked))
 
     def _own_source(self, source: str, same: bool) -> None:
         if not same:
@@ -346,7 +365,7 @@ class Store:
 
     async def due(self, after: int, limit: int) -> list[Due]:
         """The next due works by key, those above `after`."""
-        return await self._do(self._ledger.due, after, limit)
+        return await self._do(self._ledger.due, after, limit, self._asked)
 
     async def commit(self, outcomes: Sequence[tuple[Due, Result | Failure]]) -> int:
         """Make outcomes durable, in the order of the theory above; returns how many more wait to be registered.
@@ -365,14 +384,20 @@ class Store:
         lines = b"".join(result_line(outcome) for _, outcome in outcomes if self._is_written(outcome))
         sink, self._sink = self._sink, None
         length = sink.append(lines) if lines else self._ledger.file.number("length")
-        nights = self._nights
+
+        def note(db: sqlite3.Connection) -> None:
+            if self._asked is State.FAILURE:
+                no_longer_failed(db, [due.work_id for due, outcome in outcomes if isinstance(outcome, Result)])
+            if self._nights:
+                self._nights.note(db, visits)
+
         waiting = self._ledger.record(
             outcomes,
             length,
             register=self._register,
             landing_urls=self._landing_urls,
             is_written=self._is_written,
-            also=lambda db: nights.note(db, visits) if nights else None,
+            also=note,
         )
         reached("after-commit")
         self._sink = sink
