@@ -138,25 +138,27 @@ class Plan:
     explanation: Explanation | None = None
 
 
-async def plan(settings: Settings, world: World, doi: str | None = None) -> Plan:
+async def plan(settings: Settings, world: World, doi: str | None = None, at: datetime | None = None) -> Plan:
     """Find out what tonight would ask, on a copy of the ledger; nothing is asked and nothing is changed.
 
     Args:
         settings: of the nights.
-        world: its clock says when tonight is.
+        world: its clock says what is left of the budget.
         doi: canonical, to be explained.
+        at: when the night would begin; None for now.
 
     Raises:
         StopRun: the list or the ledger cannot be read.
     """
     ledger = ledger_of(settings)
-    now = world.clock.now()
+    now = at or world.clock.now()
     async with Store(None, None, limits=limits_of(settings)) as store:
         if ledger.exists():
             await store.copy_of(ledger)
         reading = await read_inputs(store, settings.input.files, settings, world)
         unfinished = (await store.figures()).pending
-        budget = _budget(settings, world, taken=unfinished)
+        ahead = max(0.0, (now - world.clock.now()).total_seconds())
+        budget = _budget(settings, world, taken=unfinished, ahead_seconds=ahead)
         return Plan(
             reading.works,
             unfinished,
@@ -381,10 +383,17 @@ class _Nights:
         await self._store.keep_nights(kept)
 
 
-def _budget(settings: Settings, world: World, *, taken: int = 0) -> int:
-    """How many works can be asked within the time limit, besides those for which the requests are taken."""
+def _budget(settings: Settings, world: World, *, taken: int = 0, ahead_seconds: float = 0.0) -> int:
+    """How many works can be asked within the time limit.
+
+    Args:
+        settings: of the nights.
+        world: its clock says what is left of the daily budget.
+        taken: requests that are for other works.
+        ahead_seconds: until the night begins.
+    """
     limit = settings.nightly.time_limit
-    left = requests_left(settings.paperbuzz, world.clock, world.state, within_seconds=limit)
+    left = requests_left(settings.paperbuzz, world.clock, world.state, within_seconds=ahead_seconds + limit)
     in_time = int(settings.paperbuzz.rate * limit)
     return max(0, int(((in_time if left is None else min(in_time, left)) - taken) * (1 - SHARE_FOR_RETRIES)))
 

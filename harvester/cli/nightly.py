@@ -16,6 +16,7 @@ from harvester.report import Report
 
 @click.command()
 @click.option("--wait-lock", is_flag=True, help="Wait for another run on the same ledger instead of ending with 11.")
+@click.option("--only-changed/--no-only-changed", default=None, help="Write only records that changed.")
 @options.common
 def nightly(wait_lock: bool, config_path: Path | None, quiet: bool, **given: object) -> int:
     """Harvest what is due tonight; everything is taken from the configuration.

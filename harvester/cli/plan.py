@@ -20,17 +20,26 @@ from harvester.visits import DAY_SECONDS
 
 @click.command()
 @click.argument("doi", required=False, metavar="[DOI]")
+@click.option(
+    "--at",
+    type=click.DateTime(["%Y-%m-%dT%H:%M"]),
+    metavar="WHEN",
+    help="As if the night began then, in UTC, such as 2026-11-22T02:17.  [default: now]",
+)
 @options.common
-def plan(doi: str | None, config_path: Path | None, quiet: bool, **given: object) -> None:
+def plan(doi: str | None, at: datetime | None, config_path: Path | None, quiet: bool, **given: object) -> None:
     """Show what tonight would ask and why; with a DOI, explain its score part by part. Asks and changes nothing.
+
+    What was asked within the last 24 hours is not asked again: in the evening, say when the night begins with --at.
 
     \b
     harvester plan --config /etc/harvester.toml
+    harvester plan --config /etc/harvester.toml --at 2026-11-22T02:17
     harvester plan 10.5334/bbc --config /etc/harvester.toml
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
     name = _canonical(doi) if doi else None
-    made = work(lambda world: make_plan(session.settings, world, name))
+    made = work(lambda world: make_plan(session.settings, world, name, at and at.replace(tzinfo=UTC)))
     if name is None:
         click.echo(_in_words(made))
     elif made.explanation is None:
