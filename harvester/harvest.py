@@ -403,6 +403,8 @@ class Run:
             return _end_of_failed(figures, has_work)
         if not has_work and self._is_registration:
             return Exit(0, "complete", "All of this was registered before; nothing was sent.")
+        if not has_work and self._job.unattended:
+            return Exit(0, "complete", "Nothing was left to be done; nothing was asked.")
         if not has_work:
             return Exit(0, "complete", "All of this was done before; nothing was asked. Start over with --refetch.")
         return Exit(0, "complete", "Complete: every DOI is accounted for.")

@@ -195,7 +195,7 @@ class Extras:
     Args:
         groups: tonight's failures, see `Groups`; kinds without a group are shown without an example.
         changed: records that differ from the ones before.
-        truncated: records that miss events at the cap of 2,500.
+        truncated: records that miss events at the cap of 2,500, or may do so.
         last_truncated: the same of last night.
         median_seconds: the median time of tonight's good answers.
         last_median_seconds: the same of last night.
@@ -395,7 +395,7 @@ def _truncation(report: Report, last: Report | None, extras: Extras) -> Iterator
         more = now > alike + SIGMAS * math.sqrt(alike + 1)
     if more:
         yield Suspicion(
-            f"{_of(now, 'record')} {_are(now)} cut at 2,500 events"
+            f"{_of(now, 'record')} {_are(now)} or may be cut at 2,500 events"
             + ("" if then is None else f", {then:,} last night"),
             "The service gives no more events of a DOI than that; what such a record counts is a lower bound.",
         )
@@ -509,7 +509,7 @@ def _records(extras: Extras) -> list[str]:
     if extras.changed is not None:
         lines.append(_row("changed records", extras.changed, None))
     if extras.truncated is not None:
-        lines.append(_row("cut at 2,500 events", extras.truncated, extras.last_truncated))
+        lines.append(_row("are or may be cut at 2,500", extras.truncated, extras.last_truncated))
     if extras.predicted_events is not None:
         lines.append(_row("new events expected", round(extras.predicted_events), None))
     if extras.found_events is not None:

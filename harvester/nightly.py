@@ -102,7 +102,11 @@ def _write_metrics(settings: Settings, world: World, code: int, report: Report |
         else:
             write_failure(path, code, world.clock.now())
     except DiskFailed as problem:
-        log.warning("%s The harvest is not affected.", problem)
+        log.warning(
+            "the metrics, %s, cannot be written: %s. The harvest is not affected; see [metrics] textfile.",
+            path,
+            problem.__cause__ or problem,
+        )
 
 
 async def _say_alive(world: World, environ: Mapping[str, str], watch: ClockWatch) -> None:

@@ -412,7 +412,7 @@ def test_what_is_known_of_records_and_events_is_told_and_nothing_else() -> None:
     page = morning(REPORT, None, Extras(changed=812, truncated=0, predicted_events=1840.4, found_events=1722))
     text = " ".join(section(page, "Records and events").split())
     assert text == (
-        "tonight changed records 812 cut at 2,500 events 0 new events expected 1,840 new events found 1,722"
+        "tonight changed records 812 are or may be cut at 2,500 0 new events expected 1,840 new events found 1,722"
     )
     assert "RECORDS AND EVENTS" not in morning(REPORT, None, NOTHING)
 

@@ -320,17 +320,21 @@ async def test_what_is_missing_in_the_configuration_is_named(nights: Nights, mis
 def test_nights_plans_and_histories_from_the_command_line(tmp_path: Path) -> None:
     with run_in_thread(SandboxOptions(size_scale=0.1)) as sandbox:
         tool = Tool(tmp_path, sandbox, {"HARVESTER_PAPERBUZZ__DAILY_BUDGET": "100"})
-        tool.write("dois.txt", dois(10))
+        tool.write("dois.txt", [*dois(10), "10.5555/fault-wrong-doi"])
         config = tool.write(
             "night.toml",
             ['[input]\nfiles = ["dois.txt"]\n[output]\npath = "{date}-{run_id}.jsonl"\n[ledger]\npath = "n.ledger"'],
         )
         planned = tool("plan", "-c", config)
-        assert "10 would be asked" in planned.stdout
+        assert "11 would be asked" in planned.stdout
         assert not list(sandbox.log)
         night = tool("nightly", "-c", config)
         assert night.returncode == 0, night.stderr
         assert "10 results" in night.stderr
+        assert "1 work failed; a later night asks again." in night.stderr
+        tomorrow = f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%dT%H:%M}"
+        assert "0 would be asked" in tool("plan", "-c", config).stdout
+        assert "11 would be asked" in tool("plan", "-c", config, "--at", tomorrow).stdout
         explained = tool("plan", dois(10)[0], "-c", config)
         assert "score" in explained.stdout
         assert tool("plan", "10.9999/unknown", "-c", config).returncode == 2

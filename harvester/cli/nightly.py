@@ -37,4 +37,4 @@ def nightly(wait_lock: bool, config_path: Path | None, quiet: bool, **given: obj
         return nightly_and_tell(session.settings, password, world, os.environ, wait_lock=wait_lock)
 
     report = work(lambda world: session.watched(world, job(world)))
-    return close_with(report, quiet=quiet)
+    return close_with(report, quiet=quiet, again="a later night asks again")
