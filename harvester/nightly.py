@@ -328,6 +328,7 @@ class _Nights:
         log.info(
             "tonight %s of %s works are asked; %s new events are expected",
             *(f"{number:,.0f}" for number in (len(selection.picks), reading.works, selection.expected)),
+            extra={"asked": len(selection.picks), "works": reading.works, "expected_events": selection.expected},
         )
         return await self._night(path, reading)
 

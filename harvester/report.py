@@ -159,6 +159,19 @@ def violations(report: Report, *, harvested: bool = True) -> list[str]:
     return [identity for identity, holds in identities.items() if not holds]
 
 
+def ending(report: Report) -> dict[str, object]:
+    """The figures that close a run, as the fields of one event in a log for machines."""
+    counts = ("lines", "works", "results", "failures", "pending", "resting", "registered", "rejected", "retries")
+    return {
+        "exit_code": report.exit.code,
+        "exit_name": report.exit.name,
+        **{name: getattr(report, name) for name in counts},
+        **{f"{service}_requests": count for service, count in report.requests.items()},
+        "duration_seconds": report.duration_seconds,
+        "output": report.files.get("output", ""),
+    }
+
+
 AGAIN = "the same command with --retry-failed asks again"
 """What can be done about works that failed in a batch run."""
 

@@ -485,6 +485,20 @@ async def test_the_plan_knows_what_the_nights_have_learnt(nights: Nights) -> Non
 # Who is told
 
 
+def test_a_night_for_machines_says_one_event_a_line_to_its_end(tmp_path: Path) -> None:
+    with run_in_thread(SandboxOptions(size_scale=0.1)) as sandbox:
+        tool = Tool(tmp_path, sandbox)
+        tool.write("dois.txt", dois(3))
+        written = ['[input]\nfiles = ["dois.txt"]\n[output]\npath = "{run_id}.jsonl"\n[ledger]\npath = "n.ledger"']
+        command = ("nightly", "-c", tool.write("night.toml", written), "--log-format", "json")
+        events = [json.loads(line) for line in tool(*command).stderr.splitlines()]
+        assert (events[-1]["exit_code"], events[-1]["results"]) == (0, 3)
+        (tmp_path / "dois.txt").unlink()
+        (told,) = [json.loads(line) for line in tool(*command).stderr.splitlines()]
+        assert (told["exit_code"], told["exit_name"], told["level"]) == (66, "input-missing", "error")
+        tool.close()
+
+
 async def test_systemd_hears_that_it_is_ready_when_the_lists_are_read(nights: Nights) -> None:
     said: list[str] = []
     nights.listed(["no doi at all"])
