@@ -628,3 +628,10 @@ def test_a_password_that_is_no_text_is_refused_in_words(harvester: Tool) -> None
     assert run.returncode == 78
     assert "HARVESTER_OPERAS__PASSWORD" in run.stderr
     assert "ary" not in run.stderr.replace("HARVESTER", "")
+
+
+def test_check_names_a_folder_of_the_metrics_that_is_missing(harvester: Tool) -> None:
+    harvester.extra["HARVESTER_METRICS__TEXTFILE"] = str(harvester.folder / "missing" / "harvester.prom")
+    checked = harvester("check", "--offline")
+    assert checked.returncode == 78
+    assert "[metrics] textfile" in checked.stdout + checked.stderr
