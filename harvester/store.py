@@ -29,6 +29,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, TypeGuard, TypeVar
 
+import orjson
+
 from harvester.database import State, no_longer_failed
 from harvester.errors import DiskFailed, Misconfigured, Stopped, Usage
 from harvester.failpoint import reached
