@@ -7,6 +7,9 @@ from typing import Protocol
 
 from harvester.errors import Stopped, StopRun
 
+LEAST_JUMP_SECONDS = 1.0
+"""What a time server corrects without a jump is less."""
+
 
 class Clock(Protocol):
     """All that harvester knows of time."""
@@ -38,6 +41,30 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
+
+
+class ClockWatch:
+    """Notices when the wall clock runs off the monotonic one: somebody set it, or the machine slept.
+
+    Args:
+        clock: to be watched, from now on.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._apart = self._measured()
+        self.jumps_seconds: list[float] = []
+        """By how much, each time; negative: set back."""
+
+    def look(self) -> None:
+        """Look again; the oftener, the less two jumps hide each other."""
+        apart = self._measured()
+        if abs(apart - self._apart) >= LEAST_JUMP_SECONDS:
+            self.jumps_seconds.append(apart - self._apart)
+            self._apart = apart
+
+    def _measured(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
 
 
 class Stop:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harvester.errors import DiskFailed, InputMissing, Misconfigured
 from harvester.failpoint import reached
-from harvester.outcome import Failure
+from harvester.outcome import Failure, Stage
 
 APPLICATION_ID = 0x48525652
 """`HRVR` in SQLite's `application_id`: tells a ledger from any other database."""
@@ -272,6 +272,12 @@ def look_at(path: Path) -> str:
 def remember(db: sqlite3.Connection, values: dict[str, str | int | None]) -> None:
     """Remember single values, as part of a transaction."""
     db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def no_longer_failed(db: sqlite3.Connection, works: Iterable[int]) -> None:
+    """Forget why some works failed, for they have a record now, as part of a transaction."""
+    failed = ((work, Stage.FETCH) for work in works)
+    db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", failed)
 
 
 def add_failures(db: sqlite3.Connection, failures: Iterable[tuple[int | None, Failure]]) -> None:

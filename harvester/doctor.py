@@ -47,7 +47,8 @@ async def check(
         offline: leave the network out.
     """
     yield Finding("settings", "read and understood")
-    for what, look in (("e-mail", _email), ("inputs", _inputs), ("output", _output), ("daily budget", _budget)):
+    looks = {"e-mail": _email, "inputs": _inputs, "output": _output, "metrics": _metrics, "daily budget": _budget}
+    for what, look in looks.items():
         try:
             yield Finding(what, look(settings))
         except StopRun as problem:
@@ -117,6 +118,18 @@ def _output(settings: Settings) -> str:
             raise Misconfigured(f"the folder {path.absolute().parent} is not writable.")
     refuse_network((settings.ledger.path or Path(settings.output.path)).absolute().parent)
     return settings.output.path
+
+
+def _metrics(settings: Settings) -> str:
+    path = settings.metrics.textfile
+    if path is None:
+        return "none"
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise Misconfigured(
+            f"[metrics] textfile: the folder {folder} is missing or not writable. A harvest would go on without."
+        )
+    return str(path)
 
 
 def _budget(settings: Settings) -> str:

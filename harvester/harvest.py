@@ -22,8 +22,10 @@ from harvester.errors import (
     CredentialsRefused,
     DiskFailed,
     GiveUp,
+    InputMissing,
     InputUnusable,
     Misconfigured,
+    OutOfBudget,
     PipeClosed,
     PromiseBroken,
     ServiceDown,
@@ -69,6 +71,8 @@ async def run(job: Job, settings: Settings, password: Secret | None, world: Worl
     if job.register and not job.paths.ledger:
         raise Usage("registration needs a ledger, so that it can go on after a stop: name one with --ledger")
     refuse_places(job.inputs, job.paths)
+    if job.only_failed:
+        _ledger_with_failures(job)
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
         stdout = world.stdout if job.paths.output is None else None
         landing_urls = settings.operas.urls_from_metadata
@@ -78,8 +82,20 @@ async def run(job: Job, settings: Settings, password: Secret | None, world: Worl
             return await Run(job, settings, password, world, store).to_its_end()
 
 
+def _ledger_with_failures(job: Job) -> Path:
+    """Where it stands which works failed."""
+    ledger = job.paths.ledger
+    if ledger is None:
+        raise Usage("--only-failed needs a ledger, in which it stands what failed: name one with --ledger")
+    if not ledger.is_file():
+        raise InputMissing(f"there is no ledger {ledger}, and so nothing is known to have failed. Nothing was asked.")
+    return ledger
+
+
 async def dry_run(job: Job, settings: Settings, world: World) -> str:
     """What a run would do, in words; nothing is asked and nothing is written."""
+    if job.only_failed:
+        return await _dry_run_of_failed(job)
     async with Store(None, None) as store:
         reading = await read_inputs(store, job.inputs, settings, world)
         ledger = job.paths.ledger
@@ -98,6 +114,13 @@ async def dry_run(job: Job, settings: Settings, world: World) -> str:
         if job.register:
             text += f".\nUp to {due:,} works would be registered with OPERAS, which cannot be undone"
         return text + ". Nothing was asked."
+
+
+async def _dry_run_of_failed(job: Job) -> str:
+    async with Store(None, None) as store:
+        await store.copy_of(_ledger_with_failures(job))
+        failed = (await store.figures()).failures
+    return f"{failed:,} {'work' if failed == 1 else 'works'} failed and would be asked again. Nothing was asked."
 
 
 async def register(job: Job, settings: Settings, password: Secret, world: World) -> Report:
@@ -169,24 +192,30 @@ class Run:
 
     async def to_its_end(self) -> Report:
         """Read, harvest, register, publish, report."""
+        if self._job.only_failed and not self._job.inputs:
+            return await self.over(await self._store.last_reading())
         return await self.over(await read_inputs(self._store, self._job.inputs, self._settings, self._world))
 
     async def over(self, reading: Reading) -> Report:
         """Harvest, register, publish and report what a reading enrolled."""
         await self._register_with_one_service()
         await self._store.begin(
-            source=self._settings.paperbuzz.base_url, refetch=self._job.refetch, retry_failed=self._job.retry_failed
+            source=self._settings.paperbuzz.base_url,
+            refetch=self._job.refetch,
+            retry_failed=self._job.retry_failed,
+            only_failed=self._job.only_failed,
         )
         if self._job.register:
             await self._store.fill_outbox(harvested_only=True)
             if self._job.retry_failed:
                 await self._store.retry_rejected()
         before = await self._store.figures()
-        self._show(before)
+        to_do = replace(before, pending=before.failures, failures=0) if self._job.only_failed else before
+        self._show(to_do)
         to_register = before.registration_pending if self._job.register else 0
-        has_work = bool(before.pending or to_register)
+        has_work = bool(to_do.pending or to_register)
         if has_work:
-            await self._work_or_say_why_not(before)
+            await self._work_or_say_why_not(to_do)
         after = await self._store.figures()
         self._show(after)
         if not after.pending:
@@ -370,11 +399,24 @@ class Run:
         limit = self._job.max_failures
         if limit is not None and figures.failures > limit:
             return Exit(3, "failures", f"Complete, but with {figures.failures:,} failures where {limit:,} are allowed.")
+        if self._job.only_failed:
+            return _end_of_failed(figures, has_work)
         if not has_work and self._is_registration:
             return Exit(0, "complete", "All of this was registered before; nothing was sent.")
+        if not has_work and self._job.unattended:
+            return Exit(0, "complete", "Nothing was left to be done; nothing was asked.")
         if not has_work:
             return Exit(0, "complete", "All of this was done before; nothing was asked. Start over with --refetch.")
         return Exit(0, "complete", "Complete: every DOI is accounted for.")
+
+
+def _end_of_failed(figures: Figures, has_work: bool) -> Exit:
+    """How a run over failed works ends that nothing stopped."""
+    done = "The failed DOIs were asked again." if has_work else "Nothing had failed; nothing was asked."
+    if figures.pending:
+        rest = f"{figures.pending:,} others are still to be asked: the same command without --only-failed goes on."
+        return Exit(OutOfBudget.exit_code, OutOfBudget.name, f"{done} {rest}")
+    return Exit(0, "complete", done)
 
 
 def _checked(report: Report, broken: Sequence[str]) -> Report:

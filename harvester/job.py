@@ -10,6 +10,9 @@ from harvester.clock import Clock, Stop
 from harvester.jsonl import output_format
 from harvester.report import Tally
 
+PLACES = ("{date}", "{run_id}")
+"""What a nightly harvest fills in in the name of its output."""
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
@@ -38,6 +41,7 @@ class Job:
         register: whether results are registered with OPERAS.
         refetch: start a new output.
         retry_failed: ask failed works again.
+        only_failed: ask the failed works again and no others; without inputs, those of the last reading.
         wait: wait when the daily budget is used up.
         max_failures: more failures than this end the run with 3; None for any number.
         unattended: nobody watches: OPERAS that does not let us in does not keep us from harvesting.
@@ -48,6 +52,7 @@ class Job:
     register: bool = False
     refetch: bool = False
     retry_failed: bool = False
+    only_failed: bool = False
     wait: bool = False
     max_failures: int | None = None
     unattended: bool = False

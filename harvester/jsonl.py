@@ -250,8 +250,13 @@ def move(source: Path, target: Path) -> None:
         raise DiskFailed(_what_now(target, error)) from error
 
 
-def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
+def write_atomically(path: Path, chunks: Iterable[bytes], *, mode: int | None = None) -> None:
     """Replace a file as a whole: after a crash it is the old one or the new one.
+
+    Args:
+        path: of the file.
+        chunks: its content.
+        mode: who may read it; None for what the umask says.
 
     Raises:
         DiskFailed: the file system refuses; the old file is untouched.
@@ -261,6 +266,8 @@ def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
         with fresh.open("wb") as file:
             file.writelines(chunks)
             file.flush()
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             sync_data(file.fileno())
         reached("before-rename")
         fresh.replace(path)

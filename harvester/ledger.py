@@ -179,13 +179,19 @@ class Ledger:
             remember(db, {"reading": reading, "invalid_up_to": last, **also})
         return dropped
 
+    def invalid(self) -> int:
+        """Lines of the last reading that are no DOIs."""
+        with self.file.reading() as db:
+            return int(db.execute("SELECT COUNT(*) FROM failure WHERE stage = ?", (Stage.INPUT,)).fetchone()[0])
+
     # Works
 
-    def due(self, after: int, limit: int) -> list[Due]:
+    def due(self, after: int, limit: int, state: State = State.DUE) -> list[Due]:
         """The next works to ask for, by key: those with a key above `after`, at most `limit`."""
         with self.file.reading() as db:
             rows = db.execute(
-                "SELECT id, doi, origin FROM work WHERE id > ? AND state = 0 AND listed >= ? ORDER BY id LIMIT ?",
+                "SELECT id, doi, origin FROM work "  # noqa: S608 - a number of ours, for an index over some states
+                f"WHERE id > ? AND state = {state:d} AND listed >= ? ORDER BY id LIMIT ?",
                 (after, self.file.number("reading"), limit),
             ).fetchall()
         return [Due(*row) for row in rows]

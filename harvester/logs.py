@@ -116,6 +116,12 @@ def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
     logging.getLogger("harvester").setLevel(ours)
 
 
+def is_json() -> bool:
+    """Whether what is read on stderr is one JSON object a line; then nothing else may be written there."""
+    ours = [each for each in logging.getLogger().handlers if isinstance(each, _Handler)]
+    return any(isinstance(each.formatter, JsonFormatter) for each in ours)
+
+
 def release() -> None:
     """Write no more: what `configure` did is taken back; what was hidden stays hidden."""
     root = logging.getLogger()

@@ -9,7 +9,7 @@ is written under until then does not.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,9 @@ FETCH_KINDS: Final = tuple(kind for kind in KINDS if kind not in ("invalid-doi",
 """The kinds that works fail with; invalid lines and rejected registrations are counted apart."""
 
 SERVICES: Final = ("paperbuzz", "operas")
+
+READABLE: Final = 0o644
+"""Whoever collects is another user, and there is nothing to hide; the umask of a hardened service would hide it."""
 
 _FIGURES: Final = {
     "works": "DOIs in the list, each once.",
@@ -57,10 +60,34 @@ def write_metrics(path: Path, report: Report) -> None:
     Raises:
         DiskFailed: it cannot be written; the old file is untouched.
     """
+    _replace(path, lambda last_success: metrics_text(report, last_success))
+
+
+def write_failure(path: Path, exit_code: int, ended: datetime) -> None:
+    """Replace the file by what is known of a run that ended without figures.
+
+    Args:
+        path: as for `write_metrics`.
+        exit_code: of the run.
+        ended: when.
+
+    Raises:
+        DiskFailed: it cannot be written; the old file is untouched.
+    """
+
+    def text(last_success: float | None) -> bytes:
+        registry = CollectorRegistry()
+        _add_end(registry, exit_code, ended.timestamp(), last_success)
+        return generate_latest(registry)
+
+    _replace(path, text)
+
+
+def _replace(path: Path, text: Callable[[float | None], bytes]) -> None:
     previous = b""
     with suppress(OSError):  # none yet, or one that cannot be read: then nothing is known of earlier nights
         previous = path.read_bytes()
-    write_atomically(path, [metrics_text(report, last_success(previous))])
+    write_atomically(path, [text(last_success(previous))], mode=READABLE)
 
 
 def last_success(previous: bytes) -> float | None:
@@ -96,11 +123,18 @@ def metrics_text(report: Report, last_success: float | None) -> bytes:
     gauge("received_bytes", "Decompressed bytes of records received in the last run.", report.bytes)
     if report.budget_left is not None:
         gauge("budget_left", "Requests left in the daily budget when the last run ended.", report.budget_left)
-    gauge("exit_code", "Exit code of the last run; 0 is success.", report.exit.code)
 
     ended = datetime.fromisoformat(report.finished_at).timestamp()
-    success = ended if report.exit.code == 0 else last_success
-    gauge("last_run_timestamp_seconds", "When the last run ended.", ended)
-    if success is not None:
-        gauge(_LAST_SUCCESS, "When a run last ended with exit code 0.", success)
+    _add_end(registry, report.exit.code, ended, ended if report.exit.code == 0 else last_success)
     return generate_latest(registry)
+
+
+def _add_end(registry: CollectorRegistry, exit_code: int, ended: float, success: float | None) -> None:
+    told = [
+        ("exit_code", "Exit code of the last run; 0 is success.", exit_code),
+        ("last_run_timestamp_seconds", "When the last run ended.", ended),
+        (_LAST_SUCCESS, "When a run last ended with exit code 0.", success),
+    ]
+    for name, about, value in told:
+        if value is not None:
+            Gauge(name, about, namespace="harvester", registry=registry).set(value)

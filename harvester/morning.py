@@ -56,7 +56,7 @@ LIST_SHRUNK: Final = 0.1
 """A list that lost a tenth of its lines since last night was more likely cut in half on its way than weeded."""
 
 SLOWER: Final = 2.0
-"""Times last night's median at which the service counts as slower; less is what load and time of day do."""
+"""Times the usual median at which the service counts as slower; less is what load and time of day do."""
 
 SLOW_SECONDS: Final = 0.5
 """Medians below it are fast enough, whatever they were before: light answers take 0.05 s, heavy ones 1.5 s (P12)."""
@@ -171,8 +171,8 @@ class Campaign:
 
     Args:
         works: DOIs in the list.
-        covered: those that were harvested at least once.
-        tonight: those of them that were harvested for the first time tonight.
+        covered: those that were asked at least once.
+        tonight: those of them that were asked for the first time tonight.
     """
 
     works: int
@@ -195,10 +195,11 @@ class Extras:
     Args:
         groups: tonight's failures, see `Groups`; kinds without a group are shown without an example.
         changed: records that differ from the ones before.
-        truncated: records that miss events at the cap of 2,500.
+        truncated: records that miss events at the cap of 2,500, or may do so.
         last_truncated: the same of last night.
         median_seconds: the median time of tonight's good answers.
         last_median_seconds: the same of last night.
+        usual_median_seconds: what is in the middle of the medians of the nights before.
         clock_jumps_seconds: by how much the wall clock ran off the monotonic one, each time; negative: set back.
         predicted_events: new events expected in the works that were asked.
         found_events: new events in them.
@@ -213,6 +214,7 @@ class Extras:
     last_truncated: int | None = None
     median_seconds: float | None = None
     last_median_seconds: float | None = None
+    usual_median_seconds: float | None = None
     clock_jumps_seconds: Sequence[float] = ()
     predicted_events: float | None = None
     found_events: int | None = None
@@ -312,9 +314,10 @@ def suspicions(report: Report, last: Report | None, extras: Extras) -> list[Susp
         *_shrunk(report, last),
         *_shares(report, last),
         *_events_missing(extras),
-        *_truncation(report, extras),
+        *_truncation(report, last, extras),
         *_slowness(extras),
         *_jumps(extras.clock_jumps_seconds),
+        *_set_back(report, last),
     ]
 
 
@@ -382,25 +385,29 @@ def _events_missing(extras: Extras) -> Iterator[Suspicion]:
         )
 
 
-def _truncation(report: Report, extras: Extras) -> Iterator[Suspicion]:
+def _truncation(report: Report, last: Report | None, extras: Extras) -> Iterator[Suspicion]:
+    """More than last night by more than chance, given how many records there were then and are now."""
     now, then = extras.truncated or 0, extras.last_truncated
-    more = now > FIRST_TRUNCATED * report.results if then is None else now > then + SIGMAS * math.sqrt(then + 1)
-    if more and (then is not None or report.results >= LEAST_WORKS):
+    if then is None:
+        more = report.results >= LEAST_WORKS and now > FIRST_TRUNCATED * report.results
+    else:
+        alike = then * report.results / last.results if last and last.results else then
+        more = now > alike + SIGMAS * math.sqrt(alike + 1)
+    if more:
         yield Suspicion(
-            f"{_of(now, 'record')} {_are(now)} cut at 2,500 events"
+            f"{_of(now, 'record')} {_are(now)} or may be cut at 2,500 events"
             + ("" if then is None else f", {then:,} last night"),
             "The service gives no more events of a DOI than that; what such a record counts is a lower bound.",
         )
 
 
 def _slowness(extras: Extras) -> Iterator[Suspicion]:
-    now, then = extras.median_seconds, extras.last_median_seconds
+    now, usual = extras.median_seconds, extras.usual_median_seconds
     if now is None:
         return
-    if now > (FIRST_SLOW_SECONDS if then is None else max(SLOW_SECONDS, SLOWER * then)):
+    if now > (FIRST_SLOW_SECONDS if usual is None else max(SLOW_SECONDS, SLOWER * usual)):
         yield Suspicion(
-            f"half of the answers took longer than {now:.2f} s"
-            + ("" if then is None else f", {then:.2f} s last night"),
+            f"half of the answers took longer than {now:.2f} s" + ("" if usual is None else f", usually {usual:.2f} s"),
             "The service has more to do than usual, or the way to it is slow. A night of the same length gets less "
             "done; the harvest slows down by itself.",
         )
@@ -415,6 +422,17 @@ def _jumps(jumps: Sequence[float]) -> Iterator[Suspicion]:
             f"the clock jumped {told}{in_all}",
             "Someone set it, a time server corrected it late, or the machine slept. Times in the records of this night "
             "may be wrong by as much; the budget errs on the side of the service.",
+        )
+
+
+def _set_back(report: Report, last: Report | None) -> Iterator[Suspicion]:
+    """Timestamps of one form sort as the times do."""
+    if last and report.started_at < last.started_at:
+        yield Suspicion(
+            f"by the clock the night began at {_minute(report.started_at)}, before the last one, at "
+            f"{_minute(last.started_at)}",
+            "The clock is wrong now, or was last night. When each DOI was asked last is known by that clock: until it "
+            "has caught up, DOIs of last night rest.",
         )
 
 
@@ -491,7 +509,7 @@ def _records(extras: Extras) -> list[str]:
     if extras.changed is not None:
         lines.append(_row("changed records", extras.changed, None))
     if extras.truncated is not None:
-        lines.append(_row("cut at 2,500 events", extras.truncated, extras.last_truncated))
+        lines.append(_row("are or may be cut at 2,500", extras.truncated, extras.last_truncated))
     if extras.predicted_events is not None:
         lines.append(_row("new events expected", round(extras.predicted_events), None))
     if extras.found_events is not None:
@@ -527,14 +545,14 @@ def _campaign(campaign: Campaign | None) -> list[str]:
     if campaign is None:
         return []
     if campaign.nights_left == 0:
-        return _wrapped(f"Each of {_of(campaign.works, 'work')} was harvested at least once.")
+        return _wrapped(f"Each of {_of(campaign.works, 'work')} was asked at least once.")
     pace = (
         "at this pace there is no end to it"
         if campaign.nights_left is None
         else f"at this pace the rest takes {_of(campaign.nights_left, 'night')}"
     )
     return _wrapped(
-        f"{campaign.covered:,} of {_of(campaign.works, 'work')} were harvested at least once, "
+        f"{campaign.covered:,} of {_of(campaign.works, 'work')} were asked at least once, "
         f"{campaign.tonight:,} of them tonight for the first time; {pace}."
     )
 
@@ -556,6 +574,10 @@ def _row(label: str, now: float, then: float | None, shown: Callable[[float], st
         sign = "+" if now > then else "-" if now < then else ""
         line += f"{shown(then):>16}{sign + shown(abs(now - then)):>16}"
     return line
+
+
+def _minute(timestamp: str) -> str:
+    return f"{timestamp[:10]} {timestamp[11:16]} UTC"
 
 
 def _seconds(seconds: float) -> str:

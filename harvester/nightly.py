@@ -6,20 +6,23 @@ one begun, with what is left of the budget: a missed night is not repeated.
 """
 
 import asyncio
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
-from harvester.clock import Stop, StoppableClock
+from harvester.clock import ClockWatch, Stop, StoppableClock
 from harvester.config import Secret, require_email
-from harvester.errors import LockHeld, Misconfigured, Stopped, StopRun, TimeIsUp
+from harvester.errors import DiskFailed, LockHeld, Misconfigured, PromiseBroken, Stopped, StopRun, TimeIsUp
 from harvester.harvest import Run, read_inputs, refuse_places
-from harvester.job import Job, Paths, World, job_paths
+from harvester.job import PLACES, Job, Paths, World, job_paths
 from harvester.jsonl import output_format
 from harvester.lock import lock
-from harvester.metrics import write_metrics
+from harvester.metrics import write_failure, write_metrics
 from harvester.morning import Campaign, Extras, Groups, morning
 from harvester.nightbook import Explanation
 from harvester.ping import ping
@@ -28,9 +31,11 @@ from harvester.revisit import Limits, Selection
 from harvester.sdnotify import notify, watchdog_seconds
 from harvester.services import open_plain, requests_left
 from harvester.settings import Settings
-from harvester.store import NightsEnd, Reading, Store
-from harvester.text import redacted
+from harvester.store import NightSoFar, Reading, Store
+from harvester.text import printable, redacted
 from harvester.visits import DAY_SECONDS
+
+log = logging.getLogger("harvester")
 
 SHARE_FOR_RETRIES = 0.05
 """Of the budget that is left, kept for second attempts, so that a night with some faults still comes to its end."""
@@ -41,52 +46,79 @@ LOCK_SECONDS = 5.0
 STATUS_SECONDS = 10.0
 """How often systemd is told how far it is."""
 
-PLACES = ("{date}", "{run_id}")
+FIRST_NIGHT = datetime(1970, 1, 1, tzinfo=UTC)
+"""Any night will do to see whether a template does."""
+
+BUG = StopRun.exit_code
 
 
 async def nightly_and_tell(
-    settings: Settings, password: Secret | None, world: World, environ: Mapping[str, str], *, wait_lock: bool = False
+    settings: Settings,
+    password: Callable[[], Secret | None],
+    world: World,
+    environ: Mapping[str, str],
+    *,
+    wait_lock: bool = False,
 ) -> Report:
     """A night, and everybody who wants to know is told how it goes and went; see `nightly`.
 
     Args:
         settings: of the nights.
-        password: of the OPERAS account.
+        password: looks up that of the OPERAS account, if there is to be one.
         world: what is passed in from outside.
         environ: tells whether systemd listens.
         wait_lock: wait for another run on the same ledger.
     """
-    url, textfile = settings.metrics.ping_url, settings.metrics.textfile
-    alive = asyncio.create_task(_say_alive(world, environ))
+    url, watch = settings.metrics.ping_url, ClockWatch(world.clock)
+    code, reason, report = BUG, "a mistake in harvester itself; see the log", None
+    alive = asyncio.create_task(_say_alive(world, environ, watch))
     async with open_plain() as transport:
         if url:
             await ping(transport, url, "start")
         try:
-            report = await nightly(settings, password, world, wait_lock=wait_lock)
+            report = await nightly(
+                settings, password(), world, wait_lock=wait_lock, watch=watch, ready=lambda: notify(environ, "READY=1")
+            )
+            code, reason = report.exit.code, report.exit.reason
         except StopRun as problem:
-            if url:
-                await ping(transport, url, problem.exit_code, redacted(str(problem)))
+            code, reason = problem.exit_code, str(problem)
             raise
         finally:
             alive.cancel()
             notify(environ, "STOPPING=1")
-        if textfile:
-            write_metrics(textfile, report)
-        if url:
-            await ping(transport, url, report.exit.code, redacted(report.exit.reason))
+            _write_metrics(settings, world, code, report)
+            if url:
+                await ping(transport, url, code, redacted(reason))
     return report
 
 
-async def _say_alive(world: World, environ: Mapping[str, str]) -> None:
-    """Tell systemd that we are ready, how far we are, and, as often as its watchdog wants, that we are still there."""
+def _write_metrics(settings: Settings, world: World, code: int, report: Report | None) -> None:
+    """Write the figures, or that there are none; what was harvested stays harvested if that fails."""
+    if (path := settings.metrics.textfile) is None:
+        return
+    try:
+        if report is not None:
+            write_metrics(path, report)
+        else:
+            write_failure(path, code, world.clock.now())
+    except DiskFailed as problem:
+        log.warning(
+            "the metrics, %s, cannot be written: %s. The harvest is not affected; see [metrics] textfile.",
+            path,
+            problem.__cause__ or problem,
+        )
+
+
+async def _say_alive(world: World, environ: Mapping[str, str], watch: ClockWatch) -> None:
+    """Tell systemd how far we are, and, as often as its watchdog wants, that we are still there; watch the clock."""
     pause = (watchdog_seconds(environ) or 2 * STATUS_SECONDS) / 2
     tally = world.tally
-    notify(environ, "READY=1")
     while True:
         done = tally.results + tally.failures
         waiting = f", waiting for {tally.waiting_for}" if tally.waiting_for else ""
         notify(environ, "WATCHDOG=1", f"STATUS={done:,} of {done + tally.pending:,} works{waiting}")
         await asyncio.sleep(min(pause, STATUS_SECONDS))
+        watch.look()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,39 +127,45 @@ class Plan:
 
     Args:
         works: in the list.
-        budget: requests that would be spent on them.
+        unfinished: works that are left of a night that was not finished, and are asked first.
+        budget: requests that would be spent on all others.
         selection: which, and why.
-        covered: listed works harvested at least once.
+        covered: listed works asked at least once.
         explanation: of the one DOI that was asked about, if it is listed.
     """
 
     works: int
+    unfinished: int
     budget: int
     selection: Selection
     covered: int
     explanation: Explanation | None = None
 
 
-async def plan(settings: Settings, world: World, doi: str | None = None) -> Plan:
+async def plan(settings: Settings, world: World, doi: str | None = None, at: datetime | None = None) -> Plan:
     """Find out what tonight would ask, on a copy of the ledger; nothing is asked and nothing is changed.
 
     Args:
         settings: of the nights.
-        world: its clock says when tonight is.
+        world: its clock says what is left of the budget.
         doi: canonical, to be explained.
+        at: when the night would begin; None for now.
 
     Raises:
         StopRun: the list or the ledger cannot be read.
     """
     ledger = ledger_of(settings)
-    now = world.clock.now()
+    now = at or world.clock.now()
     async with Store(None, None, limits=limits_of(settings)) as store:
         if ledger.exists():
             await store.copy_of(ledger)
         reading = await read_inputs(store, settings.input.files, settings, world)
-        budget = _budget(settings, world, reading)
+        unfinished = (await store.figures()).pending
+        ahead = max(0.0, (now - world.clock.now()).total_seconds())
+        budget = _budget(settings, world, taken=unfinished, ahead_seconds=ahead)
         return Plan(
             reading.works,
+            unfinished,
             budget,
             await store.planned(budget, now),
             await store.covered(),
@@ -135,7 +173,15 @@ async def plan(settings: Settings, world: World, doi: str | None = None) -> Plan
         )
 
 
-async def nightly(settings: Settings, password: Secret | None, world: World, *, wait_lock: bool = False) -> Report:
+async def nightly(
+    settings: Settings,
+    password: Secret | None,
+    world: World,
+    *,
+    wait_lock: bool = False,
+    watch: ClockWatch | None = None,
+    ready: Callable[[], object] = lambda: None,
+) -> Report:
     """Finish the night that was not finished, if there is one, then begin and do tonight's.
 
     Args:
@@ -143,6 +189,8 @@ async def nightly(settings: Settings, password: Secret | None, world: World, *, 
         password: of the OPERAS account.
         world: what is passed in from outside.
         wait_lock: wait for another run on the same ledger.
+        watch: on the clock, looked at now and then by the caller.
+        ready: called when the lists are read and the night is under way, or waits for the lock.
 
     Returns:
         The report of the last night that was worked on.
@@ -152,10 +200,9 @@ async def nightly(settings: Settings, password: Secret | None, world: World, *, 
     """
     require_email(settings)
     ledger = ledger_of(settings)
-    output_of(settings.output.path or "", world.clock.now())
     refuse_places(settings.input.files, Paths(None, ledger, None, None))
     async with AsyncExitStack() as stack:
-        await _locked(stack, ledger, world, wait=wait_lock)
+        await _locked(stack, ledger, world, wait=wait_lock, ready=ready)
         store = Store(
             ledger,
             None,
@@ -164,11 +211,15 @@ async def nightly(settings: Settings, password: Secret | None, world: World, *, 
             limits=limits_of(settings),
             only_changed=settings.output.only_changed,
         )
-        nights = _Nights(settings, password, world, await stack.enter_async_context(store))
+        nights = _Nights(
+            settings, password, world, await stack.enter_async_context(store), watch or ClockWatch(world.clock), ready
+        )
         return await _in_time(nights, settings.nightly.time_limit, world)
 
 
-async def _locked(stack: AsyncExitStack, ledger: Path, world: World, *, wait: bool) -> None:
+async def _locked(
+    stack: AsyncExitStack, ledger: Path, world: World, *, wait: bool, ready: Callable[[], object]
+) -> None:
     clock = StoppableClock(world.clock, world.stop)
     while True:
         try:
@@ -176,6 +227,9 @@ async def _locked(stack: AsyncExitStack, ledger: Path, world: World, *, wait: bo
         except LockHeld as held:
             if not wait:
                 raise
+            if not world.tally.waiting_for:
+                log.info("waiting: %s", held)
+                ready()  # systemd waits only so long for it, while the other run may take all night
             world.tally.waiting_for = str(held)
             try:
                 await clock.sleep(LOCK_SECONDS)
@@ -190,16 +244,23 @@ def ledger_of(settings: Settings) -> Path:
     """The ledger of the nights.
 
     Raises:
-        Misconfigured: it, the output or the inputs are not set.
+        Misconfigured: the settings do not do for nights: something is missing, or is for `harvester run` alone.
     """
     for name, value in (("[input] files", settings.input.files), ("[output] path", settings.output.path)):
         if not value:
             raise Misconfigured(f"a nightly harvest needs {name} in its configuration.")
+    if "-" in settings.input.files:
+        raise Misconfigured('[input] files has "-", standard input, to which nobody writes at night. Name a file.')
     if settings.ledger.path is None:
         raise Misconfigured(
             "a nightly harvest needs [ledger] path in its configuration: one ledger for all nights, while each night "
             "has an output of its own."
         )
+    if settings.output.failures is not None:
+        raise Misconfigured(
+            "[output] failures is for harvester run: each night's failures lie beside its output. Leave it out."
+        )
+    output_of(settings.output.path or "", FIRST_NIGHT)
     return settings.ledger.path
 
 
@@ -214,95 +275,132 @@ def output_of(template: str, night: datetime) -> str:
     Raises:
         Misconfigured: it has other places, or none, so that each night would meet the output of the one before.
     """
-    filled = template.replace("{date}", f"{night:%Y-%m-%d}").replace("{run_id}", f"{night:%Y%m%dT%H%M%SZ}")
-    if filled == template or "{" in filled or "}" in filled:
+    folder, _, name = template.rpartition("/")
+    filled = name.replace("{date}", f"{night:%Y-%m-%d}").replace("{run_id}", f"{night:%Y%m%dT%H%M%SZ}")
+    if filled == name or re.search(r"[{}]", folder + filled):
         raise Misconfigured(
-            f"[output] path is {template}; for a nightly harvest it needs {' or '.join(PLACES)}, and no other places, "
-            "such as /var/lib/harvester/{date}.jsonl.zst."
+            f"[output] path is {template}; for a nightly harvest its file name needs {' or '.join(PLACES)}, and there "
+            "may be no other places, nor any in the folder. Write for example /var/lib/harvester/{date}.jsonl.zst."
         )
-    return filled
+    output_format(filled)
+    return f"{template.removesuffix(name)}{filled}"
 
 
 class _Nights:
     """The nights of one call, on an open store."""
 
-    def __init__(self, settings: Settings, password: Secret | None, world: World, store: Store) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        password: Secret | None,
+        world: World,
+        store: Store,
+        watch: ClockWatch,
+        ready: Callable[[], object],
+    ) -> None:
         self._settings, self._password, self._world, self._store = settings, password, world, store
+        self._watch, self._ready = watch, ready
 
     async def all(self, stop: Stop) -> Report:
-        """Finish the open night, then do tonight's."""
+        """Finish the open night, then do tonight's, unless that was the same, or somebody wants to end."""
         reading = await read_inputs(self._store, self._settings.input.files, self._settings, self._world)
-        report = None
-        if (unfinished := await self._store.open_night()) is not None:
-            path = Path(output_of(self._settings.output.path or "", self._world.clock.now())).with_name(unfinished)
-            self._world.notice(f"the night of {unfinished} was not finished; it is finished first")
-            await self._store.go_on_with(path.resolve())
-            report = await self._night(path, reading)
-        if report is None or (report.exit.code in (0, 12) and not stop.wished):
-            report = await self._tonight(reading)
-        return report
+        self._ready()
+        unfinished = await self._store.open_night()
+        if unfinished is None:
+            return await self._tonight(reading)
+        path = self._output().parent / unfinished
+        log.info("%s was not finished; it is finished first", printable(path.name))
+        await self._store.go_on_with(path)
+        report = await self._night(path, reading)
+        is_broken = report.exit.code == PromiseBroken.exit_code
+        if report.pending or is_broken or stop.wished or path == self._output():
+            return report
+        return await self._tonight(reading)
 
     async def _tonight(self, reading: Reading) -> Report:
-        now = self._world.clock.now()
-        path = _resolved(output_of(self._settings.output.path or "", now))
-        refuse_places(self._settings.input.files, self._paths(path))
-        if await self._store.is_done(path):
+        now, path = self._world.clock.now(), self._output()
+        if await self._store.is_over(path):
             await self._store.go_on_with(path)
-            return await self._run(path).over(reading)
-        selection = await self._store.begin_night(path, self._budget(reading), now)
-        self._world.notice(
-            f"tonight {len(selection.picks):,} of {reading.works:,} works are asked; "
-            f"{selection.expected:,.0f} new events are expected"
+            # Its summary stays that of the night: next morning is compared with it.
+            return await self._run(replace(self._paths(path), summary=None)).over(reading)
+        refuse_places(self._settings.input.files, self._paths(path))
+        selection = await self._store.begin_night(path, _budget(self._settings, self._world), now)
+        log.info(
+            "tonight %s of %s works are asked; %s new events are expected",
+            *(f"{number:,.0f}" for number in (len(selection.picks), reading.works, selection.expected)),
+            extra={"asked": len(selection.picks), "works": reading.works, "expected_events": selection.expected},
         )
         return await self._night(path, reading)
+
+    def _output(self) -> Path:
+        return Path(output_of(self._settings.output.path or "", self._world.clock.now())).resolve()
 
     def _paths(self, path: Path) -> Paths:
         return job_paths(str(path), ledger=self._settings.ledger.path)
 
-    def _run(self, path: Path) -> Run:
-        job = Job(
-            self._settings.input.files,
-            self._paths(path),
-            register=self._settings.operas.enabled,
-            wait=True,
-            unattended=True,
-        )
+    def _run(self, paths: Paths) -> Run:
+        tally = self._world.tally
+        tally.paperbuzz_requests = tally.operas_requests = tally.retries = tally.bytes = 0  # each night has its own
+        job = Job(self._settings.input.files, paths, register=self._settings.operas.enabled, wait=True, unattended=True)
         return Run(job, self._settings, self._password, self._world, self._store)
 
-    def _budget(self, reading: Reading) -> int:
-        return _budget(self._settings, self._world, reading)
-
     async def _night(self, path: Path, reading: Reading) -> Report:
-        report = await self._run(path).over(reading)
+        """Work on a night; there is a page each morning, and where nothing is left to be asked the night is over."""
+        report = await self._run(self._paths(path)).over(reading)
+        self._watch.look()
+        await self._tell(path, report, await self._store.night_so_far())
         if not report.pending:
-            await self._tell(path, report, await self._store.end_night())
+            await self._let_go(await self._store.end_night())
         return report
 
-    async def _tell(self, path: Path, report: Report, end: NightsEnd) -> None:
-        """Write the morning's page, and let go of what is older than `keep_nights`."""
+    async def _tell(self, path: Path, report: Report, night: NightSoFar) -> None:
+        """Write the morning's page."""
         groups = Groups()
         await self._store.each_failure(groups.add)
+        pace, last = night.figures.pace, night.paces[-1] if night.paces else None
+        medians = [each.median_seconds for each in night.paces if each.median_seconds is not None]
         extras = Extras(
             groups=groups.largest_first(),
-            changed=end.changed,
-            truncated=end.truncated,
-            median_seconds=end.median_seconds,
-            predicted_events=end.night.expected,
-            found_events=round(end.night.found),
+            changed=night.figures.changed,
+            truncated=pace.truncated,
+            last_truncated=last.truncated if last else None,
+            median_seconds=pace.median_seconds,
+            last_median_seconds=last.median_seconds if last else None,
+            usual_median_seconds=median(medians) if medians else None,
+            clock_jumps_seconds=self._watch.jumps_seconds,
+            predicted_events=night.night.expected if not report.pending else None,
+            found_events=round(night.night.found),
             daily_budget=self._settings.paperbuzz.daily_budget,
-            campaign=Campaign(report.works, end.covered, end.newly_covered) if end.covered < report.works else None,
+            campaign=Campaign(report.works, night.covered, night.figures.first)
+            if night.covered < report.works
+            else None,
+            files={"page": str(_page_of(path))},
         )
-        page = morning(report, _last(end.before), extras)
-        await self._store.write(path.with_name(f"{stem_of(path)}.report.txt"), page.encode())
-        for old in end.outputs[: -self._settings.nightly.keep_nights]:
+        page = morning(report, _last(night.outputs), extras)
+        await self._store.write(_page_of(path), page.encode(errors="replace"))
+
+    async def _let_go(self, outputs: list[str]) -> None:
+        """Delete what is older than `keep_nights`."""
+        kept = outputs[-self._settings.nightly.keep_nights :]
+        for old in set(outputs) - set(kept):
             for file in files_of(Path(old)):
                 await self._store.forget(file)
+        await self._store.keep_nights(kept)
 
 
-def _budget(settings: Settings, world: World, reading: Reading) -> int:
-    """How many works can be asked within the time limit."""
-    left = requests_left(settings.paperbuzz, world.clock, world.state, within_seconds=settings.nightly.time_limit)
-    return reading.works if left is None else int(left * (1 - SHARE_FOR_RETRIES))
+def _budget(settings: Settings, world: World, *, taken: int = 0, ahead_seconds: float = 0.0) -> int:
+    """How many works can be asked within the time limit.
+
+    Args:
+        settings: of the nights.
+        world: its clock says what is left of the daily budget.
+        taken: requests that are for other works.
+        ahead_seconds: until the night begins.
+    """
+    limit = settings.nightly.time_limit
+    left = requests_left(settings.paperbuzz, world.clock, world.state, within_seconds=ahead_seconds + limit)
+    in_time = int(settings.paperbuzz.rate * limit)
+    return max(0, int(((in_time if left is None else min(in_time, left)) - taken) * (1 - SHARE_FOR_RETRIES)))
 
 
 def stem_of(path: Path) -> str:
@@ -316,19 +414,19 @@ def files_of(path: Path) -> list[Path]:
     return [path, *(path.with_name(f"{stem}.{name}") for name in ("failures.jsonl", "summary.json", "report.txt"))]
 
 
-def _last(output: str | None) -> Report | None:
+def _page_of(path: Path) -> Path:
+    return path.with_name(f"{stem_of(path)}.report.txt")
+
+
+def _last(outputs: Sequence[str]) -> Report | None:
     """The report of the night before, if it can still be read."""
-    if output is None:
+    if not outputs:
         return None
-    path = Path(output)
+    path = Path(outputs[-1])
     try:
         return from_json(path.with_name(f"{stem_of(path)}.summary.json").read_bytes())
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _resolved(path: str) -> Path:
-    return Path(path).resolve()
 
 
 async def _in_time(nights: _Nights, limit_seconds: float, world: World) -> Report:

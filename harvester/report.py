@@ -159,8 +159,30 @@ def violations(report: Report, *, harvested: bool = True) -> list[str]:
     return [identity for identity, holds in identities.items() if not holds]
 
 
-def closing(report: Report) -> str:
-    """The figures that close a run, for people: the accounting, what was asked, where the files are, the verdict."""
+def ending(report: Report) -> dict[str, object]:
+    """The figures that close a run, as the fields of one event in a log for machines."""
+    counts = ("lines", "works", "results", "failures", "pending", "resting", "registered", "rejected", "retries")
+    return {
+        "exit_code": report.exit.code,
+        "exit_name": report.exit.name,
+        **{name: getattr(report, name) for name in counts},
+        **{f"{service}_requests": count for service, count in report.requests.items()},
+        "duration_seconds": report.duration_seconds,
+        "output": report.files.get("output", ""),
+    }
+
+
+AGAIN = "the same command with --retry-failed asks again"
+"""What can be done about works that failed in a batch run."""
+
+
+def closing(report: Report, *, again: str = AGAIN) -> str:
+    """The figures that close a run, for people: the accounting, what was asked, where the files are, the verdict.
+
+    Args:
+        report: of the run.
+        again: what can be done about works that failed.
+    """
     read = f"{_count(report.works, 'work')} + {_count(report.duplicates, 'duplicate')}"
     became = f"{_count(report.results, 'result')} + {_count(report.failures, 'failure')} + {report.pending:,} pending"
     became += f" + {report.resting:,} resting" if report.resting else ""
@@ -182,14 +204,14 @@ def closing(report: Report) -> str:
     lines.append(f"time       {in_words(report.duration_seconds)}, {report.started_at} to {report.finished_at}")
     lines += [f"{name:<10} {printable(path, 4096)}" for name, path in report.files.items()]
     lines.append(f"exit       {report.exit.code}, {report.exit.name}")
-    return "\n".join([*lines, "", printable(report.exit.reason, 4096), *_next_steps(report)])
+    return "\n".join([*lines, "", printable(report.exit.reason, 4096), *_next_steps(report, again)])
 
 
-def _next_steps(report: Report) -> list[str]:
+def _next_steps(report: Report, again: str) -> list[str]:
     """What can be done about works that were given up; how to go on after a stop is said by its own reason."""
     steps = []
     if report.failures and not report.pending:
-        steps.append(f"{_count(report.failures, 'work')} failed; the same command with --retry-failed asks again.")
+        steps.append(f"{_count(report.failures, 'work')} failed; {again}.")
     if report.invalid:
         steps.append(f"{_count(report.invalid, 'line is no DOI', 'lines are no DOIs')}.")
     if report.rejected:

@@ -184,10 +184,12 @@ class Selection:
     Args:
         picks: at most the budget.
         known: candidates in all, those that may not be asked tonight included.
+        trusted: whether the scores counted; otherwise the oldest go first.
     """
 
     picks: tuple[Pick, ...]
     known: int
+    trusted: bool = True
 
     @property
     def expected(self) -> float:
@@ -486,7 +488,7 @@ class _Groups:
     def sort(self, candidate: Candidate) -> None:
         """Puts a candidate where it belongs, if it may be asked at all.
 
-        1. Never asked: the weightiest first.
+        1. Never asked, or asked in the future, by a clock that was wrong then: the weightiest first.
         2. Without a record so far, and due: the longest due first.
         3. Degraded, and due by the doubling pauses: the longest due first. Permanently degraded ones fall behind.
         4. With a record: by score, and by age. Those of case 3 take part here too.
@@ -494,7 +496,7 @@ class _Groups:
         self.known += 1
         key, state, asked, recorded, history, misses, weight = candidate
         now = self._now
-        if asked is None:
+        if asked is None or asked > now + self._limits.min_interval:
             return self.new.offer(weight, key)
         if now < (due := earliest(candidate, self._limits)):
             return None
@@ -561,7 +563,7 @@ def tonight(
     chosen.take(groups.new, chosen.left, Reason.NEW)
     chosen.take(groups.degraded, chosen.left, Reason.DEGRADED)
     chosen.take(groups.retry, chosen.left, Reason.RETRY)
-    return Selection(tuple(chosen.picks.values()), groups.known)
+    return Selection(tuple(chosen.picks.values()), groups.known, trusted)
 
 
 def _each(take: Callable[[Candidate], None], candidates: Iterable[Candidate]) -> None:

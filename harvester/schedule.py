@@ -189,7 +189,7 @@ def _service(plan: Plan) -> str:
     mounts = " ".join(_unit_word(_unit_path(each)) for each in [*writable, *_folders(plan.settings, written=False)])
     steps = [
         "useradd --system --user-group --home-dir /var/lib/harvester --shell /usr/sbin/nologin harvester",
-        *(f"install -d -o harvester -g harvester -m 0750 {shlex.quote(str(each))}" for each in elsewhere),
+        *(_made(each, plan.settings) for each in elsewhere),
         *(
             [f"install -m 0600 /dev/null {shlex.quote(str(_password_file(plan)))}   # and put the password into it"]
             * plan.settings.operas.enabled
@@ -211,6 +211,14 @@ def _service(plan: Plan) -> str:
         credential=_credential_lines(plan),
         writable=f"\n# The folders that the configuration names.\nReadWritePaths={listed}" if listed else "",
     )
+
+
+def _made(folder: PurePosixPath, settings: Settings) -> str:
+    """The command that makes a folder of ours; that of the metrics belongs to whoever collects them."""
+    metrics = settings.metrics.textfile
+    shared = metrics is not None and _folder(str(metrics)) == folder
+    who = "-g harvester -m 0775" if shared else "-o harvester -g harvester -m 0750"
+    return f"install -d {who} {shlex.quote(str(folder))}"
 
 
 def _password_file(plan: Plan) -> Path:

@@ -124,6 +124,8 @@ def requests_left(
     if not settings.daily_budget:
         return None
     path = quota_path(state or user_state_path("harvester"), settings.base_url)
+    if not path.exists():  # nothing was spent, and to look at it makes no file
+        return settings.daily_budget
     return Quota(path, settings.daily_budget, clock).left_within(within_seconds)
 
 

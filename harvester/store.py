@@ -16,6 +16,7 @@ and the ledger has one writer. A step that has begun is always finished: to canc
 """
 
 import asyncio
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -25,13 +26,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from statistics import median
 from types import TracebackType
 from typing import BinaryIO, Self, TypeGuard, TypeVar
 
 import orjson
 
-from harvester.database import State
+from harvester.database import State, no_longer_failed
 from harvester.errors import DiskFailed, Misconfigured, Stopped, Usage
 from harvester.failpoint import reached
 from harvester.jsonl import (
@@ -45,7 +45,7 @@ from harvester.jsonl import (
     write_atomically,
 )
 from harvester.ledger import Figures, Ledger
-from harvester.nightbook import Explanation, Nightbook
+from harvester.nightbook import Explanation, Nightbook, Pace, Tonight
 from harvester.outbox import Outbox
 from harvester.outcome import Blank, Due, Entry, Failure, Result, Work
 from harvester.output import Output
@@ -80,31 +80,22 @@ class Reading:
     dropped: int = 0
 
 
-MOST_NIGHTS_KEPT = 10_000
-
-
 @dataclass(frozen=True, slots=True)
-class NightsEnd:
-    """What is to be told of a night that is over.
+class NightSoFar:
+    """What is to be told of a night, at its end or where it had to stop.
 
     Args:
         night: what it was expected to find, and found.
-        changed: records that differ from the ones before.
-        truncated: records at the cap of events.
-        median_seconds: of its good answers.
-        covered: listed works harvested at least once.
-        newly_covered: tonight for the first time.
-        before: path of the output of the night before.
-        outputs: paths of the outputs of all nights that are remembered, the latest last.
+        figures: of its records.
+        covered: listed works that were asked at least once.
+        paces: how the nights before it went, the latest last.
+        outputs: paths of the outputs of the nights before it, the latest last.
     """
 
     night: Night
-    changed: int
-    truncated: int
-    median_seconds: float | None
+    figures: Tonight
     covered: int
-    newly_covered: int
-    before: str | None
+    paces: tuple[Pace, ...]
     outputs: tuple[str, ...]
 
 
@@ -138,6 +129,7 @@ class Store:
         self._limits, self._only_changed = limits, only_changed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._leaving = threading.Event()
+        self._asked = State.DUE
 
     async def __aenter__(self) -> Self:
         try:
@@ -162,12 +154,15 @@ class Store:
             self._refuse_strange_files()
         self._ledger = Ledger(self._ledger_path)
         self._outbox = Outbox(self._ledger.file)
-        self._nights = Nightbook(self._ledger.file, self._limits) if self._limits else None
+        self._open_nights()
         try:
             self._own_output()
         except BaseException:
             self._ledger.close()
             raise
+
+    def _open_nights(self) -> None:
+        self._nights = Nightbook(self._ledger.file, self._limits) if self._limits else None
 
     def _own_output(self) -> None:
         """A ledger belongs to one output (`-` is stdout), and an output that no ledger knows is somebody else's."""
@@ -268,15 +263,28 @@ class Store:
         if is_stopped():  # then the input may have ended before its end
             raise Stopped
 
+    async def last_reading(self) -> Reading:
+        """What the last reading found."""
+        return await self._do(self._last_reading)
+
+    def _last_reading(self) -> Reading:
+        found = self._ledger.file.get("found")
+        reading = Reading(**orjson.loads(found)) if isinstance(found, str) else Reading()
+        # What one that was cut off has listed since counts as listed.
+        works, invalid = self._ledger.figures().works, self._ledger.invalid()
+        lines = works + invalid + reading.duplicates + reading.blank
+        return replace(reading, lines=lines, works=works, invalid=invalid, dropped=0)
+
     # The output
 
-    async def begin(self, *, source: str, refetch: bool, retry_failed: bool) -> bool:
+    async def begin(self, *, source: str, refetch: bool, retry_failed: bool, only_failed: bool = False) -> bool:
         """Make output and ledger agree and ready for more, after a reading.
 
         Args:
             source: base URL of the service the records come from; those of two services are not mixed.
             refetch: start a new output; the old one is kept as `NAME.1`. Where a refetch was cut off it goes on.
             retry_failed: make failed works due again.
+            only_failed: ask the failed works again and no others; each stays failed until it has another outcome.
 
         Returns:
             Whether anything is due.
@@ -284,6 +292,7 @@ class Store:
         Raises:
             PromiseBroken, Misconfigured, Usage, DiskFailed: output and ledger do not fit together; nothing was changed.
         """
+        self._asked = State.FAILURE if only_failed else State.DUE
         return await self._do(self._begin, source, refetch, retry_failed)
 
     def _begin(self, source: str, refetch: bool, retry_failed: bool) -> bool:
@@ -297,7 +306,7 @@ class Store:
                 self._ledger.start_over(None, source)
             if retry_failed:
                 self._ledger.retry_failed()
-            return self._ledger.has_due()
+            return self._has_due()
         output = Output(path, self._ledger)
         output.settle()
         if refetch and not (same_source and output.is_refetch_under_way()):
@@ -307,10 +316,13 @@ class Store:
             output.check_partial()
         if retry_failed:
             self._ledger.retry_failed()
-        due = self._ledger.has_due()
+        due = self._has_due()
         if due or not published:
             self._sink = output.open(published=published)
         return due
+
+    def _has_due(self) -> bool:
+        return bool(self._ledger.due(0, 1, self._asked))
 
     def _own_source(self, source: str, same: bool) -> None:
         if not same:
@@ -355,7 +367,7 @@ class Store:
 
     async def due(self, after: int, limit: int) -> list[Due]:
         """The next due works by key, those above `after`."""
-        return await self._do(self._ledger.due, after, limit)
+        return await self._do(self._ledger.due, after, limit, self._asked)
 
     async def commit(self, outcomes: Sequence[tuple[Due, Result | Failure]]) -> int:
         """Make outcomes durable, in the order of the theory above; returns how many more wait to be registered.
@@ -374,14 +386,20 @@ class Store:
         lines = b"".join(result_line(outcome) for _, outcome in outcomes if self._is_written(outcome))
         sink, self._sink = self._sink, None
         length = sink.append(lines) if lines else self._ledger.file.number("length")
-        nights = self._nights
+
+        def note(db: sqlite3.Connection) -> None:
+            if self._asked is State.FAILURE:
+                no_longer_failed(db, [due.work_id for due, outcome in outcomes if isinstance(outcome, Result)])
+            if self._nights:
+                self._nights.note(db, visits)
+
         waiting = self._ledger.record(
             outcomes,
             length,
             register=self._register,
             landing_urls=self._landing_urls,
             is_written=self._is_written,
-            also=lambda db: nights.note(db, visits) if nights else None,
+            also=note,
         )
         reached("after-commit")
         self._sink = sink
@@ -392,71 +410,94 @@ class Store:
 
     # Nights
 
-    async def open_night(self) -> str | None:
-        """The name of the output of a night that was not finished."""
-        return await self._do(
-            lambda: str(self._ledger.file.get("output")) if self._ledger.file.number("night") else None
-        )
+    async def open_night(self) -> Path | None:
+        """The output of a night that was not finished."""
+        return await self._do(lambda: self._book.output() if self._book.is_open() else None)
+
+    async def is_over(self, output: Path) -> bool:
+        """Whether this was the last night's output, and the night is over."""
+        return await self._do(self._is_over, output)
+
+    def _is_over(self, output: Path) -> bool:
+        owned = self._ledger.file.get("output")  # of a night that did not get to its beginning it is not yet the name
+        return owned == output.name and self._book.output() == output and not self._book.is_open()
 
     async def begin_night(self, output: Path, budget: int, now: datetime) -> Selection:
-        """Choose tonight's works and make them due, for an output of their own."""
+        """Choose tonight's works and make them due, for an output of their own.
+
+        Raises:
+            Usage: the output is there already.
+            Misconfigured: the ledger is that of a batch run.
+        """
         return await self._do(self._begin_night, output, budget, now)
 
     def _begin_night(self, output: Path, budget: int, now: datetime) -> Selection:
-        assert self._nights is not None  # noqa: S101 - whoever begins a night gave its limits
-        selection = self._nights.choose(budget, now)
+        self._refuse_ledger_of_a_run()
+        selection = self._book.choose(budget, now)
         self._output_path = output
         self._refuse_strange_files()
-        self._nights.begin(selection)
-        self._ledger.file.put(covered_before=self._nights.covered())
+        self._book.begin(selection, output)
         self._ledger.begin_night(output.name, (pick.key for pick in selection.picks))
         return selection
 
+    def _refuse_ledger_of_a_run(self) -> None:
+        """What a batch run still has to ask, or has written, would be forgotten."""
+        owned = self._ledger.file.get("output")
+        if owned is not None and self._book.output() is None:
+            raise Misconfigured(
+                f"the ledger {self._ledger_path} belongs to {owned}, the output of harvester run. Nothing was changed; "
+                "name another one for the nights in [ledger] path."
+            )
+
     async def covered(self) -> int:
-        """Listed works harvested at least once."""
-        assert self._nights is not None  # noqa: S101 - see begin_night
-        return await self._do(self._nights.covered)
+        """Listed works that were asked at least once."""
+        return await self._do(self._book.covered)
 
     async def planned(self, budget: int, now: datetime) -> Selection:
         """What a night would ask; nothing is changed."""
-        assert self._nights is not None  # noqa: S101 - see begin_night
-        return await self._do(self._nights.choose, budget, now)
+        return await self._do(self._book.choose, budget, now)
 
     async def explained(self, doi: str, now: datetime) -> Explanation | None:
         """What the ledger and the policy make of one DOI; None if it is not known."""
-        assert self._nights is not None  # noqa: S101 - see begin_night
-        return await self._do(self._nights.explained, doi, now)
+        return await self._do(self._book.explained, doi, now)
 
     async def copy_of(self, ledger: Path) -> None:
         """Take over all of another ledger, which is only read."""
-        await self._do(self._ledger.file.copy_of, ledger)
+        await self._do(self._copy_of, ledger)
+
+    def _copy_of(self, ledger: Path) -> None:
+        self._ledger.file.copy_of(ledger)
+        self._open_nights()
 
     async def go_on_with(self, output: Path) -> None:
         """Take up the output of a night that was not finished."""
         self._output_path = output
 
-    async def end_night(self) -> NightsEnd:
-        """The night is over; returns what is to be told of it."""
+    async def night_so_far(self) -> NightSoFar:
+        """What is to be told of the open night."""
+        return await self._do(self._night_so_far)
+
+    def _night_so_far(self) -> NightSoFar:
+        book = self._book
+        return NightSoFar(*book.so_far(), book.covered(), tuple(book.paces()), tuple(book.outputs()))
+
+    async def end_night(self) -> list[str]:
+        """The night is over; returns the outputs of all nights that are kept, the latest last."""
         return await self._do(self._end_night)
 
-    def _end_night(self) -> NightsEnd:
-        assert self._nights is not None  # noqa: S101 - see begin_night
-        night = self._nights.end()
-        known = self._ledger.file.get("outputs")
-        outputs = orjson.loads(known) if isinstance(known, str) else []
-        before = outputs[-1] if outputs else None
-        outputs.append(str(self._output_path))
-        self._ledger.file.put(outputs=orjson.dumps(outputs[-MOST_NIGHTS_KEPT:]).decode())
-        seconds = median(self._nights.elapsed_ms) / 1000 if self._nights.elapsed_ms else None
-        nights = self._nights
-        covered = nights.covered()
-        new = covered - self._ledger.file.number("covered_before")
-        return NightsEnd(night, nights.changed, nights.truncated, seconds, covered, new, before, tuple(outputs))
+    def _end_night(self) -> list[str]:
+        assert self._output_path is not None  # noqa: S101 - a night has an output
+        self._book.end(self._output_path)
+        return self._book.outputs()
 
-    async def is_done(self, output: Path) -> bool:
-        """Whether this is the last night's output, and complete."""
-        file = self._ledger.file
-        return await self._do(lambda: file.get("output") == output.name and bool(file.number("published")))
+    async def keep_nights(self, outputs: Sequence[str]) -> None:
+        """Forget all other nights' outputs, whose files are gone."""
+        await self._do(self._book.keep, outputs)
+
+    @property
+    def _book(self) -> Nightbook:
+        assert self._nights is not None  # noqa: S101 - whoever asks for nights gave their limits
+        return self._nights
 
     async def figures(self) -> Figures:
         """The works of the last reading, counted."""

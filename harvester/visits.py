@@ -12,6 +12,7 @@ import orjson
 
 from harvester.change import Content
 from harvester.database import Database
+from harvester.database import State as Due
 from harvester.revisit import Candidate, History, State
 
 DAY_SECONDS = 86_400.0
@@ -88,12 +89,16 @@ class Visits:
         return [(at, orjson.loads(counts)) for at, counts in rows]
 
     def candidates(self) -> Iterator[Candidate]:
-        """All works of the last reading, in the order of their keys, as the policy sees them; times in days."""
+        """The works of the last reading as the policy sees them, in the order of their keys; times in days.
+
+        Those that an open night still has to ask are left out: they are asked anyway.
+        """
         with self._file.reading() as db:
             rows = db.execute(
                 "SELECT id, visit.state, tried_at, good_at, misses, facts "
-                "FROM work LEFT JOIN visit ON work_id = id WHERE listed >= ? ORDER BY id",
-                (self._file.number("reading"),),
+                "FROM work LEFT JOIN visit ON work_id = id "
+                "WHERE listed >= ? AND (work.state <> ? OR NOT ?) ORDER BY id",
+                (self._file.number("reading"), Due.DUE, self._file.number("night")),
             )
             for key, state, tried_at, good_at, misses, facts in rows:
                 yield _candidate(key, state, tried_at, good_at, misses, facts)

@@ -196,3 +196,12 @@ def test_an_old_file_that_cannot_be_read_is_replaced(tmp_path: Path) -> None:
 def test_a_report_with_kinds_of_later_versions_is_told_whole() -> None:
     later: Report = replace(REPORT, failures_by_kind={"http": 1, "brand-new": 2})
     assert value(metrics_text(later, None), "failures", kind="brand-new") == 2
+
+
+def test_everybody_may_read_the_file_whatever_the_umask(tmp_path: Path) -> None:
+    path, before = tmp_path / "harvester.prom", os.umask(0o077)
+    try:
+        write_metrics(path, REPORT)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644

@@ -16,17 +16,21 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from harvester.clock import Stop
-from harvester.config import load
-from harvester.errors import Misconfigured
+from harvester.clock import ClockWatch, Stop
+from harvester.config import Secret, load
+from harvester.errors import CredentialsRefused, InputUnusable, Interrupted, Misconfigured
 from harvester.evidence import gather
 from harvester.job import World
 from harvester.ledger import Ledger
-from harvester.nightly import nightly, output_of, plan
-from harvester.report import Report, Tally, violations
+from harvester.lock import lock
+from harvester.metrics import last_success
+from harvester.nightly import nightly, nightly_and_tell, output_of, plan
+from harvester.outcome import Work
+from harvester.report import Report, Tally, from_json, violations
 from harvester.revisit import Reason
 from harvester.sandbox import Sandbox, SandboxOptions, run_in_thread
 from harvester.settings import Settings
+from harvester.store import Store
 from harvester.verify import violations as broken
 from harvester.visits import Visits
 
@@ -285,10 +289,22 @@ async def test_the_plan_is_what_the_night_then_asks_and_changes_nothing(nights: 
     assert {names[pick.key] for pick in plans[0].selection.picks} == set(nights.asked()[asked:])
 
 
-@pytest.mark.parametrize("template", ["out.jsonl", "{day}.jsonl", "{date}-{x}.jsonl"])
+@pytest.mark.parametrize(
+    "template", ["out.jsonl", "{day}.jsonl", "{date}-{x}.jsonl", "/nights/{date}/out-{date}.jsonl"]
+)
 def test_a_template_without_a_date_or_with_other_places_is_refused(template: str) -> None:
     with pytest.raises(Misconfigured, match="date"):
         output_of(template, FIRST)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("input.files", ("-",)), ("output.failures", Path("failures.jsonl"))],
+)
+async def test_what_does_not_do_for_nights_is_refused_beforehand(nights: Nights, key: str, value: object) -> None:
+    nights.more[key] = value
+    with pytest.raises(Misconfigured, match=key.partition(".")[2]):
+        await nightly(nights.settings, None, nights.world)
 
 
 @pytest.mark.parametrize("missing", ["input.files", "output.path", "ledger.path"])
@@ -304,17 +320,21 @@ async def test_what_is_missing_in_the_configuration_is_named(nights: Nights, mis
 def test_nights_plans_and_histories_from_the_command_line(tmp_path: Path) -> None:
     with run_in_thread(SandboxOptions(size_scale=0.1)) as sandbox:
         tool = Tool(tmp_path, sandbox, {"HARVESTER_PAPERBUZZ__DAILY_BUDGET": "100"})
-        tool.write("dois.txt", dois(10))
+        tool.write("dois.txt", [*dois(10), "10.5555/fault-wrong-doi"])
         config = tool.write(
             "night.toml",
             ['[input]\nfiles = ["dois.txt"]\n[output]\npath = "{date}-{run_id}.jsonl"\n[ledger]\npath = "n.ledger"'],
         )
         planned = tool("plan", "-c", config)
-        assert "10 would be asked" in planned.stdout
+        assert "11 would be asked" in planned.stdout
         assert not list(sandbox.log)
         night = tool("nightly", "-c", config)
         assert night.returncode == 0, night.stderr
         assert "10 results" in night.stderr
+        assert "1 work failed; a later night asks again." in night.stderr
+        tomorrow = f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%dT%H:%M}"
+        assert "0 would be asked" in tool("plan", "-c", config).stdout
+        assert "11 would be asked" in tool("plan", "-c", config, "--at", tomorrow).stdout
         explained = tool("plan", dois(10)[0], "-c", config)
         assert "score" in explained.stdout
         assert tool("plan", "10.9999/unknown", "-c", config).returncode == 2
@@ -323,6 +343,225 @@ def test_nights_plans_and_histories_from_the_command_line(tmp_path: Path) -> Non
         assert all("counts" in json.loads(line) for line in grown.stdout.splitlines())
         assert tool("nightly").returncode == 78
         tool.close()
+
+
+# Nights with trouble
+
+
+def page(report: Report) -> str:
+    return Path(report.files["output"].removesuffix(".partial")).with_suffix(".report.txt").read_text()
+
+
+async def stopped_after(nights: Nights, requests: int) -> Report:
+    """A night that somebody ends after some requests; the day stays the same."""
+    world, before = nights.world, len(nights.asked())
+    nights.sandbox.latency_seconds = 0.05
+    running = asyncio.create_task(nightly(nights.settings, None, world))
+    while len(nights.asked()) < before + requests:  # noqa: ASYNC110 - the sandbox's log is no event
+        await asyncio.sleep(0.01)
+    world.stop.wish(Interrupted(15))
+    nights.sandbox.latency_seconds = 0
+    stopped = await running
+    assert stopped.pending
+    return stopped
+
+
+async def test_a_night_that_has_to_stop_leaves_a_page(nights: Nights) -> None:
+    nights.more["paperbuzz.patience"] = 600.0
+    nights.listed(dois(20))
+    nights.sandbox.set_outage("paperbuzz")
+    report = await nights.night()
+    assert report.exit.code == 69
+    text = page(report)
+    assert text.startswith("Not finished: 20 of 20 works are still to be asked")
+    nights.sandbox.set_outage("paperbuzz", None)
+    await nights.night()
+    assert "All is well" in (nights.folder / "2026-03-27.report.txt").read_text()
+
+
+async def test_a_stopped_night_that_goes_on_the_same_day_is_reported_once_and_whole(nights: Nights) -> None:
+    nights.listed(dois(40))
+    await nights.night()
+    nights.sandbox.advance(30)
+    await stopped_after(nights, 6)
+    report = await nights.night()
+    assert (report.exit.code, report.results) == (0, 40)
+    assert report.requests["paperbuzz"] > 0
+    changed = sum(record["changed"] for record in nights.output(report))
+    assert changed > 1
+    assert f"changed records{changed:>29}" in page(report)
+
+
+async def test_each_night_of_one_call_counts_its_own_requests(nights: Nights) -> None:
+    nights.listed(dois(30))
+    before = await stopped_after(nights, 6)
+    nights.clock.wall += timedelta(days=1)
+    nights.listed(dois(40))
+    report = await nights.night()
+    finished = from_json((nights.folder / "2026-03-27.summary.json").read_bytes())
+    assert finished.requests["paperbuzz"] == before.pending
+    assert report.requests["paperbuzz"] == report.results == 10 + before.results
+
+
+async def test_a_night_is_finished_where_it_was_begun(nights: Nights) -> None:
+    nights.listed(dois(30))
+    await stopped_after(nights, 6)
+    (nights.folder / "elsewhere").mkdir()
+    nights.more["output.path"] = str(nights.folder / "elsewhere" / "{date}.jsonl.gz")
+    nights.clock.wall += timedelta(days=1)
+    await nights.night()
+    assert len(list(records(nights.folder / "2026-03-27.jsonl"))) == 30
+    assert [path.name for path in (nights.folder / "elsewhere").glob("*.gz")] == ["2026-03-28.jsonl.gz"]
+
+
+async def test_operas_being_down_keeps_no_night_from_being_begun(nights: Nights) -> None:
+    nights.more |= {"operas.enabled": True, "operas.base_url": nights.sandbox.operas_url, "paperbuzz.patience": 600.0}
+    nights.listed(dois(30))
+    before = await stopped_after(nights, 6)
+    nights.sandbox.set_outage("operas")
+    nights.clock.wall += timedelta(days=1)
+    nights.listed(dois(40))
+    report = await nightly(nights.settings, Secret("sandbox"), nights.world)
+    assert report.exit.code == 69
+    assert Path(report.files["output"]).name == "2026-03-28.jsonl"
+    assert report.results == 10 + before.results
+
+
+async def test_a_second_start_leaves_the_summary_of_the_night(nights: Nights) -> None:
+    nights.listed(dois(10))
+    await nightly(nights.settings, None, nights.world)
+    summary = (nights.folder / "2026-03-27.summary.json").read_bytes()
+    nights.clock.wall += timedelta(hours=1)
+    await nightly(nights.settings, None, nights.world)
+    assert (nights.folder / "2026-03-27.summary.json").read_bytes() == summary
+
+
+async def test_the_page_tells_of_a_clock_that_was_set(nights: Nights) -> None:
+    nights.listed(dois(5))
+    watch = ClockWatch(nights.clock)
+    nights.clock.wall += timedelta(hours=2)
+    report = await nightly(nights.settings, None, nights.world, watch=watch)
+    assert "Look at this: the clock jumped ahead by 2 h." in page(report)
+
+
+async def test_a_night_chooses_no_more_than_its_rate_allows_in_its_time(nights: Nights) -> None:
+    nights.more |= {"paperbuzz.rate": 1.0, "nightly.time_limit": 20.0}
+    nights.listed(dois(30))
+    assert (await plan(nights.settings, nights.world)).budget == 19
+
+
+async def test_a_ledger_of_a_batch_run_is_refused(nights: Nights) -> None:
+    nights.listed(dois(5))
+    async with Store(nights.folder / "nights.ledger", nights.folder / "batch.jsonl") as store:
+        await store.enrol([Work(doi, (), "l:1") for doi in dois(5)])
+    with pytest.raises(Misconfigured, match=r"belongs to batch\.jsonl"):
+        await nights.night()
+
+
+async def test_the_plan_finishes_an_open_night_first_as_the_night_does(nights: Nights) -> None:
+    nights.budget = 40
+    nights.listed(dois(50))
+    stopped = await stopped_after(nights, 6)
+    nights.clock.wall += timedelta(days=1, minutes=5)
+    made = await plan(nights.settings, nights.world)
+    before = len(nights.asked())
+    await nights.night()
+    assert made.unfinished == stopped.pending
+    assert len(nights.asked()) - before == stopped.pending + len(made.selection.picks)
+
+
+async def test_the_plan_knows_what_the_nights_have_learnt(nights: Nights) -> None:
+    nights.budget = 30
+    nights.listed(dois(60))
+    for _ in range(5):
+        await nights.night()
+        nights.sandbox.advance(10)
+    made = await plan(nights.settings, nights.world)
+    await nightly(nights.settings, None, nights.world)
+    with closing(Ledger(nights.folder / "nights.ledger", read_only=True)) as ledger:
+        assert json.loads(str(ledger.file.get("night_expected"))) == made.selection.expected
+
+
+# Who is told
+
+
+def test_a_night_for_machines_says_one_event_a_line_to_its_end(tmp_path: Path) -> None:
+    with run_in_thread(SandboxOptions(size_scale=0.1)) as sandbox:
+        tool = Tool(tmp_path, sandbox)
+        tool.write("dois.txt", dois(3))
+        written = ['[input]\nfiles = ["dois.txt"]\n[output]\npath = "{run_id}.jsonl"\n[ledger]\npath = "n.ledger"']
+        command = ("nightly", "-c", tool.write("night.toml", written), "--log-format", "json")
+        events = [json.loads(line) for line in tool(*command).stderr.splitlines()]
+        assert (events[-1]["exit_code"], events[-1]["results"]) == (0, 3)
+        (tmp_path / "dois.txt").unlink()
+        (told,) = [json.loads(line) for line in tool(*command).stderr.splitlines()]
+        assert (told["exit_code"], told["exit_name"], told["level"]) == (66, "input-missing", "error")
+        tool.close()
+
+
+async def test_systemd_hears_that_it_is_ready_when_the_lists_are_read(nights: Nights) -> None:
+    said: list[str] = []
+    nights.listed(["no doi at all"])
+    with pytest.raises(InputUnusable):
+        await nightly(nights.settings, None, nights.world, ready=lambda: said.append("ready"))
+    assert said == []
+    nights.listed(dois(3))
+    await nightly(nights.settings, None, nights.world, ready=lambda: said.append("ready"))
+    assert said == ["ready"]
+
+
+async def test_who_waits_for_the_lock_is_ready(nights: Nights) -> None:
+    nights.listed(dois(3))
+    world, said = nights.world, list[str]()
+    with lock(nights.folder / "nights.ledger"):
+        running = asyncio.create_task(
+            nightly(nights.settings, None, world, wait_lock=True, ready=lambda: said.append("ready"))
+        )
+        while not said:  # noqa: ASYNC110 - what is tested is that somebody says it
+            await asyncio.sleep(0.01)
+    assert (await running).results == 3
+
+
+async def test_metrics_that_cannot_be_written_do_not_change_how_a_night_ends(nights: Nights) -> None:
+    nights.more["metrics.textfile"] = nights.folder / "missing" / "harvester.prom"
+    nights.listed(dois(3))
+    report = await nightly_and_tell(nights.settings, lambda: None, nights.world, {})
+    assert report.exit.code == 0
+
+
+async def test_metrics_of_a_night_that_could_not_begin_say_so_and_keep_the_last_success(nights: Nights) -> None:
+    textfile = nights.folder / "harvester.prom"
+    nights.more["metrics.textfile"] = textfile
+    nights.listed(dois(3))
+    await nightly_and_tell(nights.settings, lambda: None, nights.world, {})
+    success = last_success(textfile.read_bytes())
+    nights.listed(["no doi"])
+    nights.clock.wall += timedelta(days=1)
+    with pytest.raises(InputUnusable):
+        await nightly_and_tell(nights.settings, lambda: None, nights.world, {})
+    assert b"harvester_exit_code 65.0" in textfile.read_bytes()
+    assert success is not None
+    assert last_success(textfile.read_bytes()) == success
+
+
+@pytest.mark.parametrize(("problem", "told"), [(CredentialsRefused("no"), 12), (ZeroDivisionError("oops"), 1)])
+async def test_a_ping_tells_how_a_night_failed_and_of_a_mistake_of_ours(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch, problem: Exception, told: int
+) -> None:
+    signals: list[object] = []
+
+    async def heard(_transport: object, _url: str, signal: object, _verdict: str = "") -> None:
+        signals.append(signal)
+
+    def password() -> Secret | None:
+        raise problem
+
+    monkeypatch.setattr("harvester.nightly.ping", heard)
+    nights.more["metrics.ping_url"] = "http://127.0.0.1:9/x"
+    nights.listed(dois(3))
+    with pytest.raises(type(problem)):
+        await nightly_and_tell(nights.settings, password, nights.world, {})
+    assert signals == ["start", told]
 
 
 # Sixty nights

@@ -78,6 +78,12 @@ def keys(selection: Selection, reason: Reason | None = None) -> list[int]:
 # --- history_of
 
 
+def test_what_was_asked_in_the_future_by_a_clock_that_was_wrong_is_asked_tonight() -> None:
+    ahead = Candidate(1, State.OK, 400.0, 400.0, History(3), 0)
+    little = Candidate(2, State.OK, 100.5, 100.5, History(3), 0)
+    assert [pick.key for pick in tonight([ahead, little], 10, 100.0, Rates()).picks] == [1]
+
+
 def test_a_history_sums_the_daily_counts_of_all_sources() -> None:
     record = a_record(
         a_source(("2026-11-01", 2), ("2026-11-18", 3)),

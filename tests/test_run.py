@@ -122,6 +122,72 @@ def test_failed_dois_are_asked_again_on_request(harvester: Tool, sandbox: Sandbo
     assert harvester.summary()["results"] == 3
 
 
+def some_that_heal(harvester: Tool) -> list[str]:
+    """A run in which one DOI failed that would not do so again, and one that always will."""
+    harvester.sandbox.set_faults(parse_faults("wrong-doi=1"))
+    assert harvester("run", harvester.write("dois.txt", ["10.5555/ok-7"]), "-o", "out.jsonl").returncode == 0
+    harvester.sandbox.set_faults(parse_faults(""))
+    listed = ["10.5555/ok-7", "10.5555/ok-1", "10.5555/ok-1", "", "not a doi", "10.5555/500-3"]
+    assert harvester("run", harvester.write("dois.txt", listed), "-o", "out.jsonl").returncode == 0
+    assert harvester.summary()["failures"] == 2
+    return listed
+
+
+def test_only_what_failed_is_asked_again_and_no_list_is_needed(harvester: Tool) -> None:
+    some_that_heal(harvester)
+    (harvester.folder / "dois.txt").unlink()
+    asked = len(list(harvester.sandbox.log.of("paperbuzz")))
+    dry = harvester("run", "--only-failed", "-o", "out.jsonl", "--dry-run")
+    assert "2 works failed and would be asked again" in dry.stderr
+    again = harvester("run", "--only-failed", "-o", "out.jsonl")
+    assert again.returncode == 0, again.stderr
+    probes = {"/v0/", "10.5555/ok-1"}  # whether the service is down, for nothing else succeeds
+    entries = list(harvester.sandbox.log.of("paperbuzz"))[asked:]
+    assert {entry.doi for entry in entries} - probes == {"10.5555/500-3", "10.5555/ok-7"}
+    assert [record["doi"] for record in harvester.lines("out.jsonl")] == ["10.5555/ok-1", "10.5555/ok-7"]
+    assert {failure["doi"] for failure in harvester.lines("out.failures.jsonl")} == {None, "10.5555/500-3"}
+    assert balanced(harvester.summary())
+    assert harvester.summary()["lines"] == 6
+    assert harvester("verify", "out.jsonl").returncode == 0
+
+
+def test_what_was_never_asked_stays_so_when_only_failed_ones_are_wanted(harvester: Tool) -> None:
+    listed = some_that_heal(harvester)
+    harvester.write("dois.txt", [*listed, "10.5555/ok-9"])
+    again = harvester("run", "dois.txt", "--only-failed", "-o", "out.jsonl")
+    assert again.returncode == 4, again.stderr
+    assert "without --only-failed" in again.stderr
+    assert harvester.summary()["pending"] == 1
+    assert harvester("run", "dois.txt", "-o", "out.jsonl").returncode == 0
+    assert [record["doi"] for record in harvester.lines("out.jsonl")][-1] == "10.5555/ok-9"
+
+
+def test_failed_ones_stay_failed_until_they_have_another_outcome(harvester: Tool) -> None:
+    some_that_heal(harvester)
+    harvester.sandbox.set_outage("paperbuzz")
+    harvester.extra["HARVESTER_PAPERBUZZ__PATIENCE"] = "1 s"
+    again = harvester("run", "--only-failed", "-o", "out.jsonl")
+    assert again.returncode == 69, again.stderr
+    assert harvester.summary()["failures"] == 2
+    assert balanced(harvester.summary())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["-o", "nowhere.jsonl"], 66),
+        (["-o", "-"], 2),
+        (["-o", "out.jsonl", "--refetch"], 2),
+        (["-o", "{date}.jsonl"], 2),
+    ],
+)
+def test_only_failed_says_what_it_needs(harvester: Tool, arguments: list[str], code: int) -> None:
+    told = harvester("run", "--only-failed", *arguments)
+    assert told.returncode == code, told.stderr
+    assert "Traceback" not in told.stderr
+    assert not list(harvester.folder.glob("nowhere*"))
+
+
 @pytest.mark.parametrize("ending", ["jsonl.gz", "jsonl.zst"])
 def test_compressed_output_reads_as_one_file(harvester: Tool, ending: str) -> None:
     assert harvester("run", harvester.write("dois.txt", dois(250)), "-o", f"out.{ending}").returncode == 0
@@ -562,3 +628,10 @@ def test_a_password_that_is_no_text_is_refused_in_words(harvester: Tool) -> None
     assert run.returncode == 78
     assert "HARVESTER_OPERAS__PASSWORD" in run.stderr
     assert "ary" not in run.stderr.replace("HARVESTER", "")
+
+
+def test_check_names_a_folder_of_the_metrics_that_is_missing(harvester: Tool) -> None:
+    harvester.extra["HARVESTER_METRICS__TEXTFILE"] = str(harvester.folder / "missing" / "harvester.prom")
+    checked = harvester("check", "--offline")
+    assert checked.returncode == 78
+    assert "[metrics] textfile" in checked.stdout + checked.stderr

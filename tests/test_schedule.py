@@ -33,7 +33,9 @@ enabled = true
 [input]
 files = ["/srv/lists/*.csv"]
 [output]
-path = "/var/lib/harvester/harvest.jsonl.zst"
+path = "/var/lib/harvester/{date}.jsonl.zst"
+[ledger]
+path = "/var/lib/harvester/harvest.ledger"
 """
 
 AWKWARD = """
@@ -45,7 +47,7 @@ password_file = "/etc/harvester/pass word%n"
 [input]
 files = ["/srv/my lists/*/a.csv", "/srv/my lists/b.csv"]
 [output]
-path = "/srv/100% out/$HOME;#:b/ü/harvest.jsonl"
+path = "/srv/100% out/$HOME;#:b/ü/{date}.jsonl"
 [ledger]
 path = "/srv/100% out/ledger"
 """
@@ -56,7 +58,9 @@ enabled = true
 [input]
 files = ["lists/*.csv"]
 [output]
-path = "out/harvest.jsonl.zst"
+path = "out/{date}.jsonl.zst"
+[ledger]
+path = "out/harvest.ledger"
 """
 
 KINDS = ("systemd", "cron", "kubernetes", "github-actions")
@@ -195,7 +199,7 @@ def test_what_a_unit_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["systemd", "cron", "kubernetes"])
 @pytest.mark.parametrize(
-    ("old", "new"), [('"/srv/lists/*.csv"', '"lists/*.csv"'), ("/var/lib/harvester/harvest", "harvest")]
+    ("old", "new"), [('"/srv/lists/*.csv"', '"lists/*.csv"'), ("/var/lib/harvester/{date}", "{date}")]
 )
 def test_relative_paths_are_refused_with_the_setting_named(tmp_path: Path, kind: str, old: str, new: str) -> None:
     assert "relative" in refused(kind, plan(tmp_path, changed(ORDINARY, old, new)))
@@ -206,7 +210,7 @@ def test_relative_paths_are_refused_with_the_setting_named(tmp_path: Path, kind:
     ("old", "new", "about"),
     [
         ("path =", "# path =", "[output]"),
-        ("/var/lib/harvester/harvest.jsonl.zst", "-", "[output]"),
+        ("/var/lib/harvester/{date}.jsonl.zst", "-", "[output]"),
         ("files =", "# files =", "[input]"),
         ('"/srv/lists/*.csv"', '"-"', "standard input"),
     ],
@@ -217,7 +221,7 @@ def test_what_nobody_would_attend_to_is_refused(tmp_path: Path, kind: str, old: 
 
 @pytest.mark.parametrize("path", ["/harvest.jsonl", "/srv/../etc/harvest.jsonl", "/tmp/harvest.jsonl"])  # noqa: S108
 def test_places_that_are_too_wide_or_do_not_last_are_refused(tmp_path: Path, path: str) -> None:
-    refused("kubernetes", plan(tmp_path, changed(ORDINARY, "/var/lib/harvester/harvest.jsonl.zst", path)))
+    refused("kubernetes", plan(tmp_path, changed(ORDINARY, "/var/lib/harvester/{date}.jsonl.zst", path)))
 
 
 @pytest.mark.parametrize("kind", ["cron", "kubernetes", "github-actions"])
@@ -473,3 +477,16 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, arguments: list[str], code:
     assert run.returncode == code
     assert run.stderr
     assert not run.stdout
+
+
+def test_what_the_night_would_refuse_is_told_when_it_is_scheduled(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(changed(ORDINARY, "{date}", "harvest"), encoding="utf-8")
+    run = harvester(tmp_path, "cron", "--config", "a.toml")
+    assert run.returncode == 78
+    assert "{date}" in run.stderr
+
+
+def test_the_folder_of_the_metrics_stays_that_of_the_collector(tmp_path: Path) -> None:
+    textfile = '[metrics]\ntextfile = "/var/lib/prometheus/node-exporter/harvester.prom"\n'
+    text = files("systemd", plan(tmp_path, ORDINARY + textfile))["harvester.service"]
+    assert "install -d -g harvester -m 0775 /var/lib/prometheus/node-exporter" in text

@@ -70,11 +70,21 @@ def main() -> None:
         _forget_stdout()
         sys.exit(PipeClosed.exit_code)
     except StopRun as error:
-        click.echo(f"harvester: {error}", err=True)
+        _tell(error)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 - the outermost frame: whatever comes here is a bug of ours
         _show_bug(error)
         sys.exit(1)
+
+
+def _tell(error: StopRun) -> None:
+    """Why it ended, in the form of the log if that is for machines."""
+    from harvester import logs
+
+    if logs.is_json():
+        logging.getLogger("harvester").error("%s", error, extra={"exit_code": error.exit_code, "exit_name": error.name})
+    else:
+        click.echo(f"harvester: {error}", err=True)
 
 
 def _forget_stdout() -> None:
@@ -86,7 +96,7 @@ def _show_bug(error: Exception) -> None:
     """A bug of ours: the whole story, through the log, which hides secrets."""
     from harvester import logs
 
-    logs.configure(form="text", level="error")
+    logs.configure(form="json" if logs.is_json() else "text", level="error")
     logging.getLogger("harvester").error(
         "this is a bug in harvester; what was committed is safe, and the same command goes on", exc_info=error
     )

@@ -8,6 +8,7 @@ import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
+from harvester.config import Secret
 from harvester.job import World
 from harvester.nightly import nightly_and_tell
 from harvester.report import Report
@@ -15,6 +16,7 @@ from harvester.report import Report
 
 @click.command()
 @click.option("--wait-lock", is_flag=True, help="Wait for another run on the same ledger instead of ending with 11.")
+@click.option("--only-changed/--no-only-changed", default=None, help="Write only records that changed.")
 @options.common
 def nightly(wait_lock: bool, config_path: Path | None, quiet: bool, **given: object) -> int:
     """Harvest what is due tonight; everything is taken from the configuration.
@@ -27,10 +29,12 @@ def nightly(wait_lock: bool, config_path: Path | None, quiet: bool, **given: obj
     harvester nightly --config /etc/harvester.toml
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
-    password = session.password() if session.settings.operas.enabled else None
+
+    def password() -> Secret | None:
+        return session.password() if session.settings.operas.enabled else None
 
     def job(world: World) -> Awaitable[Report]:
         return nightly_and_tell(session.settings, password, world, os.environ, wait_lock=wait_lock)
 
     report = work(lambda world: session.watched(world, job(world)))
-    return close_with(report, quiet=quiet)
+    return close_with(report, quiet=quiet, again="a later night asks again")

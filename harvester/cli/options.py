@@ -25,6 +25,7 @@ SETTINGS = {
     "encoding": "input.encoding",
     "ledger": "ledger.path",
     "failures": "output.failures",
+    "only_changed": "output.only_changed",
     "log_format": "log.format",
     "log_level": "log.level",
 }

@@ -20,17 +20,26 @@ from harvester.visits import DAY_SECONDS
 
 @click.command()
 @click.argument("doi", required=False, metavar="[DOI]")
+@click.option(
+    "--at",
+    type=click.DateTime(["%Y-%m-%dT%H:%M"]),
+    metavar="WHEN",
+    help="As if the night began then, in UTC, such as 2026-11-22T02:17.  [default: now]",
+)
 @options.common
-def plan(doi: str | None, config_path: Path | None, quiet: bool, **given: object) -> None:
+def plan(doi: str | None, at: datetime | None, config_path: Path | None, quiet: bool, **given: object) -> None:
     """Show what tonight would ask and why; with a DOI, explain its score part by part. Asks and changes nothing.
+
+    What was asked within the last 24 hours is not asked again: in the evening, say when the night begins with --at.
 
     \b
     harvester plan --config /etc/harvester.toml
+    harvester plan --config /etc/harvester.toml --at 2026-11-22T02:17
     harvester plan 10.5334/bbc --config /etc/harvester.toml
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
     name = _canonical(doi) if doi else None
-    made = work(lambda world: make_plan(session.settings, world, name))
+    made = work(lambda world: make_plan(session.settings, world, name, at and at.replace(tzinfo=UTC)))
     if name is None:
         click.echo(_in_words(made))
     elif made.explanation is None:
@@ -48,17 +57,24 @@ def _canonical(text: str) -> str:
 
 def _in_words(made: Plan) -> str:
     chosen = made.selection
-    lines = [
-        f"works          {made.works:,}, {made.covered:,} of them harvested at least once",
-        f"tonight        {len(chosen.picks):,} would be asked, of a budget of {made.budget:,}",
-    ]
+    lines = [f"works          {made.works:,}, {made.covered:,} of them asked at least once"]
+    if made.unfinished:
+        lines.append(f"unfinished     {made.unfinished:,} works of the last night are asked first")
+    lines.append(f"tonight        {len(chosen.picks):,} would be asked, of a budget of {made.budget:,}")
     lines += [f"  {reason:<28} {count:,}" for reason in Reason if (count := chosen.count(reason))]
     lines.append(f"expected       {chosen.expected:,.0f} new events in works with a history")
-    if left := made.works - made.covered:
-        pace = chosen.count(Reason.NEW)
-        nights = f"{math.ceil(left / pace):,} nights" if pace else "not in sight"
-        lines.append(f"never harvested {left:,}; until all are covered: {nights}")
+    if not chosen.trusted:
+        lines.append("               far from what the last nights found, so that the oldest go first")
+    if never := made.works - made.covered:
+        lines.append(f"never asked    {never:,}; until all are covered: {_nights(made, never)}")
     return "\n".join(lines)
+
+
+def _nights(made: Plan, never: int) -> str:
+    """How many nights like this it takes; works of an unfinished night are asked in the first, beside the others."""
+    left, pace = max(1, never - made.unfinished), made.selection.count(Reason.NEW)
+    nights = math.ceil(left / pace) if pace else 1 if never <= made.unfinished else None
+    return "not in sight" if nights is None else f"{nights:,} night{'' if nights == 1 else 's'}"
 
 
 def _explained(doi: str, found: Explanation) -> str:

@@ -9,7 +9,7 @@ from harvester.cli.session import begin, close_with, work
 from harvester.errors import Usage
 from harvester.harvest import dry_run
 from harvester.harvest import run as run_job
-from harvester.job import Job, job_paths
+from harvester.job import PLACES, Job, job_paths
 
 
 @click.command()
@@ -24,6 +24,7 @@ from harvester.job import Job, job_paths
 @click.option(
     "--retry-failed", is_flag=True, help="Ask the failed DOIs of this output again; with --register, rejected ones too."
 )
+@click.option("--only-failed", is_flag=True, help="Ask the failed DOIs of this output again, and no others.")
 @click.option("--refetch", is_flag=True, help="Start a new output; the old one stays as OUT.1.")
 @click.option("--wait", is_flag=True, help="When the daily budget is used up, wait and go on, over days if need be.")
 @click.option("--dry-run", "dry", is_flag=True, help="Say how many DOIs, how long, how much budget; ask nothing.")
@@ -50,6 +51,7 @@ def run(
     inputs: tuple[str, ...],
     output: str | None,
     retry_failed: bool,
+    only_failed: bool,
     refetch: bool,
     wait: bool,
     dry: bool,
@@ -64,26 +66,34 @@ def run(
     KBART, also .gz, .zst, .bz2, .xz. Beside OUT you find OUT's failures, summary and ledger. The same command again
     goes on where it was left, or says that all is done.
 
+    With --only-failed no INPUT is needed: what failed stands in OUT's ledger.
+
     \b
     harvester run dois.csv -o harvest.jsonl --email you@press.example
     harvester run 'lists/*.ris' more.txt -o harvest.jsonl.zst
     harvester run dois.csv -o harvest.jsonl --register
+    harvester run --only-failed -o harvest.jsonl
     cut -f1 list.tsv | harvester run - -o - | jq .doi
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
     settings = session.settings
-    inputs = inputs or settings.input.files
-    if not inputs:
+    if only_failed and refetch:
+        raise Usage("--only-failed asks the failed DOIs alone, --refetch all of them: choose one")
+    inputs = inputs or (() if only_failed else settings.input.files)
+    if not inputs and not only_failed:
         raise Usage("no input: name a file with DOIs, or - for stdin")
     output = output or settings.output.path
     if not output:
         raise Usage("no output: say where the records go, for example -o harvest.jsonl")
+    if any(place in output for place in PLACES):
+        raise Usage(f"{output} is a template for harvester nightly: say with -o where the records of this run go")
     job = Job(
         inputs=inputs,
         paths=job_paths(output, ledger=settings.ledger.path, failures=settings.output.failures),
         register=settings.operas.enabled,
         refetch=refetch,
         retry_failed=retry_failed,
+        only_failed=only_failed,
         wait=wait,
         max_failures=max_failures,
     )

@@ -11,6 +11,7 @@ import click
 from harvester import __version__
 from harvester.config import load, require_email
 from harvester.errors import DiskFailed, Misconfigured
+from harvester.nightly import ledger_of
 from harvester.schedule import KINDS, Plan, files
 from harvester.settings import KEYS
 
@@ -68,6 +69,7 @@ def schedule(kind: str, config_path: Path, at: time, write: Path | None, program
 
 def _plan(kind: str, config_path: Path, at: time, program: Path | None, image: str) -> Plan:
     settings = load(config_path, {}, {}).settings
+    ledger_of(settings)  # whatever the night would refuse is better told now
     if kind != "github-actions":  # there it may be a secret
         require_email(settings)
     here = program is None

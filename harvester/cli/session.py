@@ -21,7 +21,7 @@ from harvester.clock import Stop, SystemClock
 from harvester.errors import Interrupted
 from harvester.job import World
 from harvester.monitor import progress
-from harvester.report import Report, Tally, closing
+from harvester.report import AGAIN, Report, Tally, closing, ending
 from harvester.settings import Settings
 from harvester.text import hide, mask_email
 
@@ -102,10 +102,12 @@ def begin(config_path: Path | None, flags: Mapping[str, object], *, quiet: bool)
     return Session(settings, quiet)
 
 
-def close_with(report: Report, *, quiet: bool) -> int:
-    """Show the closing figures; returns the exit code."""
-    if not quiet:
-        click.echo(closing(report), err=True)
+def close_with(report: Report, *, quiet: bool, again: str = AGAIN) -> int:
+    """Show the closing figures, and what can be done about works that failed; returns the exit code."""
+    if logs.is_json():
+        log.log(logging.ERROR if report.exit.code else logging.INFO, "%s", report.exit.reason, extra=ending(report))
+    elif not quiet:
+        click.echo(closing(report, again=again), err=True)
     elif report.exit.code:
         click.echo(f"harvester: {report.exit.reason}", err=True)
     return report.exit.code
