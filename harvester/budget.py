@@ -45,8 +45,8 @@ time server has spoken, must not make it forget for good."""
 def default_burst(rate: float) -> float:
     """A fiftieth of a second's requests, at least one: any second stays within two in a hundred of the rate.
 
-    With less the rate would not be reached: timers are late by up to a millisecond, and what is late beyond the burst is
-    lost; with a burst of one 89 requests a second went out of 100 (measured).
+    With less the rate would not be reached: timers are late by up to a millisecond, and what is late beyond the burst
+    is lost; with a burst of one 89 requests a second went out of 100 (measured).
     """
     return max(1.0, rate / 50)
 
