@@ -544,19 +544,18 @@ def assert_costs(case: Case, run: Attack, failures: list[dict[str, Any]], expect
 
 
 def assert_is_safe(stderr: str) -> None:
-    """No traceback, no secret, nothing that a terminal obeys, and one JSON event a line until the closing figures."""
+    """No traceback, no secret, nothing that a terminal obeys, and one JSON event a line; the last has the figures."""
     assert "Traceback" not in stderr
     assert "this is a bug" not in stderr
     assert PASSWORD not in stderr.replace("harvester sandbox", "")
     lines = stderr.split("\n")
     assert lines.pop() == ""
     assert all(line.isprintable() for line in lines), [line for line in lines if not line.isprintable()]
-    events = [line for line in lines if line.startswith("{")]
-    assert lines[: len(events)] == events
-    assert any(line.startswith("works ") for line in lines[len(events) :])
-    for event in map(json.loads, events):
+    events = [json.loads(line) for line in lines]
+    for event in events:
         assert {"time", "level", "logger", "message"} <= set(event)
         assert event["level"] in ("debug", "info", "warning")
+    assert "works" in events[-1]
 
 
 # Promise G13: memory
