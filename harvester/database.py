@@ -51,6 +51,7 @@ WORK_INDEXES = {
 }
 """Made anew by the first reading; see `harvester.loading`. All figures are counted in the last one alone."""
 
+# Keys of failures are never used again: by them those of the last reading are told from what a broken one left.
 _FIRST = f"""
 CREATE TABLE work (
     id           INTEGER PRIMARY KEY,
@@ -64,7 +65,7 @@ CREATE TABLE work (
 ) STRICT;
 {"; ".join(WORK_INDEXES.values())};
 CREATE TABLE failure (
-    id          INTEGER PRIMARY KEY,
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
     work_id     INTEGER REFERENCES work(id) ON DELETE CASCADE,
     stage       TEXT NOT NULL,
     doi         TEXT,

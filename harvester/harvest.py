@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -36,7 +36,7 @@ from harvester.errors import (
 from harvester.fetch import Fetcher
 from harvester.job import Job, Paths, World
 from harvester.jsonl import partial_of
-from harvester.ledger import Figures
+from harvester.ledger import Figures, Ledger
 from harvester.lock import lock
 from harvester.operas import OperasClient
 from harvester.outcome import Failure
@@ -44,11 +44,13 @@ from harvester.pipeline import Pipeline
 from harvester.registrar import Registrar
 from harvester.report import Exit, Report, as_json, in_words, violations
 from harvester.retry import RetryBudget
+from harvester.revisit import Limits
 from harvester.services import open_operas, open_paperbuzz
 from harvester.settings import Settings
 from harvester.store import Reading, Store
 from harvester.tasks import all_of, until_stopped
 from harvester.text import printable
+from harvester.visits import DAY_SECONDS
 
 T = TypeVar("T")
 
@@ -75,9 +77,16 @@ async def run(job: Job, settings: Settings, password: Secret | None, world: Worl
         _ledger_with_failures(job)
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
         stdout = world.stdout if job.paths.output is None else None
-        landing_urls = settings.operas.urls_from_metadata
+        # What failed in a night is asked as the night would have asked it: the nights learn of it.
+        is_night = job.only_failed and job.paths.ledger is not None and is_of_nights(job.paths.ledger)
         async with Store(
-            job.paths.ledger, job.paths.output, stdout=stdout, register=job.register, landing_urls=landing_urls
+            job.paths.ledger,
+            job.paths.output,
+            stdout=stdout,
+            register=job.register,
+            landing_urls=settings.operas.urls_from_metadata,
+            limits=limits_of(settings) if is_night else None,
+            only_changed=is_night and settings.output.only_changed,
         ) as store:
             return await Run(job, settings, password, world, store).to_its_end()
 
@@ -90,6 +99,17 @@ def _ledger_with_failures(job: Job) -> Path:
     if not ledger.is_file():
         raise InputMissing(f"there is no ledger {ledger}, and so nothing is known to have failed. Nothing was asked.")
     return ledger
+
+
+def is_of_nights(ledger: Path) -> bool:
+    """Whether a nightly harvest keeps its memory in a ledger."""
+    with closing(Ledger(ledger, read_only=True)) as opened:
+        return opened.file.get("night") is not None
+
+
+def limits_of(settings: Settings) -> Limits:
+    """How often a nightly harvest may ask for a work, in days."""
+    return Limits(settings.nightly.min_interval / DAY_SECONDS, settings.nightly.max_interval / DAY_SECONDS)
 
 
 async def dry_run(job: Job, settings: Settings, world: World) -> str:
@@ -359,7 +379,7 @@ class Run:
         else:
             await self._tell_failures()
         files = {"output": paths.output, "failures": paths.failures, "ledger": paths.ledger, "summary": paths.summary}
-        if figures.pending and paths.output:
+        if figures.pending and paths.output and not paths.output.exists():
             files["output"] = partial_of(paths.output)
         report = Report(
             lines=reading.lines,
@@ -445,9 +465,8 @@ async def read_inputs(store: Store, inputs: tuple[str, ...], settings: Settings,
         settings.input.doi_column, settings.input.url_column, settings.input.format, settings.input.encoding
     )
     now = timestamp(world.clock.now())
-    known_by = await asyncio.to_thread(fingerprint, inputs, options)
     lines = read_list(inputs, options, notice=world.notice, now=now, stdin=world.stdin)
-    reading = await store.enrol(lines, lambda: world.stop.wished, fingerprint=known_by)
+    reading = await store.enrol(lines, lambda: world.stop.wished, fingerprint=lambda: fingerprint(inputs, options))
     if world.stop.reason:
         raise world.stop.reason
     if not reading.works:

@@ -92,11 +92,8 @@ class Ledger:
             The number of the reading.
         """
         number = max(self.file.number("reading"), self.file.number("reading_begun")) + 1
-        with self.file.transaction() as db:
-            # Invalid lines of a reading that was cut off; those of the last complete one have lower keys.
-            broken_off = (Stage.INPUT, self.file.number("invalid_up_to"))
-            db.execute("DELETE FROM failure WHERE stage = ? AND id > ?", broken_off)
-            remember(db, {"reading_begun": number, "fingerprint": None})
+        self.drop_broken_reading()
+        self.file.put(reading_begun=number, fingerprint=None)
         return number
 
     def load(
@@ -141,6 +138,12 @@ class Ledger:
             _add_urls(db, ((work.doi, url) for work in works for url in work.urls))
             add_failures(db, ((None, failure) for failure in invalid))
         return listed
+
+    def drop_broken_reading(self) -> None:
+        """Forget the invalid lines of a reading that was cut off; those of the last complete one have lower keys."""
+        with self.file.transaction() as db:
+            broken_off = (Stage.INPUT, self.file.number("invalid_up_to"))
+            db.execute("DELETE FROM failure WHERE stage = ? AND id > ?", broken_off)
 
     def same_reading(self, fingerprint: str) -> str | None:
         """What the last reading found, if it has this fingerprint: then it need not be done again.

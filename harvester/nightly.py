@@ -18,7 +18,7 @@ from statistics import median
 from harvester.clock import ClockWatch, Stop, StoppableClock
 from harvester.config import Secret, require_email
 from harvester.errors import DiskFailed, LockHeld, Misconfigured, PromiseBroken, Stopped, StopRun, TimeIsUp
-from harvester.harvest import Run, read_inputs, refuse_places
+from harvester.harvest import Run, limits_of, read_inputs, refuse_places
 from harvester.job import PLACES, Job, Paths, World, job_paths
 from harvester.jsonl import output_format
 from harvester.lock import lock
@@ -27,13 +27,12 @@ from harvester.morning import Campaign, Extras, Groups, morning
 from harvester.nightbook import Explanation
 from harvester.ping import ping
 from harvester.report import Report, from_json, in_words
-from harvester.revisit import Limits, Selection
+from harvester.revisit import Selection
 from harvester.sdnotify import notify, watchdog_seconds
 from harvester.services import open_plain, requests_left
 from harvester.settings import Settings
 from harvester.store import NightSoFar, Reading, Store
 from harvester.text import printable, redacted
-from harvester.visits import DAY_SECONDS
 
 log = logging.getLogger("harvester")
 
@@ -262,11 +261,6 @@ def ledger_of(settings: Settings) -> Path:
         )
     output_of(settings.output.path or "", FIRST_NIGHT)
     return settings.ledger.path
-
-
-def limits_of(settings: Settings) -> Limits:
-    """How often a work may be asked, in days."""
-    return Limits(settings.nightly.min_interval / DAY_SECONDS, settings.nightly.max_interval / DAY_SECONDS)
 
 
 def output_of(template: str, night: datetime) -> str:

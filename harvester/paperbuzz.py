@@ -15,12 +15,14 @@ from harvester.clock import Clock
 from harvester.doi import doi_path
 from harvester.errors import (
     DoiMismatch,
+    GiveUp,
     InvalidJson,
     NotJson,
     RedirectRefused,
     Refused,
     ServerBusy,
     ServerFailed,
+    TryAgain,
 )
 from harvester.text import printable, redacted
 from harvester.wire import Request, Response, Transport, retry_after
@@ -96,7 +98,10 @@ class PaperbuzzClient:
             TryAgain: the attempt failed in a way that may pass.
             GiveUp: this DOI will get no record.
         """
-        return read_record(doi, await self._get("doi/" + doi_path(doi)), self._clock.now())
+        try:
+            return read_record(doi, await self._get("doi/" + doi_path(doi)), self._clock.now())
+        except (TryAgain, GiveUp) as error:
+            raise _light(error) from None
 
     async def alive(self) -> None:
         """Ask for the status object, which costs the service nothing.
@@ -105,7 +110,10 @@ class PaperbuzzClient:
             TryAgain: the service does not answer as it should.
             GiveUp: what answers is not Paperbuzz.
         """
-        status = _json_object(check_status(await self._get(""), self._clock.now()))
+        try:
+            status = _json_object(check_status(await self._get(""), self._clock.now()))
+        except (TryAgain, GiveUp) as error:
+            raise _light(error) from None
         if "msg" not in status and "version" not in status:
             raise InvalidJson("the answer is JSON, but not the status object of a Paperbuzz API")
 
@@ -124,6 +132,15 @@ class PaperbuzzClient:
             request = follow(request, response)
             response = await self._transport.send(request)
         return response
+
+
+def _light(error: TryAgain | GiveUp) -> TryAgain | GiveUp:
+    """An error that does not hold the body it is about: its frames do, and the parser's own error.
+
+    Errors are kept as long as their works wait, and a body may have 32 MiB.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def follow(request: Request, response: Response) -> Request:

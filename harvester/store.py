@@ -32,7 +32,7 @@ from typing import BinaryIO, Self, TypeGuard, TypeVar
 import orjson
 
 from harvester.database import State, no_longer_failed
-from harvester.errors import DiskFailed, Misconfigured, Stopped, Usage
+from harvester.errors import DiskFailed, InputMissing, Misconfigured, Stopped, Usage
 from harvester.failpoint import reached
 from harvester.jsonl import (
     OutputFile,
@@ -212,14 +212,14 @@ class Store:
         lines: Iterable[Work | Failure | Blank],
         is_stopped: Callable[[], bool] = lambda: False,
         *,
-        fingerprint: str | None = None,
+        fingerprint: Callable[[], str | None] = lambda: None,
     ) -> Reading:
         """Take in a whole input; what an earlier, broken reading left is overwritten.
 
         Args:
             lines: read on a thread of their own.
             is_stopped: whether to break off, which costs nothing but another reading.
-            fingerprint: of the input, if it has one; where it is that of the last reading, that one holds.
+            fingerprint: takes that of the input, if it has one; where it is that of the last reading, that one holds.
 
         Raises:
             StopRun: the input cannot be read.
@@ -227,9 +227,13 @@ class Store:
         return await self._do(self._enrol, lines, is_stopped, fingerprint)
 
     def _enrol(
-        self, lines: Iterable[Work | Failure | Blank], is_stopped: Callable[[], bool], fingerprint: str | None
+        self,
+        lines: Iterable[Work | Failure | Blank],
+        is_stopped: Callable[[], bool],
+        fingerprint: Callable[[], str | None],
     ) -> Reading:
-        if fingerprint and (found := self._ledger.same_reading(fingerprint)):
+        before = fingerprint()
+        if before and (found := self._ledger.same_reading(before)):
             return Reading(**orjson.loads(found))
         is_first = self._ledger.is_empty()
         number = self._ledger.begin_reading()
@@ -244,7 +248,8 @@ class Store:
         except Stopped:
             return Reading()
         reading = Reading(counted.total(), listed, counted[Work] - listed, counted[Failure], counted[Blank])
-        known_by = {"fingerprint": fingerprint, "found": orjson.dumps(reading).decode()}
+        # A list that changed while it was read is not known by what it was before, nor by what it became.
+        known_by = {"fingerprint": before if fingerprint() == before else None, "found": orjson.dumps(reading).decode()}
         dropped = self._ledger.end_reading(number, keep=self._nights is not None, also=known_by)
         return replace(reading, dropped=dropped)
 
@@ -264,13 +269,23 @@ class Store:
             raise Stopped
 
     async def last_reading(self) -> Reading:
-        """What the last reading found."""
+        """What the last reading found.
+
+        Raises:
+            InputMissing: no list was ever read to its end.
+        """
         return await self._do(self._last_reading)
 
     def _last_reading(self) -> Reading:
         found = self._ledger.file.get("found")
-        reading = Reading(**orjson.loads(found)) if isinstance(found, str) else Reading()
-        # What one that was cut off has listed since counts as listed.
+        if not isinstance(found, str):
+            raise InputMissing(
+                f"the list of {self._ledger_path} was never read to its end, so that it is not known what failed. "
+                "Nothing was asked; give the command with its list, and without --only-failed."
+            )
+        reading = Reading(**orjson.loads(found))
+        self._ledger.drop_broken_reading()
+        # The works that one that was cut off has listed since count as listed.
         works, invalid = self._ledger.figures().works, self._ledger.invalid()
         lines = works + invalid + reading.duplicates + reading.blank
         return replace(reading, lines=lines, works=works, invalid=invalid, dropped=0)

@@ -170,6 +170,16 @@ def test_invalid_lines_are_those_of_the_last_reading(ledger: Ledger) -> None:
     assert [failure.origin for failure in ledger.failures()] == ["list.txt:2", "list.txt:3"]
 
 
+def test_invalid_lines_stay_whatever_failures_were_forgotten_before(ledger: Ledger) -> None:
+    enrol(ledger, "abc")
+    record(ledger, failures="abc")
+    enrol(ledger, "abcd")
+    ledger.retry_failed()
+    record(ledger, "abcd")
+    enrol(ledger, "abcd", an_invalid_line("x"), an_invalid_line("y"))
+    assert reasons(ledger) == [("input", "x"), ("input", "y")]
+
+
 def test_a_chunk_is_taken_in_whole_or_not_at_all(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     reading = ledger.begin_reading()
     monkeypatch.setattr(ledger_module, "add_failures", disk_full)

@@ -20,7 +20,8 @@ from harvester.clock import ClockWatch, Stop
 from harvester.config import Secret, load
 from harvester.errors import CredentialsRefused, InputUnusable, Interrupted, Misconfigured
 from harvester.evidence import gather
-from harvester.job import World
+from harvester.harvest import run
+from harvester.job import Job, World, job_paths
 from harvester.ledger import Ledger
 from harvester.lock import lock
 from harvester.metrics import last_success
@@ -28,7 +29,7 @@ from harvester.nightly import nightly, nightly_and_tell, output_of, plan
 from harvester.outcome import Work
 from harvester.report import Report, Tally, from_json, violations
 from harvester.revisit import Reason
-from harvester.sandbox import Sandbox, SandboxOptions, run_in_thread
+from harvester.sandbox import Sandbox, SandboxOptions, parse_faults, run_in_thread
 from harvester.settings import Settings
 from harvester.store import Store
 from harvester.verify import violations as broken
@@ -238,6 +239,21 @@ async def test_a_night_that_was_not_finished_is_finished_first(nights: Nights) -
         harvested = [record["doi"] for record in records(nights.folder / name)]
         assert len(harvested) == len(set(harvested))
     assert len(list(records(nights.folder / "2026-03-27.jsonl"))) == 14
+
+
+async def test_the_nights_learn_what_became_of_failures_that_were_asked_by_hand(nights: Nights) -> None:
+    nights.sandbox.set_faults(parse_faults("paperbuzz.wrong-doi=1"))
+    nights.listed(["10.5555/ok-1", "10.5555/ok-2"])
+    night = await nights.night()
+    nights.sandbox.set_faults(parse_faults(""))
+    paths = job_paths(night.files["output"], ledger=nights.folder / "nights.ledger")
+    nights.clock.wall -= timedelta(hours=20)
+    by_hand = await run(Job((), paths, only_failed=True), nights.settings, None, nights.world)
+    assert (by_hand.exit.code, by_hand.results) == (0, 2)
+    asked = len(nights.asked())
+    nights.clock.wall += timedelta(hours=20)
+    await nights.night()
+    assert len(nights.asked()) == asked
 
 
 async def test_failures_are_asked_again_on_another_night(nights: Nights) -> None:

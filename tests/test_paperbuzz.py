@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -429,6 +430,16 @@ class Script:
 
 def client(script: Script, email: str = "a+b@c.example") -> PaperbuzzClient:
     return PaperbuzzClient(script, BASE, email, SystemClock(), timeout_seconds=35, max_body_bytes=1000)
+
+
+async def test_an_error_does_not_hold_the_body_it_is_about() -> None:
+    """Works wait with their errors in hand, and a body may have 32 MiB."""
+    broken = b'{"doi":"' + b"x" * 500
+    with pytest.raises(InvalidJson) as raised:
+        await client(Script(Response(200, {"content-type": "application/json"}, broken))).record("10.1/x")
+    error: BaseException = raised.value
+    assert error.__cause__ is error.__context__ is None
+    assert "read_record" not in [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 async def test_three_redirects_are_followed_and_no_fourth() -> None:

@@ -178,6 +178,7 @@ def test_failed_ones_stay_failed_until_they_have_another_outcome(harvester: Tool
         (["-o", "nowhere.jsonl"], 66),
         (["-o", "-"], 2),
         (["-o", "out.jsonl", "--refetch"], 2),
+        (["-o", "out.jsonl", "--retry-failed"], 2),
         (["-o", "{date}.jsonl"], 2),
     ],
 )
@@ -186,6 +187,28 @@ def test_only_failed_says_what_it_needs(harvester: Tool, arguments: list[str], c
     assert told.returncode == code, told.stderr
     assert "Traceback" not in told.stderr
     assert not list(harvester.folder.glob("nowhere*"))
+
+
+def killed_while_reading(harvester: Tool, listed: list[str]) -> None:
+    harvester.extra["HARVESTER_FAILPOINT"] = "enrol:1"
+    assert harvester("run", harvester.write("dois.txt", listed), "-o", "out.jsonl").returncode == -9
+    del harvester.extra["HARVESTER_FAILPOINT"]
+
+
+def test_where_no_list_was_read_to_its_end_nothing_is_known_to_have_failed(harvester: Tool) -> None:
+    killed_while_reading(harvester, dois(20))
+    told = harvester("run", "--only-failed", "-o", "out.jsonl")
+    assert told.returncode == 66
+    assert "never read to its end" in told.stderr
+    assert not (harvester.folder / "out.jsonl").exists()
+
+
+def test_invalid_lines_of_a_reading_that_was_cut_off_are_not_counted_twice(harvester: Tool) -> None:
+    listed = some_that_heal(harvester)
+    killed_while_reading(harvester, [*listed, "10.5555/ok-9"])
+    assert harvester("run", "--only-failed", "-o", "out.jsonl").returncode in (0, 4)
+    assert harvester.summary()["invalid"] == 1
+    assert [failure["doi"] for failure in harvester.lines("out.failures.jsonl")].count(None) == 1
 
 
 @pytest.mark.parametrize("ending", ["jsonl.gz", "jsonl.zst"])

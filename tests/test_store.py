@@ -284,7 +284,7 @@ async def read_as(place: Place, letters: str, fingerprint: str | None) -> tuple[
         yield from works(letters)
 
     async with place.store() as store:
-        return await store.enrol(listed(), fingerprint=fingerprint), read
+        return await store.enrol(listed(), fingerprint=lambda: fingerprint), read
 
 
 async def test_a_list_that_has_not_changed_is_not_read_again_and_counts_as_before(place: Place) -> None:
@@ -299,11 +299,19 @@ async def test_a_list_that_has_changed_or_has_no_fingerprint_is_read(place: Plac
     assert (await read_as(place, "a", None))[1]
 
 
+async def test_a_list_that_changed_while_it_was_read_is_read_again(place: Place) -> None:
+    prints = iter(["print", "other"])
+    async with place.store() as store:
+        await store.enrol(works("ab"), fingerprint=lambda: next(prints))
+    assert (await read_as(place, "ab", "print"))[1]
+    assert not (await read_as(place, "ab", "print"))[1]
+
+
 async def test_a_list_is_read_again_after_a_reading_of_another_was_broken_off(place: Place) -> None:
     """Else what that one took in would be asked, though it is not listed."""
     await read_as(place, "ab", "print")
     async with place.store() as store:
-        assert await store.enrol(works("abx"), lambda: True, fingerprint="other") == Reading()
+        assert await store.enrol(works("abx"), lambda: True, fingerprint=lambda: "other") == Reading()
     assert (await read_as(place, "ab", "print"))[1]
 
 

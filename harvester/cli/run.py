@@ -77,8 +77,9 @@ def run(
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
     settings = session.settings
-    if only_failed and refetch:
-        raise Usage("--only-failed asks the failed DOIs alone, --refetch all of them: choose one")
+    if only_failed and (refetch or retry_failed):
+        other = "--refetch all of them" if refetch else "--retry-failed those that were never asked as well"
+        raise Usage(f"--only-failed asks the failed DOIs alone, {other}: choose one")
     inputs = inputs or (() if only_failed else settings.input.files)
     if not inputs and not only_failed:
         raise Usage("no input: name a file with DOIs, or - for stdin")
