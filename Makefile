@@ -22,8 +22,8 @@ $(VENV)/.dev: $(VENV)/.run
 demo: $(VENV)/.run  ## the whole job on this machine: sandbox, bundled real DOIs, records
 	@$(BIN)/harvester demo
 
-test: $(VENV)/.dev  ## all tests, two at a time
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+test: $(VENV)/.dev  ## all tests, three at a time: many of them wait
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 lint: $(VENV)/.dev  ## ruff: lint and format
 	$(BIN)/ruff check .
