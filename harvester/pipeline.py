@@ -35,6 +35,10 @@ COMMIT_EVERY = UNCOMMITTED // 2
 COMMIT_BYTES = 4 * 1024 * 1024
 """Or this much of records, whichever comes first: giant records must not pile up in memory."""
 
+UNCOMMITTED_BYTES = 4 * COMMIT_BYTES
+"""Of records that may be fetched and not yet committed, save those in hand: where the disk is slower than the service,
+the service waits."""
+
 COMMIT_SECONDS = 1.0
 """Or this long after the first of them."""
 
@@ -81,6 +85,9 @@ class Pipeline:
         self._due: asyncio.Queue[Due | None] = asyncio.Queue(hands)
         self._done: deque[Outcome] = deque()
         self._done_bytes = 0
+        self._uncommitted_bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
         self._is_over = False
         self._some, self._enough = asyncio.Event(), asyncio.Event()
         self._slots = asyncio.Semaphore(UNCOMMITTED + hands)
@@ -121,6 +128,7 @@ class Pipeline:
         try:
             while True:
                 await self._slots.acquire()
+                await self._room.wait()
                 due = await self._due.get()
                 if due is None or self._stop.wished:
                     return
@@ -145,6 +153,8 @@ class Pipeline:
     async def _commit_all(self) -> None:
         while batch := await self._gather():
             self._tally.registration_pending += await self._store.commit(batch)
+            self._uncommitted_bytes -= sum(_bytes(outcome) for _, outcome in batch)
+            self._look_for_room()
             for _, outcome in batch:
                 self._slots.release()
                 self._tally.pending -= 1
@@ -156,7 +166,15 @@ class Pipeline:
     def _hand_in(self, due: Due, outcome: Result | Failure) -> None:
         self._done.append((due, outcome))
         self._done_bytes += _bytes(outcome)
+        self._uncommitted_bytes += _bytes(outcome)
+        self._look_for_room()
         self._wake()
+
+    def _look_for_room(self) -> None:
+        if self._uncommitted_bytes < UNCOMMITTED_BYTES:
+            self._room.set()
+        else:
+            self._room.clear()
 
     def _wake(self) -> None:
         """Tell the committer, which is not woken for each outcome: that would cost more than committing it."""
