@@ -10,15 +10,13 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
 
-import pytest
-
 from harvester.budget import DAY_MINUTES, MARGIN_MINUTES
-from harvester.sandbox import Sandbox, SandboxOptions, rate_violations, run_in_thread
+from harvester.sandbox import Sandbox, rate_violations
 from harvester.sandbox.requestlog import RequestLog
 
 from .tool import Tool, dois
@@ -56,19 +54,6 @@ async def main():
 
 sys.exit(asyncio.run(main()))
 """
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with run_in_thread(SandboxOptions()) as running:
-        yield running
-
-
-@pytest.fixture
-def harvester(tmp_path: Path, sandbox: Sandbox) -> Iterator[Tool]:
-    tool = Tool(tmp_path, sandbox)
-    yield tool
-    tool.close()
 
 
 def sender(entry: RequestLog) -> str:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,13 +32,6 @@ KILLED = -signal.SIGKILL
 def sandbox() -> Iterator[Sandbox]:
     with run_in_thread(SandboxOptions(size_scale=0.1)) as running:
         yield running
-
-
-@pytest.fixture
-def harvester(tmp_path: Path, sandbox: Sandbox) -> Iterator[Tool]:
-    tool = Tool(tmp_path, sandbox)
-    yield tool
-    tool.close()
 
 
 def run_until(harvester: Tool, place: str, *command: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 from harvester import errors
 from harvester.cli import harvester as group
 from harvester.config import load
-from harvester.sandbox import Sandbox, SandboxOptions, run_in_thread
+from harvester.sandbox import Sandbox
 from harvester.settings import KEYS, Settings
 from tests.tool import Tool
 
@@ -95,12 +95,6 @@ def command_lines(document: Path) -> list[str]:
     """What stands behind `$ ` in the console blocks of a document."""
     blocks = re.findall(r"```console\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with run_in_thread(SandboxOptions()) as running:
-        yield running
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])

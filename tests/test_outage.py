@@ -499,13 +499,6 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-@pytest.fixture
-def harvester(tmp_path: Path, sandbox: Sandbox) -> Iterator[Tool]:
-    tool = Tool(tmp_path, sandbox)
-    yield tool
-    tool.close()
-
-
 @pytest.mark.parametrize("kind", LITERALLY)
 def test_a_process_goes_on_by_itself_when_the_service_is_back(
     harvester: Tool, sandbox: Sandbox, kind: OutageKind

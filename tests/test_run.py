@@ -10,8 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import jsonschema
 import pytest
@@ -22,19 +21,6 @@ from harvester.schema import failure_schema, result_schema, summary_schema
 from tests.tool import Tool, dois
 
 LISTED = ["10.5555/ok-1", "https://doi.org/10.5555/OK-1", "doi:10.5555/quiet-2", "", "not a doi", "10.5555/500-3"]
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with run_in_thread(SandboxOptions()) as running:
-        yield running
-
-
-@pytest.fixture
-def harvester(tmp_path: Path, sandbox: Sandbox) -> Iterator[Tool]:
-    tool = Tool(tmp_path, sandbox)
-    yield tool
-    tool.close()
 
 
 def balanced(summary: dict[str, int]) -> bool:

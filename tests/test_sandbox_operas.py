@@ -5,7 +5,6 @@ import base64
 import json
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,12 +20,6 @@ from .sandbox_replay import Got, basic, get, post_json, send_raw
 
 DEMO = "demo@example.org"
 GOOD_URL, BAD_URL = "https://press.example.org/a", "no url"
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with run_in_thread() as running:
-        yield running
 
 
 def login(sandbox: Sandbox, email: str, spoken: str = "sandbox", method: str = "GET") -> Got:

@@ -5,7 +5,6 @@ import gzip
 import json
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ from harvester.sandbox.gate import Gate
 from .sandbox_replay import Got, get, post_json, send_raw
 
 OK = "/paperbuzz/v0/doi/10.5555/ok-1"
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with run_in_thread() as running:
-        yield running
 
 
 def control(sandbox: Sandbox, name: str, value: object) -> Got:

@@ -72,12 +72,6 @@ needs_small_disk = pytest.mark.skipif(bool(why_no_small_disk()), reason=why_no_s
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with run_in_thread(SandboxOptions()) as running:
-        yield running
-
-
-@pytest.fixture
 def harvester(tmp_path: Path, sandbox: Sandbox) -> Tool:
     return Tool(tmp_path, sandbox, extra={"HARVESTER_PAPERBUZZ__MAX_ATTEMPTS": "1"})
 
