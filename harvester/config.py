@@ -116,16 +116,32 @@ def _from_file(path: Path) -> dict[str, object]:
     return found
 
 
-def _parsed(path: Path) -> dict[str, object]:
+def text_of(path: Path) -> str:
+    """The text of a configuration file.
+
+    Raises:
+        Misconfigured: it cannot be read.
+    """
     try:
-        # Editors on Windows put a byte order mark at the beginning.
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        # Editors on Windows put a byte order mark at the beginning, and CR before each LF.
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise Misconfigured(f"the configuration {printable(str(path))} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise _no_toml(path, error) from None
+
+
+def _parsed(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(text_of(path))
     except (ValueError, RecursionError) as error:
         # Not only TOMLDecodeError: numbers of thousands of digits and deep nesting raise these themselves.
-        wrong = printable(str(error), 200)
-        raise Misconfigured(f"the configuration {printable(str(path))} is no valid TOML: {wrong}.") from None
+        raise _no_toml(path, error) from None
+
+
+def _no_toml(path: Path, error: Exception) -> Misconfigured:
+    wrong = printable(str(error), 200)
+    return Misconfigured(f"the configuration {printable(str(path))} is no valid TOML: {wrong}.")
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:

@@ -73,12 +73,11 @@ async def run(job: Job, settings: Settings, password: Secret | None, world: Worl
     if job.register and not job.paths.ledger:
         raise Usage("registration needs a ledger, so that it can go on after a stop: name one with --ledger")
     refuse_places(job.inputs, job.paths)
-    if job.only_failed:
-        _ledger_with_failures(job)
+    failed_in = _ledger_with_failures(job) if job.only_failed else None
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
         stdout = world.stdout if job.paths.output is None else None
         # What failed in a night is asked as the night would have asked it: the nights learn of it.
-        is_night = job.only_failed and job.paths.ledger is not None and is_of_nights(job.paths.ledger)
+        is_night = failed_in is not None and is_of_nights(failed_in)
         async with Store(
             job.paths.ledger,
             job.paths.output,
@@ -115,7 +114,7 @@ def limits_of(settings: Settings) -> Limits:
 async def dry_run(job: Job, settings: Settings, world: World) -> str:
     """What a run would do, in words; nothing is asked and nothing is written."""
     if job.only_failed:
-        return await _dry_run_of_failed(job)
+        return _dry_run_of_failed(job)
     async with Store(None, None) as store:
         reading = await read_inputs(store, job.inputs, settings, world)
         ledger = job.paths.ledger
@@ -136,10 +135,9 @@ async def dry_run(job: Job, settings: Settings, world: World) -> str:
         return text + ". Nothing was asked."
 
 
-async def _dry_run_of_failed(job: Job) -> str:
-    async with Store(None, None) as store:
-        await store.copy_of(_ledger_with_failures(job))
-        failed = (await store.figures()).failures
+def _dry_run_of_failed(job: Job) -> str:
+    with closing(Ledger(_ledger_with_failures(job), read_only=True)) as ledger:
+        failed = ledger.figures().failures
     return f"{failed:,} {'work' if failed == 1 else 'works'} failed and would be asked again. Nothing was asked."
 
 
@@ -475,5 +473,7 @@ async def read_inputs(store: Store, inputs: tuple[str, ...], settings: Settings,
             f"are no DOIs and {reading.blank:,} are empty. Nothing was asked."
         )
     if reading.dropped:
-        world.notice(f"{reading.dropped:,} DOIs of the last reading are listed no more and were not asked yet; dropped")
+        world.notice(
+            f"{reading.dropped:,} DOIs of the last reading are listed no more and were not asked yet; left out"
+        )
     return reading

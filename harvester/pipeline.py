@@ -9,6 +9,8 @@ Theory. Who owns what:
 - One committer hands outcomes to the store in batches. Only what `store.commit` has returned for is done.
 - `_slots` bounds the works in hand and the outcomes not yet committed together, so that a crash costs at most those
   (promise G4), and a slow disk slows fetching down.
+- `_room` bounds the bytes of records fetched and not yet committed as well (`UNCOMMITTED_BYTES`), for a record may have
+  several MB. Hands that passed it, most of which wait for places in `harvester.fetch`, still bring one record each.
 
 How it ends: when the feed is dry the fetchers end, then the committer. `stop` ends it early, in that order; answers
 under way have `grace_seconds`. A reason to end the run that a fetcher meets (budget, outage) is such a stop. An error

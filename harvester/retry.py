@@ -89,7 +89,8 @@ class RetryBudget:
     """Keeps retries to a fifth of all requests, so that an ailing server is never stormed.
 
     Whenever a retry is sent, the retries of the minute before it, this one included, are at most a fifth of all
-    requests of that minute, or `LEAST`.
+    requests of that minute, or `LEAST`. Requests are remembered by the second, and a second that is older in part
+    counts as older altogether: that allows a little less than the share, never more.
 
     Args:
         clock: time; its sleep ends when the run does.
@@ -129,7 +130,7 @@ class RetryBudget:
         return retries <= max(LEAST, SHARE * (self._requests + retries))
 
     def _forget(self) -> None:
-        """Drop what is older than the window, and the second that is partly older as well: errs for the service."""
+        """Drop what is older than the window."""
         since = self._clock.monotonic() - WINDOW_SECONDS
         while self._retries and self._retries[0] <= since:
             self._retries.popleft()

@@ -249,7 +249,8 @@ class Store:
             return Reading()
         reading = Reading(counted.total(), listed, counted[Work] - listed, counted[Failure], counted[Blank])
         # A list that changed while it was read is not known by what it was before, nor by what it became.
-        known_by = {"fingerprint": before if fingerprint() == before else None, "found": orjson.dumps(reading).decode()}
+        known = before if before and fingerprint() == before else None
+        known_by = {"fingerprint": known, "found": orjson.dumps(reading).decode()}
         dropped = self._ledger.end_reading(number, keep=self._nights is not None, also=known_by)
         return replace(reading, dropped=dropped)
 
@@ -341,9 +342,14 @@ class Store:
 
     def _own_source(self, source: str, same: bool) -> None:
         if not same:
+            advice = (
+                "Name another ledger in [ledger] path, or put base_url back."
+                if self._nights
+                else "Name another output, or start over with --refetch."
+            )
             raise Misconfigured(
                 f"the records that {self._ledger_path} knows came from {self._ledger.file.get('source')}, but "
-                f"[paperbuzz] base_url is {source} now. Name another output, or start over with --refetch."
+                f"[paperbuzz] base_url is {source} now. {advice}"
             )
         self._ledger.file.put(source=source)
 

@@ -466,6 +466,32 @@ async def test_a_night_chooses_no_more_than_its_rate_allows_in_its_time(nights: 
     assert (await plan(nights.settings, nights.world)).budget == 19
 
 
+async def test_what_is_listed_no_more_is_left_out_of_an_open_night_and_rests(nights: Nights) -> None:
+    nights.listed(dois(30))
+    stopped = await stopped_after(nights, 6)
+    nights.listed(dois(1, "10.1234"))
+    report = await nights.night()
+    assert f"{stopped.pending} DOIs of the last reading are listed no more and were not asked yet; left out" in (
+        nights.notices
+    )
+    assert report.pending == 0
+    nights.listed(dois(30))
+    await nights.night()
+    assert sorted(set(nights.asked()) & set(dois(30))) == dois(30)
+
+
+async def test_the_records_of_two_services_are_not_mixed_and_the_advice_is_one_for_nights(nights: Nights) -> None:
+    nights.listed(dois(5))
+    await nights.night()
+    nights.clock.wall += timedelta(days=30)
+    nights.more["paperbuzz.base_url"] = "http://127.0.0.1:9/v0/"
+    with pytest.raises(Misconfigured, match=r"\[ledger\] path, or put base_url back\.$") as refused:
+        await nights.night()
+    assert "--refetch" not in str(refused.value)
+    del nights.more["paperbuzz.base_url"]
+    assert (await nights.night()).results == 5
+
+
 async def test_a_ledger_of_a_batch_run_is_refused(nights: Nights) -> None:
     nights.listed(dois(5))
     async with Store(nights.folder / "nights.ledger", nights.folder / "batch.jsonl") as store:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from harvester import schedule
+from harvester.cli.schedule import schedule as command
 from harvester.config import CREDENTIAL_NAME, PASSWORD_VARIABLE, load, variable_of
 from harvester.errors import Misconfigured
 from harvester.schedule import Plan, files, resources, workflow, yaml
@@ -477,6 +478,21 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, arguments: list[str], code:
     assert run.returncode == code
     assert run.stderr
     assert not run.stdout
+
+
+def test_a_configuration_that_vanishes_meanwhile_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text(ORDINARY, encoding="utf-8")
+    monkeypatch.setattr("harvester.cli.schedule.require_email", lambda _: config.unlink())
+    with pytest.raises(Misconfigured, match=r"a\.toml cannot be read"):
+        command.main(["kubernetes", "--config", str(config)], standalone_mode=False)
+
+
+def test_a_config_map_has_the_text_without_what_editors_on_windows_add(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf" + ORDINARY.replace("\n", "\r\n").encode())
+    (tmp_path / "b.toml").write_text(ORDINARY, encoding="utf-8")
+    one, two = (harvester(tmp_path, "kubernetes", "--config", f"{name}.toml").stdout for name in "ab")
+    assert one.replace("a.toml", "b.toml") == two
 
 
 def test_what_the_night_would_refuse_is_told_when_it_is_scheduled(tmp_path: Path) -> None:

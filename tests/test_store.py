@@ -307,6 +307,13 @@ async def test_a_list_that_changed_while_it_was_read_is_read_again(place: Place)
     assert not (await read_as(place, "ab", "print"))[1]
 
 
+async def test_where_a_list_has_no_fingerprint_it_is_not_taken_again(place: Place) -> None:
+    taken = [None]
+    async with place.store() as store:
+        await store.enrol(works("ab"), fingerprint=taken.pop)
+    assert not taken
+
+
 async def test_a_list_is_read_again_after_a_reading_of_another_was_broken_off(place: Place) -> None:
     """Else what that one took in would be asked, though it is not listed."""
     await read_as(place, "ab", "print")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from harvester.cli import options
 from harvester.config import load
 from harvester.config import show as shown
 
@@ -15,14 +16,7 @@ def config() -> None:
 
 
 @config.command()
-@click.option(
-    "--config",
-    "-c",
-    "config_path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="HARVESTER_CONFIG",
-    help="Settings in TOML.",
-)
+@options.config(help="Settings in TOML.")
 def show(config_path: Path | None) -> None:
     """Print every setting in TOML, with where its value comes from. No secret is a setting, and none is shown.
 

@@ -1,6 +1,7 @@
 """Flags that several commands share. A flag that is a setting has the setting's own name."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,15 +49,18 @@ def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]
     return decorate
 
 
+config = partial(
+    click.option,
+    "--config",
+    "-c",
+    "config_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="HARVESTER_CONFIG",
+)
+"""The file with the settings; each command says in its own words what it takes from there."""
+
 common = _all(
-    click.option(
-        "--config",
-        "-c",
-        "config_path",
-        type=click.Path(dir_okay=False, path_type=Path),
-        envvar="HARVESTER_CONFIG",
-        help="Settings in TOML; see config.example.toml.",
-    ),
+    config(help="Settings in TOML; see config.example.toml."),
     click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.  [default: text]"),
     click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"),
     click.option("--quiet", "-q", is_flag=True, help="No progress and no closing figures; only warnings and errors."),

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from harvester import __version__
-from harvester.config import load, require_email
+from harvester.cli import options
+from harvester.config import load, require_email, text_of
 from harvester.errors import DiskFailed, Misconfigured
 from harvester.nightly import ledger_of
 from harvester.schedule import KINDS, Plan, files
@@ -28,15 +29,7 @@ class _Clock(click.ParamType[time]):
 
 @click.command()
 @click.argument("kind", type=click.Choice(list(KINDS)))
-@click.option(
-    "--config",
-    "-c",
-    "config_path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="HARVESTER_CONFIG",
-    required=True,
-    help="Settings in TOML; everything the nightly harvest does stands there.",
-)
+@options.config(required=True, help="Settings in TOML; everything the nightly harvest does stands there.")
 @click.option("--at", type=_Clock(), default="02:17", show_default=True, help="When to start, in UTC.")
 @click.option(
     "--write", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Write the files there."
@@ -79,7 +72,7 @@ def _plan(kind: str, config_path: Path, at: time, program: Path | None, image: s
     return Plan(
         settings=settings,
         config=config_path if kind == "github-actions" else config_path.absolute(),
-        config_text=config_path.read_text(encoding="utf-8-sig"),
+        config_text=text_of(config_path),
         program=found,
         at=at,
         version=__version__,
