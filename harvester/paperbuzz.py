@@ -9,8 +9,6 @@ from datetime import datetime
 from typing import Literal
 from urllib.parse import quote, urljoin, urlsplit
 
-import orjson
-
 from harvester.clock import Clock
 from harvester.doi import doi_path
 from harvester.errors import (
@@ -24,6 +22,7 @@ from harvester.errors import (
     ServerFailed,
     TryAgain,
 )
+from harvester.jsonview import elements, is_object, member, names, parsed
 from harvester.text import printable, redacted
 from harvester.wire import Request, Response, Transport, retry_after
 
@@ -114,7 +113,7 @@ class PaperbuzzClient:
             status = _json_object(check_status(await self._get(""), self._clock.now()))
         except (TryAgain, GiveUp) as error:
             raise _light(error) from None
-        if "msg" not in status and "version" not in status:
+        if not {"msg", "version"} & set(names(status)):
             raise InvalidJson("the answer is JSON, but not the status object of a Paperbuzz API")
 
     async def _get(self, path: str) -> Response:
@@ -190,7 +189,7 @@ def check_status(response: Response, now: datetime) -> Response:
 def read_record(doi: str, response: Response, now: datetime) -> Record:
     """Read the answer to a request for `doi`.
 
-    Only `doi` and `altmetrics_sources` have to be there (P8). The parsed tree serves to check; what is kept are the
+    Only `doi` and `altmetrics_sources` have to be there (P8). It is parsed to be checked; what is kept are the
     server's bytes, without the CR and LF that JSON allows between tokens only (RFC 8259, sections 2 and 7).
 
     Raises:
@@ -200,17 +199,17 @@ def read_record(doi: str, response: Response, now: datetime) -> Record:
         Refused, RedirectRefused: see `check_status`.
     """
     content = _json_object(check_status(response, now))
-    told = content.get("doi")
+    told = member(content, "doi")
     if not isinstance(told, str):
         raise InvalidJson("the record has no doi", status=response.status)
     if told != doi:
         raise DoiMismatch(
             f"the record is of {printable(redacted(told), 120)!r}, not of the DOI asked for", status=response.status
         )
-    sources = content.get("altmetrics_sources")
-    if not isinstance(sources, list):
+    sources = elements(member(content, "altmetrics_sources"))
+    if sources is None:
         raise InvalidJson("the record has no list altmetrics_sources", status=response.status)
-    metadata, open_access = content.get("metadata"), content.get("open_access")
+    metadata, open_access = member(content, "metadata"), member(content, "open_access")
     return Record(
         body=response.body.replace(b"\n", b"").replace(b"\r", b""),
         outcome=_outcome(_says_more(metadata, "crossref_url"), bool(sources), _says_more(open_access, "oadoi_url")),
@@ -221,20 +220,19 @@ def read_record(doi: str, response: Response, now: datetime) -> Record:
     )
 
 
-def _json_object(response: Response) -> dict[str, object]:
+def _json_object(response: Response) -> object:
     try:
-        # One level deeper, as it will stand in a line of the output: what fits only by itself could not be read there.
-        [content] = orjson.loads(b"[%b]" % response.body)
+        content = parsed(response.body)
     except (ValueError, RecursionError) as error:
         raise InvalidJson(f"the answer is no valid JSON: {printable(str(error), 120)}", status=200) from error
-    if not isinstance(content, dict):
+    if not is_object(content):
         raise InvalidJson("the answer is JSON, but no object", status=200)
     return content
 
 
 def _says_more(part: object, only: str) -> bool:
     """Whether a part of the record holds more than the one URL that is there in any case (P4)."""
-    return isinstance(part, dict) and any(key != only for key in part)
+    return any(name != only for name in names(part))
 
 
 def _outcome(metadata: bool, events: bool, open_access: bool) -> Literal["ok", "empty", "degraded"]:
@@ -247,22 +245,20 @@ def _truncated(sources: list[object]) -> bool | None:
     """Whether the cap cut events off (P6)."""
     total, wikipedia = 0, False
     for source in sources:
-        if isinstance(source, dict):
-            count = source.get("events_count")
-            total += count if isinstance(count, int) else 0
-            wikipedia = wikipedia or source.get("source_id") == "wikipedia"
+        count = member(source, "events_count")
+        total += count if isinstance(count, int) else 0
+        wikipedia = wikipedia or member(source, "source_id") == "wikipedia"
     if total >= EVENT_CAP:
         return True
     return None if wikipedia and total >= MERGED_CAP else False
 
 
 def _landing_urls(metadata: object, open_access: object) -> Iterator[str]:
-    location = open_access.get("best_oa_location") if isinstance(open_access, dict) else None
+    location = member(open_access, "best_oa_location")
     for part, keys in ((metadata, ("URL",)), (location, ("url_for_landing_page", "url"))):
-        if isinstance(part, dict):
-            url = next((url for key in keys if isinstance(url := part.get(key), str) and _is_web(url)), None)
-            if url:
-                yield url
+        url = next((url for key in keys if isinstance(url := member(part, key), str) and _is_web(url)), None)
+        if url:
+            yield url
 
 
 def _is_web(url: str) -> bool:

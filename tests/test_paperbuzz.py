@@ -31,6 +31,7 @@ from harvester.errors import (
     ServerFailed,
     TryAgain,
 )
+from harvester.jsonview import LEAST_BYTES
 from harvester.paperbuzz import PaperbuzzClient, check_status, follow, read_record
 from harvester.transport import USER_AGENT, AiohttpTransport
 from harvester.wire import Request, Response, retry_after
@@ -247,9 +248,10 @@ def test_what_looks_like_a_line_end_to_some_stays() -> None:
     ],
     ids=lambda hostile: repr(hostile[:50]),
 )
-def test_a_hostile_body_costs_one_failure(hostile: bytes) -> None:
+@pytest.mark.parametrize("padding", [0, LEAST_BYTES], ids=["built", "viewed"])
+def test_a_hostile_body_costs_one_failure(hostile: bytes, padding: int) -> None:
     with pytest.raises(InvalidJson) as caught:
-        read_record("10.1/x", answer(hostile), NOW)
+        read_record("10.1/x", answer(hostile + b" " * padding), NOW)
     assert str(caught.value).isprintable()
 
 

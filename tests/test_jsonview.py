@@ -1,0 +1,107 @@
+"""The view of a document against the tree that orjson builds of it (promise G13)."""
+
+import json
+from collections.abc import Callable
+
+import orjson
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from harvester import jsonview
+from harvester.jsonview import LEAST_BYTES, MOST_BYTES, elements, is_object, member, names, parsed
+
+pytestmark = pytest.mark.skipif(jsonview._parser is None, reason="simdjson is not packaged for this Python")
+
+LARGE = b" " * LEAST_BYTES
+"""Makes any document large enough for a view, and changes nothing."""
+
+NAMES = st.text(st.characters(exclude_characters="\0"))
+"""A view does not find names with NUL, for which nobody asks."""
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner),
+    max_leaves=20,
+)
+
+DAMAGES = st.lists(
+    st.tuples(st.integers(0, 400), st.sampled_from(b'{}[]",:\\ue+-.09 \n\0\x1f\x80\xc3\xed\xff')), max_size=3
+)
+
+
+def tree(value: object) -> object:
+    """Everything there is in a view."""
+    if is_object(value):
+        return {name: tree(member(value, name)) for name in names(value)}
+    inner = elements(value)
+    return value if inner is None else [tree(element) for element in inner]
+
+
+def verdict(read: Callable[[bytes], object], text: bytes) -> bool:
+    try:
+        read(text)
+    except ValueError:
+        return False
+    return True
+
+
+@given(st.dictionaries(NAMES, JSON), st.booleans())
+def test_what_is_seen_in_a_view_is_what_is_there(content: dict[str, object], ascii_only: bool) -> None:
+    text = json.dumps(content, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    assume(verdict(orjson.loads, text))
+    value = parsed(text + LARGE)
+    assert not isinstance(value, dict)
+    assert tree(value) == orjson.loads(text)
+
+
+@given(st.dictionaries(NAMES, JSON), DAMAGES)
+@example({}, [(0, 0xEF)])
+def test_a_damaged_document_is_refused_by_both_or_by_none(
+    content: dict[str, object], damages: list[tuple[int, int]]
+) -> None:
+    text = bytearray(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    for place, byte in damages:
+        text[place % len(text)] = byte
+    assert verdict(parsed, bytes(text) + LARGE) == verdict(orjson.loads, b"[" + text + b"]")
+
+
+@pytest.mark.parametrize("depth", range(1018, 1028))
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"])
+def test_both_end_at_the_same_depth(opening: bytes, closing: bytes, depth: int) -> None:
+    text = opening * depth + b"1" + closing * depth
+    assert verdict(parsed, text + LARGE) == verdict(orjson.loads, b"[%b]" % text)
+
+
+def test_an_integer_of_any_length_is_taken_as_long_as_it_is_a_double() -> None:
+    assert member(parsed(b'{"a":123456789012345678901234567890}' + LARGE), "a") == 123456789012345678901234567890.0
+
+
+def test_of_two_members_of_one_name_the_last_one_counts() -> None:
+    assert member(parsed(b'{"doi":"10.1/a","doi":"10.1/b"}' + LARGE), "doi") == "10.1/b"
+
+
+def test_while_a_view_is_held_another_document_is_built() -> None:
+    held = parsed(b'{"a":1}' + LARGE)
+    assert isinstance(parsed(b'{"a":2}' + LARGE), dict)
+    assert member(held, "a") == 1
+
+
+def test_a_very_large_document_is_built_so_that_the_parser_keeps_no_memory_for_it() -> None:
+    assert isinstance(parsed(b'{"a":1}' + b" " * MOST_BYTES), dict)
+
+
+@pytest.mark.parametrize("size", [0, LEAST_BYTES], ids=["built", "viewed"])
+def test_what_is_not_there_is_none(size: int) -> None:
+    value = parsed(b'{"a":[1],"b":null}' + b" " * size)
+    assert member(value, "c") is None
+    assert member(member(value, "a"), "c") is None
+    assert member("text", "c") is None
+    assert elements(value) is None
+    assert elements(member(value, "a")) == [1]
+    assert list(names(member(value, "b"))) == []
+    assert not is_object(member(value, "a"))
