@@ -196,6 +196,8 @@ class Quota:
 
     def take(self) -> bool:
         """Take one request out of the quota; False if it is used up."""
+        if self._held and self._minute() - self._held_minute not in (0, 1):
+            self.give_back()  # the machine was suspended, in which the monotonic clock stands still, or the time was set
         if not self.ready():
             return False
         self._held -= 1
@@ -204,7 +206,7 @@ class Quota:
 
     def ready(self) -> bool:
         """Have a block to take from, which may mean a visit to the file; False if the quota is used up."""
-        if self._held and self._is_too_old():
+        if self._held and self._clock.monotonic() > self._held_until:
             self.give_back()
         if not self._held:
             self._held_minute = self._minute()
@@ -212,13 +214,6 @@ class Quota:
             self._held_until = self._clock.monotonic() + BLOCK_SECONDS
             self.left = max(0, self.daily - spent) + self._held
         return self._held > 0
-
-    def _is_too_old(self) -> bool:
-        """Whether the block may be used no more: by either clock.
-
-        The monotonic one stands still while the machine is suspended, the other may jump.
-        """
-        return self._clock.monotonic() > self._held_until or self._minute() - self._held_minute not in (0, 1)
 
     def give_back(self) -> None:
         """Return what is left of the block, at the end of a run or when the block has become too old."""

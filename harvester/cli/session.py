@@ -31,9 +31,6 @@ log = logging.getLogger("harvester")
 
 BLOCK_BYTES = 1024 * 1024
 
-NEW_OBJECTS = 20_000
-"""Containers that are made before the garbage collector looks at them. Of Python's own 700 one record has more."""
-
 LOOK_SECONDS = 0.5
 """How often whoever waits for standard input looks whether the run is to end."""
 
@@ -141,19 +138,8 @@ def work(job: Callable[[World], Awaitable[T]], *, state: Path | None = None) -> 
         )
         return await job(world)
 
-    _collect_seldom()
+    gc.freeze()  # what was imported stays
     return asyncio.run(main())
-
-
-def _collect_seldom() -> None:
-    """Let the garbage collector look at what is new seldom, and at what was imported never.
-
-    A record parsed is a thousand objects, all of them dropped at once: as many as it takes Python to look for cycles
-    among them. A DOI that gets its record leaves none, one that fails leaves a small one. Measured: an eighth of the
-    time.
-    """
-    gc.freeze()
-    gc.set_threshold(NEW_OBJECTS, 10, 10)
 
 
 def _signalled(stop: Stop, number: int) -> None:
