@@ -197,7 +197,8 @@ class Quota:
     def take(self) -> bool:
         """Take one request out of the quota; False if it is used up."""
         if self._held and self._minute() - self._held_minute not in (0, 1):
-            self.give_back()  # the machine was suspended, in which the monotonic clock stands still, or the time was set
+            # The machine was suspended, while which the monotonic clock stands still, or somebody set the time.
+            self.give_back()
         if not self.ready():
             return False
         self._held -= 1

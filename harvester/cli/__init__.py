@@ -12,9 +12,9 @@ from harvester import __version__
 from harvester.errors import PipeClosed, StopRun
 
 NEW_OBJECTS = 20_000
-"""Containers that are made before the garbage collector looks at them. Python's own 700 are made by a few imports and by
-few DOIs, and looking costs an eighth of the time, to find nothing: a DOI that gets its record leaves no cycle, one that
-fails leaves a small one (both measured)."""
+"""Containers that are made before the garbage collector looks at them. Python's own 700 are made by each import and by
+few DOIs, and looking takes an eighth of the time, to find nothing: a DOI that gets its record leaves no cycle, one that
+fails leaves a small one (measured)."""
 
 _COMMANDS = {
     "run": "run",
