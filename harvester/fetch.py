@@ -278,6 +278,7 @@ class Fetcher:
             truncated=record.truncated,
             changed=None,
             paperbuzz=record.body,
+            sha256=record.sha256,
             landing_urls=record.landing_urls,
         )
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING or _IS_HERE:
 else:
     Array, Object = list, dict
 
+_OBJECTS, _ARRAYS = (dict, Object), (list, Array)
+
 LEAST_BYTES = 4 * 1024
 """Less than this is built sooner than looked into."""
 
@@ -52,23 +54,23 @@ def parsed(body: bytes) -> object:
 
 def is_object(value: object) -> bool:
     """Whether it has members."""
-    return isinstance(value, dict | Object)
+    return isinstance(value, _OBJECTS)
 
 
 def member(value: object, name: str) -> object:
     """What stands under a name; None where there is no such member, or `value` is no object."""
     # `get` of a view is slow where there is nothing.
-    return value[name] if isinstance(value, dict | Object) and name in value else None
+    return value[name] if isinstance(value, _OBJECTS) and name in value else None
 
 
 def names(value: object) -> Iterable[str]:
     """The names of an object's members; none if it is no object."""
-    return value if isinstance(value, dict | Object) else ()
+    return value if isinstance(value, _OBJECTS) else ()
 
 
 def elements(value: object) -> list[object] | None:
     """The elements of an array; None if it is none."""
-    return list(value) if isinstance(value, list | Array) else None
+    return list(value) if isinstance(value, _ARRAYS) else None
 
 
 def _has_twins(value: object) -> bool:

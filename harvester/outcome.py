@@ -1,10 +1,8 @@
 """What became of one DOI: a Result, or a Failure with the reason."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from typing import Literal, NamedTuple
 
 
@@ -35,7 +33,7 @@ class Blank:
     """A line, row or entry of the input with nothing in it that could be a DOI."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """The record of one DOI, as Paperbuzz gave it.
 
@@ -50,6 +48,7 @@ class Result:
         truncated: whether events are missing at the cap of 2,500; None if that cannot be known. Wire fact P6.
         changed: against the record before; None where there is nothing to compare with.
         paperbuzz: the server's own bytes without CR and LF: one JSON object.
+        sha256: of these bytes, in hex.
         landing_urls: URLs that the record itself gives for the work, for registration.
         added: events by source that came since the record before; None where there is nothing to compare with.
     """
@@ -63,13 +62,9 @@ class Result:
     truncated: bool | None
     changed: bool | None
     paperbuzz: bytes
+    sha256: str
     landing_urls: tuple[str, ...] = ()
     added: Mapping[str, int] | None = None
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hex digest of `paperbuzz`; computed where it is needed, which is on the writer thread."""
-        return hashlib.sha256(self.paperbuzz).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 P1 to P12 are the numbers of the facts in docs/design.md, "The services on the wire".
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -47,6 +48,7 @@ class Record:
 
     Args:
         body: the server's bytes without CR and LF: one JSON object.
+        sha256: of the body, in hex.
         outcome: `ok`, `empty` or `degraded` (P4).
         truncated: whether events are missing at the cap; None if that cannot be known (P6).
         landing_urls: URLs that the record gives for the work: Crossref's, then the best open-access location's.
@@ -55,6 +57,7 @@ class Record:
     """
 
     body: bytes
+    sha256: str
     outcome: Literal["ok", "empty", "degraded"]
     truncated: bool | None
     landing_urls: tuple[str, ...]
@@ -210,8 +213,12 @@ def read_record(doi: str, response: Response, now: datetime) -> Record:
     if sources is None:
         raise InvalidJson("the record has no list altmetrics_sources", status=response.status)
     metadata, open_access = member(content, "metadata"), member(content, "open_access")
+    body = response.body.replace(b"\n", b"").replace(b"\r", b"")
     return Record(
-        body=response.body.replace(b"\n", b"").replace(b"\r", b""),
+        body=body,
+        # Here and not where it is written: the bytes are still in the cache, and the writer, which would have to fight
+        # for the interpreter lock after each record, is not in the way of the next answer.
+        sha256=hashlib.sha256(body).hexdigest(),
         outcome=_outcome(_says_more(metadata, "crossref_url"), bool(sources), _says_more(open_access, "oadoi_url")),
         truncated=_truncated(sources),
         landing_urls=tuple(dict.fromkeys(_landing_urls(metadata, open_access))),
@@ -243,14 +250,11 @@ def _outcome(metadata: bool, events: bool, open_access: bool) -> Literal["ok", "
 
 def _truncated(sources: list[object]) -> bool | None:
     """Whether the cap cut events off (P6)."""
-    total, wikipedia = 0, False
-    for source in sources:
-        count = member(source, "events_count")
-        total += count if isinstance(count, int) else 0
-        wikipedia = wikipedia or member(source, "source_id") == "wikipedia"
-    if total >= EVENT_CAP:
+    counts = [count for source in sources if isinstance(count := member(source, "events_count"), int)]
+    if sum(counts) >= EVENT_CAP:
         return True
-    return None if wikipedia and total >= MERGED_CAP else False
+    may_be_merged = sum(counts) >= MERGED_CAP and any(member(each, "source_id") == "wikipedia" for each in sources)
+    return None if may_be_merged else False
 
 
 def _landing_urls(metadata: object, open_access: object) -> Iterator[str]:

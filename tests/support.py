@@ -1,6 +1,7 @@
 """Stand-ins that tests share: a clock and a loop whose time a test owns, and outcomes to fill in."""
 
 import asyncio
+import hashlib
 import selectors
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -118,6 +119,7 @@ def a_result(
         elapsed_ms=12,
         truncated=truncated,
         changed=changed,
+        sha256=hashlib.sha256(record).hexdigest(),
         paperbuzz=record,
         landing_urls=tuple(landing_urls),
     )

@@ -88,7 +88,7 @@ class Service:
 
     async def record(self, doi: str) -> Record:
         await self._answer(doi)
-        return Record(b'{"doi":"%b"}' % doi.encode(), "ok", False, (), 200, LATENCY)
+        return Record(b'{"doi":"%b"}' % doi.encode(), "0" * 64, "ok", False, (), 200, LATENCY)
 
     async def alive(self) -> None:
         await self._answer(PAGE)

@@ -36,6 +36,7 @@ RESULT = Result(
     truncated=None,
     changed=None,
     paperbuzz=b'{"doi":"10.5334/bbc","altmetrics_sources":[],"new":1}',
+    sha256="0" * 64,
 )
 FAILURE = Failure(
     doi=None,
