@@ -8,6 +8,7 @@ import click
 import orjson
 
 from bench import compare as comparing
+from bench import costs as costing
 from bench import counts as counting
 from bench import pace as pacing
 from bench import scale as scaling
@@ -118,6 +119,21 @@ def counts(size: Size, json_path: Path | None) -> None:
     found = counting.a_doi_costs(size=size)
     click.echo(counting.as_text(found))
     _write(json_path, counting.as_json(found))
+
+
+@bench.command()
+@click.option("--size", type=click.Choice(SIZES), default="median", show_default=True, help="Of the records.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1))
+@click.option("--dois", "count", type=click.IntRange(min=2), help="[default: as for compare]")
+@concurrency_option
+@list_option
+@folder_option
+@json_option
+def costs(json_path: Path | None, **given: Any) -> None:
+    """Measure what each promise costs, by leaving it out."""
+    found = costing.prices(comparing.compare(costing.contenders(), tell=tell, **given))
+    click.echo(costing.as_text(found))
+    _write(json_path, costing.as_json(found))
 
 
 def _write(path: Path | None, content: object) -> None:

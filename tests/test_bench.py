@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from bench import chart, dois, figures, scale
-from bench.compare import Sample, compare, summed_up
+from bench.compare import Comparison, Sample, compare, summed_up
 from bench.contenders import BARE, CONTENDERS, harvester
+from bench.costs import contenders, prices
 from bench.counts import a_doi_costs
 from bench.pace import judged, pace
 from bench.processes import Failed, measured, serving
@@ -202,6 +203,24 @@ def test_a_doi_costs_no_more_calls_than_it_did() -> None:
     assert found.calls < CALLS
     assert found.c_calls < C_CALLS
     assert found.garbage < GARBAGE
+
+
+def test_without_any_of_its_promises_harvester_still_gets_every_record() -> None:
+    found = compare(contenders(), "small", rounds=1, count=30, concurrency=4)
+    assert {price.promise for price in prices(found)} == {each.name for each in contenders()} - {"harvester"}
+
+
+def test_the_price_of_a_promise_is_what_harvester_saves_without_it() -> None:
+    def sample(name: str, asking: float, cpu_ms: float) -> Sample:
+        return Sample(name, rate=asking, asking=asking, cpu_ms=cpu_ms, peak=0, connections=1)
+
+    with_it, without = harvester("harvester", ""), harvester("checks", "unread")
+    samples = [sample("harvester", 3000, 0.40), sample("checks", 4000, 0.31)]
+    found = Comparison("small", 1, 1, summed_up([with_it, without], samples), samples)
+    [price] = prices(found)
+    assert (price.promise, price.what) == ("checks", "unread")
+    assert price.slower == pytest.approx(0.25)
+    assert price.cpu_us == pytest.approx(90)
 
 
 def test_the_server_ends_with_the_block() -> None:

@@ -1,0 +1,98 @@
+"""harvester without one of its promises: `python -m bench.without PROMISE ARGUMENTS...`.
+
+Each function here takes one thing out of harvester before it runs. What is left does the same work for the same DOIs,
+so the difference is what the promise costs. For measuring only: what is harvested like this may be lost or wrong.
+"""
+
+import asyncio
+import hashlib
+import sys
+from contextlib import nullcontext, suppress
+from types import SimpleNamespace
+
+from harvester import concurrency, database, jsonl, paperbuzz, transport
+from harvester.budget import Metered
+from harvester.cli import main
+from harvester.concurrency import Observed
+from harvester.fetch import Fetcher, Tries
+from harvester.ledger import Ledger
+from harvester.outcome import Due, Result
+from harvester.paperbuzz import Record
+from harvester.wire import Request, Response
+
+
+def durability() -> None:
+    """Nothing is forced to the disk."""
+    _put(jsonl, "sync_data", lambda _: None)
+    _put(jsonl, "sync_directory", lambda _: None)
+    _put(database, "PRAGMAS", (*database.PRAGMAS, "synchronous = OFF"))
+
+
+def ledger() -> None:
+    """Nobody remembers what became of a work."""
+    _put(Ledger, "record", lambda *_, **__: 0)
+
+
+def checks() -> None:
+    """A record is taken as it comes: neither parsed nor compared with what was asked for."""
+
+    def unread(_: str, response: Response, __: object) -> Record:
+        digest = hashlib.sha256(response.body).hexdigest()
+        body = response.body.rstrip(b"\n")
+        return Record(body, digest, "ok", False, (), response.status, response.elapsed_seconds)
+
+    _put(paperbuzz, "read_record", unread)
+
+
+def digests() -> None:
+    """Records have no SHA-256."""
+    none = SimpleNamespace(hexdigest=lambda: "0" * 64)
+    _put(paperbuzz, "hashlib", SimpleNamespace(sha256=lambda _: none))
+
+
+def budget() -> None:
+    """Neither rate nor quota nor pauses: a request starts when somebody wants it to."""
+
+    async def send(self: Metered, request: Request) -> Response:
+        return await self._transport.send(request)
+
+    _put(Metered, "send", send)
+
+
+def retries() -> None:
+    """One attempt for a work, and nobody looks whether the service is up."""
+
+    async def outcome(self: Fetcher, due: Due) -> Result:
+        async with self._places:
+            record = await self._client.record(due.doi)
+        return self._result(due, record, Tries(0, 0, made=1))
+
+    _put(Fetcher, "outcome", outcome)
+
+
+def learning() -> None:
+    """As many requests at a time as are allowed, however the service takes it."""
+
+    async def send(self: Observed, request: Request) -> Response:
+        return await self._transport.send(request)
+
+    _put(concurrency, "START", sys.maxsize)
+    _put(Observed, "send", send)
+
+
+def deadlines() -> None:
+    """An answer may take as long as it likes."""
+    _put(transport, "asyncio", SimpleNamespace(timeout=lambda _: nullcontext(), Lock=asyncio.Lock))
+
+
+def _put(whole: object, name: str, part: object) -> None:
+    setattr(whole, name, part)
+
+
+PROMISES = {each.__name__: each for each in (durability, ledger, checks, digests, budget, retries, learning, deadlines)}
+"""What can be taken out, by the name on the command line."""
+
+if __name__ == "__main__":
+    PROMISES[sys.argv.pop(1)]()
+    with suppress(SystemExit):  # without its ledger a run does not know that it is complete
+        main()
