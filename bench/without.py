@@ -4,16 +4,16 @@ Each function here takes one thing out of harvester before it runs. What is left
 so the difference is what the promise costs. For measuring only: what is harvested like this may be lost or wrong.
 """
 
-import asyncio
 import hashlib
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from types import SimpleNamespace
 
-from harvester import concurrency, database, jsonl, paperbuzz, transport
+from harvester import concurrency, database, jsonl, paperbuzz
 from harvester.budget import Metered
 from harvester.cli import main
 from harvester.concurrency import Observed
+from harvester.deadlines import Deadlines
 from harvester.fetch import Fetcher, Tries
 from harvester.ledger import Ledger
 from harvester.outcome import Due, Result
@@ -82,7 +82,8 @@ def learning() -> None:
 
 def deadlines() -> None:
     """An answer may take as long as it likes."""
-    _put(transport, "asyncio", SimpleNamespace(timeout=lambda _: nullcontext(), Lock=asyncio.Lock))
+    _put(Deadlines, "begin", lambda *_: None)
+    _put(Deadlines, "end", lambda *_: None)
 
 
 def _put(whole: object, name: str, part: object) -> None:

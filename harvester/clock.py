@@ -34,9 +34,8 @@ class SystemClock:
         """Wall time in UTC."""
         return datetime.now(UTC)
 
-    def monotonic(self) -> float:
-        """Seconds since an arbitrary start."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    """Seconds since an arbitrary start."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -134,4 +133,6 @@ class StoppableClock:
 
 def timestamp(moment: datetime) -> str:
     """The form of time in all records: UTC with milliseconds, `2026-11-21T03:54:06.372Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

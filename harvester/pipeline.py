@@ -166,9 +166,10 @@ class Pipeline:
                     self._tally.failures += 1
 
     def _hand_in(self, due: Due, outcome: Result | Failure) -> None:
+        size = _bytes(outcome)
         self._done.append((due, outcome))
-        self._done_bytes += _bytes(outcome)
-        self._uncommitted_bytes += _bytes(outcome)
+        self._done_bytes += size
+        self._uncommitted_bytes += size
         self._look_for_room()
         self._wake()
 

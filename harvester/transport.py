@@ -19,6 +19,7 @@ import aiohttp
 from yarl import URL
 
 from harvester import __version__
+from harvester.deadlines import Deadlines
 from harvester.errors import ConnectionLost, TimedOut, TooLarge
 from harvester.text import printable, redacted
 from harvester.wire import Request, Response
@@ -47,6 +48,7 @@ class AiohttpTransport:
     def __init__(self, *, connections: int) -> None:
         self._connections = connections
         self._large = asyncio.Lock()
+        self._deadlines = Deadlines()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -68,13 +70,17 @@ class AiohttpTransport:
 
     async def send(self, request: Request) -> Response:
         """Send the request once; see `harvester.wire.Transport`."""
+        task = self._deadlines.begin(request.timeout_seconds)
         try:
-            async with asyncio.timeout(request.timeout_seconds):
-                return await self._exchange(request)
-        except TimeoutError as error:
-            raise TimedOut(f"no complete answer within {request.timeout_seconds:g} s") from error
+            return await self._exchange(request)
+        except asyncio.CancelledError:
+            if not self._deadlines.is_late(task):
+                raise
+            raise TimedOut(f"no complete answer within {request.timeout_seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionLost(_reason(error)) from error
+        finally:
+            self._deadlines.end(task)
 
     async def _exchange(self, request: Request) -> Response:
         started = time.monotonic()
