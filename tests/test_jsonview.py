@@ -91,6 +91,11 @@ def test_while_a_view_is_held_another_document_is_built() -> None:
     assert member(held, "a") == 1
 
 
+def test_without_simdjson_everything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonview, "_parser", None)
+    assert parsed(b'{"a":[1]}' + LARGE) == {"a": [1]}
+
+
 def test_a_very_large_document_is_built_so_that_the_parser_keeps_no_memory_for_it() -> None:
     assert isinstance(parsed(b'{"a":1}' + b" " * MOST_BYTES), dict)
 

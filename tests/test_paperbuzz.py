@@ -16,6 +16,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from yarl import URL
 
+from harvester import jsonview
 from harvester.clock import SystemClock
 from harvester.doi import parse_doi
 from harvester.errors import (
@@ -31,7 +32,7 @@ from harvester.errors import (
     ServerFailed,
     TryAgain,
 )
-from harvester.jsonview import LEAST_BYTES
+from harvester.jsonview import LEAST_BYTES, parsed
 from harvester.paperbuzz import PaperbuzzClient, check_status, follow, read_record
 from harvester.transport import USER_AGENT, AiohttpTransport
 from harvester.wire import Request, Response, retry_after
@@ -442,6 +443,13 @@ async def test_an_error_does_not_hold_the_body_it_is_about() -> None:
     error: BaseException = raised.value
     assert error.__cause__ is error.__context__ is None
     assert "read_record" not in [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+async def test_an_error_does_not_hold_the_view_of_a_record_while_which_the_next_one_would_be_built() -> None:
+    with pytest.raises(DoiMismatch) as raised:
+        await client(Script(answer(body(doi="10.1/other", padding="x" * LEAST_BYTES)))).record("10.1/x")
+    following = parsed(b'{"a":1}' + b" " * LEAST_BYTES)
+    assert isinstance(following, dict) == (jsonview._parser is None), raised.value
 
 
 async def test_three_redirects_are_followed_and_no_fourth() -> None:
