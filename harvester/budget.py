@@ -86,6 +86,7 @@ class Budget:
         self._on_wait = on_wait
         self._on_start = on_start
         self._paused_until = 0.0
+        """By the monotonic clock; 0 for no pause."""
         self._turn = asyncio.Lock()
 
     async def acquire(self) -> None:
@@ -99,7 +100,8 @@ class Budget:
         # not save up; so it comes before the rate, and nobody else may use the block up in between.
         async with self._turn:
             while True:
-                await self._pause_over()
+                if self._paused_until:
+                    await self._pause_over()
                 if self._stop.wished:
                     raise Stopped
                 if self._quota is not None and not self._quota.ready():
@@ -108,7 +110,7 @@ class Budget:
                 await self._limiter.acquire()
                 if self._stop.wished:
                     raise Stopped
-                if self._pause_left() <= 0 and (self._quota is None or self._quota.take()):
+                if not self._paused_until and (self._quota is None or self._quota.take()):
                     break
         self._on_start(self.left)
 
@@ -121,14 +123,12 @@ class Budget:
         """Requests left in the daily quota; None without one."""
         return None if self._quota is None else self._quota.left
 
-    def _pause_left(self) -> float:
-        return self._paused_until - self._clock.monotonic()
-
     async def _pause_over(self) -> None:
-        while (seconds := self._pause_left()) > 0:
+        while (seconds := self._paused_until - self._clock.monotonic()) > 0:
             self._on_wait(f"a pause the service asked for, {seconds:.0f} s")
             await self._clock.sleep(seconds)
             self._on_wait("")
+        self._paused_until = 0.0
 
     async def _quota_free(self, quota: "Quota") -> None:
         free_at = quota.free_at()

@@ -74,8 +74,10 @@ class Stop:
     """
 
     def __init__(self, parent: "Stop | None" = None) -> None:
-        self._wished = asyncio.Event()
+        self._wish = asyncio.Event()
         self._children: list[Stop] = []
+        self.wished = False
+        """Whether somebody wants to end early."""
         self.reason: StopRun | None = None
         if parent is not None:
             parent._children.append(self)
@@ -85,18 +87,14 @@ class Stop:
     def wish(self, reason: StopRun | None = None) -> None:
         """End early; of several reasons the first counts."""
         self.reason = self.reason or reason
-        self._wished.set()
+        self.wished = True
+        self._wish.set()
         for child in self._children:
             child.wish(reason)
 
-    @property
-    def wished(self) -> bool:
-        """Whether somebody wants to end early."""
-        return self._wished.is_set()
-
     async def wait(self) -> None:
         """Return as soon as somebody does."""
-        await self._wished.wait()
+        await self._wish.wait()
 
 
 class StoppableClock:

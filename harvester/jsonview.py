@@ -63,6 +63,11 @@ def member(value: object, name: str) -> object:
     return value[name] if isinstance(value, _OBJECTS) and name in value else None
 
 
+def members(values: Iterable[object], name: str) -> list[object]:
+    """What stands under a name in those of some values that are objects and have it."""
+    return [value[name] for value in values if isinstance(value, _OBJECTS) and name in value]
+
+
 def names(value: object) -> Iterable[str]:
     """The names of an object's members; none if it is no object."""
     return value if isinstance(value, _OBJECTS) else ()

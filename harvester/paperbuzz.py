@@ -4,10 +4,9 @@ P1 to P12 are the numbers of the facts in docs/design.md, "The services on the w
 """
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeGuard
 from urllib.parse import quote, urljoin, urlsplit
 
 from harvester.clock import Clock
@@ -23,7 +22,7 @@ from harvester.errors import (
     ServerFailed,
     TryAgain,
 )
-from harvester.jsonview import elements, is_object, member, names, parsed
+from harvester.jsonview import elements, is_object, member, members, names, parsed
 from harvester.text import printable, redacted
 from harvester.wire import Request, Response, Transport, retry_after
 
@@ -221,7 +220,7 @@ def read_record(doi: str, response: Response, now: datetime) -> Record:
         sha256=hashlib.sha256(body).hexdigest(),
         outcome=_outcome(_says_more(metadata, "crossref_url"), bool(sources), _says_more(open_access, "oadoi_url")),
         truncated=_truncated(sources),
-        landing_urls=tuple(dict.fromkeys(_landing_urls(metadata, open_access))),
+        landing_urls=_landing_urls(metadata, open_access),
         status=response.status,
         elapsed_seconds=response.elapsed_seconds,
     )
@@ -239,7 +238,7 @@ def _json_object(response: Response) -> object:
 
 def _says_more(part: object, only: str) -> bool:
     """Whether a part of the record holds more than the one URL that is there in any case (P4)."""
-    return any(name != only for name in names(part))
+    return not {only}.issuperset(names(part))
 
 
 def _outcome(metadata: bool, events: bool, open_access: bool) -> Literal["ok", "empty", "degraded"]:
@@ -250,20 +249,20 @@ def _outcome(metadata: bool, events: bool, open_access: bool) -> Literal["ok", "
 
 def _truncated(sources: list[object]) -> bool | None:
     """Whether the cap cut events off (P6)."""
-    counts = [count for source in sources if isinstance(count := member(source, "events_count"), int)]
-    if sum(counts) >= EVENT_CAP:
+    total = sum(count for count in members(sources, "events_count") if isinstance(count, int))
+    if total >= EVENT_CAP:
         return True
-    may_be_merged = sum(counts) >= MERGED_CAP and any(member(each, "source_id") == "wikipedia" for each in sources)
-    return None if may_be_merged else False
+    return None if total >= MERGED_CAP and "wikipedia" in members(sources, "source_id") else False
 
 
-def _landing_urls(metadata: object, open_access: object) -> Iterator[str]:
+def _landing_urls(metadata: object, open_access: object) -> tuple[str, ...]:
     location = member(open_access, "best_oa_location")
-    for part, keys in ((metadata, ("URL",)), (location, ("url_for_landing_page", "url"))):
-        url = next((url for key in keys if isinstance(url := member(part, key), str) and _is_web(url)), None)
-        if url:
-            yield url
+    crossref, page = member(metadata, "URL"), member(location, "url_for_landing_page")
+    if not _is_web(page):
+        page = member(location, "url")
+    urls = [url for url in (crossref, page) if _is_web(url)]
+    return tuple(dict.fromkeys(urls))
 
 
-def _is_web(url: str) -> bool:
-    return url.lower().startswith(("http://", "https://"))
+def _is_web(url: object) -> TypeGuard[str]:
+    return isinstance(url, str) and url.lower().startswith(("http://", "https://"))

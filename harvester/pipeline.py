@@ -2,8 +2,8 @@
 
 Theory. Who owns what:
 
-- `_feed` reads due works from the store, page by page, into a queue no longer than the fetchers can use: memory stays
-  flat at ten million DOIs, and no work is handed out twice in a run.
+- `_feed` reads due works from the store, two pages ahead of the fetchers: memory stays flat at ten million DOIs, and no
+  work is handed out twice in a run.
 - N fetchers each hold one work until it has an outcome (`harvester.fetch`). If the run stops they drop it, and it is
   still due in the ledger.
 - One committer hands outcomes to the store in batches. Only what `store.commit` has returned for is done.
@@ -27,6 +27,9 @@ from harvester.clock import Stop
 from harvester.errors import Stopped, StopRun
 from harvester.outcome import Due, Failure, Result
 from harvester.report import Tally
+
+PAGE = 1_000
+"""Due works that are read at a time."""
 
 UNCOMMITTED = 200
 """Outcomes that may be fetched and not yet committed."""
@@ -84,7 +87,10 @@ class Pipeline:
     ) -> None:
         self._store, self._fetcher = store, fetcher
         self._hands, self._stop, self._tally, self._grace = hands, stop, tally, grace_seconds
-        self._due: asyncio.Queue[Due | None] = asyncio.Queue(hands)
+        self._pages: asyncio.Queue[list[Due]] = asyncio.Queue(1)
+        self._page: deque[Due] = deque()
+        self._turn = asyncio.Lock()
+        self._is_dry = False
         self._done: deque[Outcome] = deque()
         self._done_bytes = 0
         self._uncommitted_bytes = 0
@@ -119,35 +125,43 @@ class Pipeline:
 
     async def _feed(self) -> None:
         last = 0
-        while page := await self._store.due(last, 1000):
-            for due in page:
-                await self._due.put(due)
+        while page := await self._store.due(last, PAGE):
+            await self._pages.put(page)
             last = page[-1].work_id
-        for _ in range(self._hands):
-            await self._due.put(None)
+        await self._pages.put([])
+
+    async def _next(self) -> Due | None:
+        """A work to ask for; None at the end."""
+        if not self._page:
+            async with self._turn:
+                if not self._page and not self._is_dry:
+                    self._page.extend(await self._pages.get())
+                    self._is_dry = not self._page
+        return self._page.popleft() if self._page else None
 
     async def _fetch(self) -> None:
-        try:
-            while True:
-                await self._slots.acquire()
-                await self._room.wait()
-                due = await self._due.get()
-                if due is None or self._stop.wished:
-                    return
+        while True:
+            await self._slots.acquire()
+            await self._room.wait()
+            due = await self._next()
+            if due is None or self._stop.wished:
+                return
+            try:
                 self._hand_in(due, await self._fetcher.outcome(due))
-        except Stopped:
-            pass
-        except StopRun as reason:
-            self._stop.wish(reason)
+            except Stopped:
+                return
+            except StopRun as reason:
+                self._stop.wish(reason)
+                return
 
     async def _end_early(self, feeder: asyncio.Task[None], fetchers: Sequence[asyncio.Task[None]]) -> None:
         """At the stop hand out no more, let answers under way come in for a while, then cut them off."""
         await self._stop.wait()
         feeder.cancel()
-        while not self._due.empty():
-            self._due.get_nowait()
-        for _ in fetchers:
-            self._due.put_nowait(None)
+        self._is_dry = True
+        self._page.clear()
+        if self._pages.empty():  # somebody may wait for one
+            self._pages.put_nowait([])
         await asyncio.wait(fetchers, timeout=self._grace)
         for task in fetchers:
             task.cancel()
