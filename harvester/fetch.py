@@ -123,7 +123,11 @@ class Fetcher:
         tries = Tries(self._breaker.outages, self._breaker.successes)
         while True:
             try:
-                return self._result(due, await self._attempt(due, tries), tries)
+                try:
+                    record = await self._ask(due.doi, tries)
+                except TryAgain as error:
+                    record = await self._ask_again(due.doi, tries, error)
+                return self._result(due, record, tries)
             except (TryAgain, GiveUp) as error:
                 if self._own_fault(tries, error):
                     return self._failure(due, tries, error)
@@ -146,20 +150,18 @@ class Fetcher:
             return False
         return isinstance(error, GiveUp) or (tries.charged > 1 and self._breaker.successes > tries.successes)
 
-    async def _attempt(self, due: Due, tries: Tries) -> Record:
-        """Attempts with pauses in between, up to what the work has left; raises the last one's error."""
-        left = self._max_attempts - tries.charged
-        try:
-            return await self._ask(due.doi, tries)
-        except TryAgain as error:
-            failed = error
-        # From here on it is tenacity's, which is told of the first attempt. It costs as much as a request, and all but
-        # few works need no other attempt.
+    async def _ask_again(self, doi: str, tries: Tries, failed: TryAgain) -> Record:
+        """Attempts after one that failed, with pauses, up to what the work has left; raises the last one's error.
+
+        They are tenacity's, which is told of the first one too. It does not make that one, for it costs as much as a
+        request, and all but few works need no other attempt.
+        """
+        left = self._max_attempts - tries.charged + 1
         async for attempt in attempts(left, sleep=self._clock.sleep, random=self._random, before_sleep=self._retried):
             with attempt:
                 if attempt.retry_state.attempt_number == 1:
                     raise failed
-                return await self._ask(due.doi, tries)
+                return await self._ask(doi, tries)
         raise AssertionError("attempts either return or raise")
 
     def _retried(self) -> None:

@@ -249,7 +249,7 @@ def _outcome(metadata: bool, events: bool, open_access: bool) -> Literal["ok", "
 
 def _truncated(sources: list[object]) -> bool | None:
     """Whether the cap cut events off (P6)."""
-    total = sum(count for count in members(sources, "events_count") if isinstance(count, int))
+    total = sum([count for count in members(sources, "events_count") if isinstance(count, int)])
     if total >= EVENT_CAP:
         return True
     return None if total >= MERGED_CAP and "wikipedia" in members(sources, "source_id") else False

@@ -169,7 +169,7 @@ class Pipeline:
     async def _commit_all(self) -> None:
         while batch := await self._gather():
             self._tally.registration_pending += await self._store.commit(batch)
-            self._uncommitted_bytes -= sum(_bytes(outcome) for _, outcome in batch)
+            self._uncommitted_bytes -= sum([_bytes(outcome) for _, outcome in batch])
             self._look_for_room()
             for _, outcome in batch:
                 self._slots.release()
