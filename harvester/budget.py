@@ -211,8 +211,8 @@ class Quota:
             self.give_back()
         if not self._held:
             self._held_minute = self._minute()
-            self._held, spent = self._book(self._block, self._held_minute)
             self._held_until = self._clock.monotonic() + BLOCK_SECONDS
+            self._held, spent = self._book(self._block, self._held_minute)
             self.left = max(0, self.daily - spent) + self._held
         return self._held > 0
 

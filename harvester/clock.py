@@ -74,10 +74,10 @@ class Stop:
     """
 
     def __init__(self, parent: "Stop | None" = None) -> None:
-        self._wish = asyncio.Event()
+        self._event = asyncio.Event()
         self._children: list[Stop] = []
         self.wished = False
-        """Whether somebody wants to end early."""
+        """Whether somebody wants to end early; `wish` is how to."""
         self.reason: StopRun | None = None
         if parent is not None:
             parent._children.append(self)
@@ -88,13 +88,13 @@ class Stop:
         """End early; of several reasons the first counts."""
         self.reason = self.reason or reason
         self.wished = True
-        self._wish.set()
+        self._event.set()
         for child in self._children:
             child.wish(reason)
 
     async def wait(self) -> None:
         """Return as soon as somebody does."""
-        await self._wish.wait()
+        await self._event.wait()
 
 
 class StoppableClock:

@@ -58,7 +58,7 @@ class Concurrency:
 
     def __init__(self, ceiling: int, clock: Clock) -> None:
         self._ceiling, self._clock = ceiling, clock
-        self._set(min(START, ceiling))
+        self._set_limit(min(START, ceiling))
         self._base = 0.0
         self._before = 0.0
         self._drained = False
@@ -66,7 +66,7 @@ class Concurrency:
         self._ignored = 0
         self._begin()
 
-    def _set(self, limit: float) -> None:
+    def _set_limit(self, limit: float) -> None:
         self._limit = limit
         self.limit = max(1, min(self._ceiling, math.floor(limit + 1e-9)))
         """Requests that may be under way."""
@@ -91,7 +91,7 @@ class Concurrency:
             self._ignored -= 1
             return
         self._ignored = self.limit - 1
-        self._set(max(1.0, (self._before or self._limit) * CUT))
+        self._set_limit(max(1.0, (self._before or self._limit) * CUT))
         self._before = 0.0
         self._begin()
 
@@ -106,20 +106,20 @@ class Concurrency:
         if self._before and not self._drained:  # these stood in the queue still
             self._drained = True
         elif self._before:
-            self._set(self._before)
+            self._set_limit(self._before)
             self._base, self._before = latency, 0.0
         elif not self._base or self.limit == 1:
             self._base = latency
             self._grow(1.0)
         elif self._windows % WINDOWS_A_BASE == 0:
             self._before, self._drained = self._limit, False
-            self._set(self._limit / 2)
+            self._set_limit(self._limit / 2)
         elif latency > self._base or under_way >= BUSY * self.limit:
             self._grow(min(1.0, self._base / latency))
 
     def _grow(self, share: float) -> None:
         headroom = max(0.5, HEADROOM * self._limit)
-        self._set(max(1.0, min(float(self._ceiling), self._limit * share + headroom)))
+        self._set_limit(max(1.0, min(float(self._ceiling), self._limit * share + headroom)))
 
 
 class Observed:

@@ -1,40 +1,36 @@
 """Time limits for many tasks, with one timer for all of them.
 
-`asyncio.timeout` sets a timer for each request and cancels it again, which takes a tenth of the time of a harvest
-(measured). All requests of a service have the same limit, so that the oldest one is the next to be late.
+`asyncio.timeout` sets a timer for each block and cancels it again, which took a tenth of the time of a harvest
+(measured). What ends a block, and as what, is the same here and there.
 """
 
 import asyncio
+from types import TracebackType
 
 
 class Deadlines:
-    """Cancels tasks that are late. A task may have one deadline at a time."""
+    """Cuts off the blocks that take too long.
+
+    Where all have the same limit, as the requests of a service have, the timer goes off once in that time.
+    """
 
     def __init__(self) -> None:
-        self._due: dict[asyncio.Task[object], float] = {}
-        self._late: dict[asyncio.Task[object], int] = {}
-        """And how often others had cancelled them before."""
+        self._blocks: set[_Block] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, seconds: float) -> asyncio.Task[object]:
-        """Give the current task so much time from now; returns it."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - whoever awaits is in a task
-        loop = task.get_loop()
-        self._due[task] = due = loop.time() + seconds
-        if self._timer is None or due < self._timer.when():
-            self._set(loop, due)
-        return task
+    def within(self, seconds: float) -> "_Block":
+        """`with deadlines.within(35):` raises TimeoutError when the block takes longer."""
+        return _Block(self, seconds)
 
-    def end(self, task: asyncio.Task[object]) -> None:
-        """It needs no deadline any more."""
-        self._due.pop(task, None)
-        self._late.pop(task, None)
+    def begin(self, block: "_Block") -> None:
+        """Look after a block."""
+        self._blocks.add(block)
+        if self._timer is None or block.due < self._timer.when():
+            self._set(block.task.get_loop(), block.due)
 
-    def is_late(self, task: asyncio.Task[object]) -> bool:
-        """Whether a task that was cancelled was so for its deadline, and for nothing else; it goes on then."""
-        before = self._late.pop(task, None)
-        return before is not None and task.uncancel() <= before
+    def end(self, block: "_Block") -> None:
+        """It has ended."""
+        self._blocks.discard(block)
 
     def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         if self._timer is not None:
@@ -44,9 +40,35 @@ class Deadlines:
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         now = loop.time()
-        for task in [task for task, due in self._due.items() if due <= now]:
-            del self._due[task]
-            self._late[task] = task.cancelling()
-            task.cancel()
-        if self._due:
-            self._set(loop, min(self._due.values()))
+        for block in [block for block in self._blocks if block.due <= now]:
+            self._blocks.remove(block)
+            block.is_late = True
+            block.task.cancel()
+        if self._blocks:
+            self._set(loop, min([block.due for block in self._blocks]))
+
+
+class _Block:
+    """What a task does until a deadline; see `Deadlines.within`."""
+
+    __slots__ = ("_cancelled_before", "_deadlines", "_seconds", "due", "is_late", "task")
+
+    def __init__(self, deadlines: Deadlines, seconds: float) -> None:
+        self._deadlines, self._seconds = deadlines, seconds
+        self.is_late = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - whoever awaits is in a task
+        self.task: asyncio.Task[object] = task
+        self._cancelled_before = task.cancelling()
+        self.due = task.get_loop().time() + self._seconds
+        self._deadlines.begin(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._deadlines.end(self)
+        # Cancelled by somebody else as well, it is to end and not to go on.
+        if self.is_late and self.task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
+            raise TimeoutError from error

@@ -123,10 +123,13 @@ class Fetcher:
         tries = Tries(self._breaker.outages, self._breaker.successes)
         while True:
             try:
+                failed = None
                 try:
                     record = await self._ask(due.doi, tries)
                 except TryAgain as error:
-                    record = await self._ask_again(due.doi, tries, error)
+                    failed = error
+                if failed is not None:
+                    record = await self._ask_again(due.doi, tries, failed)
                 return self._result(due, record, tries)
             except (TryAgain, GiveUp) as error:
                 if self._own_fault(tries, error):

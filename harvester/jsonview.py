@@ -6,36 +6,41 @@ documents (see `test_jsonview.py`), save those with integers of more than 64 bit
 simdjson may say yes; where it says no, or is not there, orjson has the last word.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
-_IS_HERE = find_spec("simdjson") is not None  # it is not packaged for each Python and machine
-
-if TYPE_CHECKING or _IS_HERE:
+if TYPE_CHECKING:
     from simdjson import Array, Object, Parser
 else:
-    Array, Object = list, dict
+    try:
+        from simdjson import Array, Object, Parser
+    except (ImportError, RuntimeError):  # it is not packaged for each Python and machine, or does not run here
+        Array, Object, Parser = list, dict, lambda _: None
 
-_OBJECTS, _ARRAYS = (dict, Object), (list, Array)
+T = TypeVar("T")
 
 LEAST_BYTES = 4 * 1024
 """Less than this is built sooner than looked into."""
 
-MOST_BYTES = 2 * 1024 * 1024
-"""For more than this the parser would need much memory, and keep it."""
+MOST_BYTES = 1024 * 1024
+"""The largest records have 400 kB. The parser keeps its memory, up to twelve times the size of a document."""
 
-_parser = Parser(MOST_BYTES) if _IS_HERE else None
+_OBJECTS, _ARRAYS = (dict, Object), (list, Array)
+
+_parser: Parser | None = Parser(MOST_BYTES)
 
 
-def parsed(body: bytes) -> object:
-    """The value that a body is; a large one may be a view, to be looked into with the functions below.
+def look_into(body: bytes, look: Callable[[object], T]) -> T:
+    """What somebody sees in a document.
 
-    Of several members of one name the last one counts in the outermost object, as everywhere in what orjson reads.
-    A view has to be let go of before the next call, or that one will build everything.
+    Args:
+        body: the document.
+        look: is given the value that it is, to be looked into with the functions below. It may be a view, which must
+            not be kept. It may be called twice: of several members with one name the last one counts, which a view
+            does not tell, so that everything is built where one is looked for.
 
     Raises:
         ValueError: it is no JSON (RFC 8259), or has what some readers do not take: a number beyond all doubles, half a
@@ -44,12 +49,10 @@ def parsed(body: bytes) -> object:
     # One level deeper, as it will stand in a line of the output: what fits only by itself could not be read there.
     text = b"[%b]" % body
     if _parser and LEAST_BYTES <= len(text) <= MOST_BYTES:
+        # RuntimeError: somebody keeps a view.
         with suppress(ValueError, RuntimeError):
-            [value] = elements(_parser.parse(text)) or []
-            if not _has_twins(value):
-                return value
-    [value] = orjson.loads(text)
-    return value
+            return look(_only(elements(_parser.parse(text))))
+    return look(_only(orjson.loads(text)))
 
 
 def is_object(value: object) -> bool:
@@ -59,13 +62,20 @@ def is_object(value: object) -> bool:
 
 def member(value: object, name: str) -> object:
     """What stands under a name; None where there is no such member, or `value` is no object."""
-    # `get` of a view is slow where there is nothing.
-    return value[name] if isinstance(value, _OBJECTS) and name in value else None
+    found = members((value,), name)
+    return found[0] if found else None
 
 
 def members(values: Iterable[object], name: str) -> list[object]:
     """What stands under a name in those of some values that are objects and have it."""
-    return [value[name] for value in values if isinstance(value, _OBJECTS) and name in value]
+    found = []
+    for value in values:
+        # A view takes longer to say that it does not have a name than to list those it has.
+        if isinstance(value, _OBJECTS) and (times := tuple(value).count(name)):
+            if times > 1:
+                raise ValueError(f"several members are called {name}")
+            found.append(value[name])
+    return found
 
 
 def names(value: object) -> Iterable[str]:
@@ -78,6 +88,7 @@ def elements(value: object) -> list[object] | None:
     return list(value) if isinstance(value, _ARRAYS) else None
 
 
-def _has_twins(value: object) -> bool:
-    known = list(names(value))
-    return len(known) != len(set(known))
+def _only(values: list[object] | None) -> object:
+    if values is None or len(values) != 1:
+        raise ValueError("it is not one value")
+    return values[0]

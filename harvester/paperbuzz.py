@@ -4,9 +4,10 @@ P1 to P12 are the numbers of the facts in docs/design.md, "The services on the w
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, TypeGuard
+from typing import Literal, TypeGuard, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from harvester.clock import Clock
@@ -22,9 +23,11 @@ from harvester.errors import (
     ServerFailed,
     TryAgain,
 )
-from harvester.jsonview import elements, is_object, member, members, names, parsed
+from harvester.jsonview import elements, is_object, look_into, member, members, names
 from harvester.text import printable, redacted
 from harvester.wire import Request, Response, Transport, retry_after
+
+T = TypeVar("T")
 
 EVENT_CAP = 2_500
 """The server takes at most this many raw events of a DOI (P6)."""
@@ -112,10 +115,10 @@ class PaperbuzzClient:
             GiveUp: what answers is not Paperbuzz.
         """
         try:
-            status = _json_object(check_status(await self._get(""), self._clock.now()))
+            told = _seen(check_status(await self._get(""), self._clock.now()), lambda status: set(names(status)))
         except (TryAgain, GiveUp) as error:
             raise _light(error) from None
-        if not {"msg", "version"} & set(names(status)):
+        if not {"msg", "version"} & told:
             raise InvalidJson("the answer is JSON, but not the status object of a Paperbuzz API")
 
     async def _get(self, path: str) -> Response:
@@ -200,7 +203,10 @@ def read_record(doi: str, response: Response, now: datetime) -> Record:
         InvalidJson: no JSON object, or without the two required members.
         Refused, RedirectRefused: see `check_status`.
     """
-    content = _json_object(check_status(response, now))
+    return _seen(check_status(response, now), lambda content: _record(doi, response, content))
+
+
+def _record(doi: str, response: Response, content: object) -> Record:
     told = member(content, "doi")
     if not isinstance(told, str):
         raise InvalidJson("the record has no doi", status=response.status)
@@ -226,14 +232,18 @@ def read_record(doi: str, response: Response, now: datetime) -> Record:
     )
 
 
-def _json_object(response: Response) -> object:
+def _seen(response: Response, look: Callable[[object], T]) -> T:
+    """What is seen in the JSON object of an answer."""
+
+    def look_at_object(content: object) -> T:
+        if not is_object(content):
+            raise InvalidJson("the answer is JSON, but no object", status=200)
+        return look(content)
+
     try:
-        content = parsed(response.body)
+        return look_into(response.body, look_at_object)
     except (ValueError, RecursionError) as error:
         raise InvalidJson(f"the answer is no valid JSON: {printable(str(error), 120)}", status=200) from error
-    if not is_object(content):
-        raise InvalidJson("the answer is JSON, but no object", status=200)
-    return content
 
 
 def _says_more(part: object, only: str) -> bool:

@@ -1,9 +1,10 @@
-"""The way of works from due to committed: fetchers between a bounded queue and one committer.
+"""The way of works from due to committed: fetchers between pages of works and one committer.
 
 Theory. Who owns what:
 
-- `_feed` reads due works from the store, two pages ahead of the fetchers: memory stays flat at ten million DOIs, and no
-  work is handed out twice in a run.
+- `_feed` reads due works from the store, page by page; an empty page is the end. A fetcher takes its next work from
+  `_page`, and whoever finds that empty turns to the next one. Never more than three pages are in memory, which stays
+  flat at ten million DOIs, and no work is handed out twice in a run.
 - N fetchers each hold one work until it has an outcome (`harvester.fetch`). If the run stops they drop it, and it is
   still due in the ledger.
 - One committer hands outcomes to the store in batches. Only what `store.commit` has returned for is done.
@@ -127,7 +128,7 @@ class Pipeline:
         last = 0
         while page := await self._store.due(last, PAGE):
             await self._pages.put(page)
-            last = page[-1].work_id
+            last = max(due.work_id for due in page)
         await self._pages.put([])
 
     async def _next(self) -> Due | None:
@@ -136,7 +137,7 @@ class Pipeline:
             async with self._turn:
                 if not self._page and not self._is_dry:
                     self._page.extend(await self._pages.get())
-                    self._is_dry = not self._page
+                    self._is_dry = self._is_dry or not self._page
         return self._page.popleft() if self._page else None
 
     async def _fetch(self) -> None:
@@ -160,8 +161,9 @@ class Pipeline:
         feeder.cancel()
         self._is_dry = True
         self._page.clear()
-        if self._pages.empty():  # somebody may wait for one
-            self._pages.put_nowait([])
+        while not self._pages.empty():
+            self._pages.get_nowait()
+        self._pages.put_nowait([])  # somebody may wait for one
         await asyncio.wait(fetchers, timeout=self._grace)
         for task in fetchers:
             task.cancel()

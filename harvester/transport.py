@@ -70,17 +70,13 @@ class AiohttpTransport:
 
     async def send(self, request: Request) -> Response:
         """Send the request once; see `harvester.wire.Transport`."""
-        task = self._deadlines.begin(request.timeout_seconds)
         try:
-            return await self._exchange(request)
-        except asyncio.CancelledError:
-            if not self._deadlines.is_late(task):
-                raise
-            raise TimedOut(f"no complete answer within {request.timeout_seconds:g} s") from None
+            with self._deadlines.within(request.timeout_seconds):
+                return await self._exchange(request)
+        except TimeoutError as error:
+            raise TimedOut(f"no complete answer within {request.timeout_seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionLost(_reason(error)) from error
-        finally:
-            self._deadlines.end(task)
 
     async def _exchange(self, request: Request) -> Response:
         started = time.monotonic()

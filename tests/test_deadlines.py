@@ -1,7 +1,7 @@
 """One timer for many deadlines cuts off what is late, and nothing else."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 
 import pytest
 
@@ -12,15 +12,11 @@ from .support import in_virtual_time
 
 async def kept(deadlines: Deadlines, seconds: float, work: Awaitable[object]) -> str:
     """How a work with a deadline ends, and when, by the event loop's clock."""
-    task = deadlines.begin(seconds)
     try:
-        await work
-    except asyncio.CancelledError:
-        if not deadlines.is_late(task):
-            raise
+        with deadlines.within(seconds):
+            await work
+    except TimeoutError:
         return f"late at {asyncio.get_running_loop().time():g}"
-    finally:
-        deadlines.end(task)
     return f"done at {asyncio.get_running_loop().time():g}"
 
 
@@ -65,19 +61,56 @@ def test_whoever_is_cancelled_by_somebody_else_is_not_late(after: float) -> None
     assert in_virtual_time(cancelled(Deadlines(), after)) == "cancelled"
 
 
-async def cancelled_at_the_deadline(deadlines: Deadlines) -> str:
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(kept(deadlines, 5, asyncio.sleep(99)))
-    await asyncio.sleep(0)
-    loop.call_at(5, task.cancel)  # after the deadline's own timer, in the same turn
-    try:
-        return await task
-    except asyncio.CancelledError:
-        return "cancelled"
+def seen_to_be_cancelled(after: float, *, before_the_timer: bool, tidying: float = 0) -> Coroutine[None, None, str]:
+    """A work with a deadline at 5 that somebody cancels as well, and that may take a while to tidy up."""
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(99)
+        finally:
+            await asyncio.sleep(tidying)
+
+    async def watched() -> str:
+        loop = asyncio.get_running_loop()
+        tasks: list[asyncio.Task[str]] = []
+        if before_the_timer:
+            loop.call_at(after, lambda: tasks[0].cancel())
+        tasks.append(loop.create_task(kept(Deadlines(), 5, work())))
+        await asyncio.sleep(0)
+        if not before_the_timer:
+            loop.call_at(after, tasks[0].cancel)
+        try:
+            return await tasks[0]
+        except asyncio.CancelledError:
+            return "cancelled"
+
+    return watched()
 
 
-def test_whoever_is_cancelled_at_the_deadline_by_somebody_else_too_is_not_late() -> None:
-    assert in_virtual_time(cancelled_at_the_deadline(Deadlines())) == "cancelled"
+@pytest.mark.parametrize("before_the_timer", [False, True])
+def test_whoever_is_cancelled_at_the_deadline_by_somebody_else_too_is_not_late(before_the_timer: bool) -> None:
+    assert in_virtual_time(seen_to_be_cancelled(5, before_the_timer=before_the_timer)) == "cancelled"
+
+
+def test_a_deadline_while_a_cancelled_task_tidies_up_changes_nothing() -> None:
+    assert in_virtual_time(seen_to_be_cancelled(4, before_the_timer=True, tidying=2)) == "cancelled"
+
+
+def test_whoever_makes_something_else_of_being_late_is_not_left_cancelled() -> None:
+    async def work() -> None:
+        try:
+            await asyncio.sleep(99)
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    async def looked_at() -> int:
+        with pytest.raises(ConnectionError):
+            await kept(Deadlines(), 5, work())
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert in_virtual_time(looked_at()) == 0
 
 
 async def answered_at_the_deadline(deadlines: Deadlines) -> tuple[str, str]:

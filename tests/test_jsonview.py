@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from harvester import jsonview
-from harvester.jsonview import LEAST_BYTES, MOST_BYTES, elements, is_object, member, names, parsed
+from harvester.jsonview import LEAST_BYTES, MOST_BYTES, elements, is_object, look_into, member, members, names
 
 pytestmark = pytest.mark.skipif(jsonview._parser is None, reason="simdjson is not packaged for this Python")
 
@@ -50,13 +50,21 @@ def verdict(read: Callable[[bytes], object], text: bytes) -> bool:
     return True
 
 
+def seen(text: bytes) -> object:
+    """Everything there is in a document, by a view if it is large enough."""
+    return look_into(text, tree)
+
+
+def is_viewed(text: bytes) -> bool:
+    return look_into(text, lambda value: not isinstance(value, dict))
+
+
 @given(st.dictionaries(NAMES, JSON), st.booleans())
 def test_what_is_seen_in_a_view_is_what_is_there(content: dict[str, object], ascii_only: bool) -> None:
     text = json.dumps(content, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     assume(verdict(orjson.loads, text))
-    value = parsed(text + LARGE)
-    assert not isinstance(value, dict)
-    assert tree(value) == orjson.loads(text)
+    assert is_viewed(text + LARGE)
+    assert seen(text + LARGE) == orjson.loads(text)
 
 
 @given(st.dictionaries(NAMES, JSON), DAMAGES)
@@ -67,46 +75,76 @@ def test_a_damaged_document_is_refused_by_both_or_by_none(
     text = bytearray(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     for place, byte in damages:
         text[place % len(text)] = byte
-    assert verdict(parsed, bytes(text) + LARGE) == verdict(orjson.loads, bytes(text))
+    assert verdict(seen, bytes(text) + LARGE) == verdict(orjson.loads, bytes(text))
 
 
 @pytest.mark.parametrize("depth", range(1018, 1028))
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"])
 def test_both_end_at_the_same_depth(opening: bytes, closing: bytes, depth: int) -> None:
     text = opening * depth + b"1" + closing * depth
-    assert verdict(parsed, text + LARGE) == verdict(orjson.loads, b"[%b]" % text)
+    assert verdict(lambda it: look_into(it, is_object), text + LARGE) == verdict(orjson.loads, b"[%b]" % text)
 
 
 def test_an_integer_of_any_length_is_taken_as_long_as_it_is_a_double() -> None:
-    assert member(parsed(b'{"a":123456789012345678901234567890}' + LARGE), "a") == 123456789012345678901234567890.0
+    assert seen(b'{"a":123456789012345678901234567890}' + LARGE) == {"a": 123456789012345678901234567890.0}
 
 
-def test_of_two_members_of_one_name_the_last_one_counts() -> None:
-    assert member(parsed(b'{"doi":"10.1/a","doi":"10.1/b"}' + LARGE), "doi") == "10.1/b"
+@pytest.mark.parametrize("size", [0, LEAST_BYTES], ids=["built", "viewed"])
+@pytest.mark.parametrize("form", [b"%b", b'{"in":%b}', b'{"in":[0,%b]}'], ids=["outermost", "inside", "in an array"])
+def test_of_two_members_of_one_name_the_last_one_counts(form: bytes, size: int) -> None:
+    def look(value: object) -> list[object]:
+        inside = member(value, "in")
+        return members([value, inside, *(elements(inside) or ())], "doi")
+
+    assert look_into(form % b'{"doi":"10.1/a","doi":"10.1/b"}' + b" " * size, look) == ["10.1/b"]
+
+
+@pytest.mark.parametrize("text", [b"", b"1,2", b"{},{}", b'{"a":1},'])
+@pytest.mark.parametrize("size", [0, LEAST_BYTES], ids=["built", "viewed"])
+def test_a_document_is_one_value(text: bytes, size: int) -> None:
+    assert not verdict(seen, text + b" " * size)
+
+
+def test_what_a_look_raises_is_raised() -> None:
+    with pytest.raises(ValueError, match="I do not like it"):
+        look_into(b"{}" + LARGE, _disliked)
+    with pytest.raises(LookupError):
+        look_into(b"{}" + LARGE, lambda _: [][1])
+    assert is_viewed(b"{}" + LARGE)
+
+
+def _disliked(_: object) -> None:
+    raise ValueError("I do not like it")
 
 
 def test_while_a_view_is_held_another_document_is_built() -> None:
-    held = parsed(b'{"a":1}' + LARGE)
-    assert isinstance(parsed(b'{"a":2}' + LARGE), dict)
+    held = look_into(b'{"a":1}' + LARGE, lambda value: value)
+    assert not is_viewed(b'{"a":2}' + LARGE)
     assert member(held, "a") == 1
 
 
 def test_without_simdjson_everything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonview, "_parser", None)
-    assert parsed(b'{"a":[1]}' + LARGE) == {"a": [1]}
+    assert not is_viewed(b'{"a":[1]}' + LARGE)
+    assert seen(b'{"a":[1]}' + LARGE) == {"a": [1]}
 
 
 def test_a_very_large_document_is_built_so_that_the_parser_keeps_no_memory_for_it() -> None:
-    assert isinstance(parsed(b'{"a":1}' + b" " * MOST_BYTES), dict)
+    assert not is_viewed(b'{"a":1}' + b" " * MOST_BYTES)
 
 
 @pytest.mark.parametrize("size", [0, LEAST_BYTES], ids=["built", "viewed"])
 def test_what_is_not_there_is_none(size: int) -> None:
-    value = parsed(b'{"a":[1],"b":null}' + b" " * size)
-    assert member(value, "c") is None
-    assert member(member(value, "a"), "c") is None
-    assert member("text", "c") is None
-    assert elements(value) is None
-    assert elements(member(value, "a")) == [1]
-    assert list(names(member(value, "b"))) == []
-    assert not is_object(member(value, "a"))
+    def look(value: object) -> None:
+        assert member(value, "c") is None
+        assert member(member(value, "a"), "c") is None
+        assert elements(value) is None
+        assert elements(member(value, "a")) == [1]
+        assert list(names(member(value, "b"))) == []
+        assert not is_object(member(value, "a"))
+
+    look_into(b'{"a":[1],"b":null}' + b" " * size, look)
+
+
+def test_text_has_no_members() -> None:
+    assert member("text", "t") is None

@@ -197,6 +197,25 @@ def test_works_are_read_by_the_page_and_no_further_than_two_pages_ahead() -> Non
     assert virtually(look()) == (3, 21 * 4)
 
 
+def test_a_stop_that_comes_with_a_page_of_fewer_works_than_hands_ends_at_once() -> None:
+    class StopsAtAPage(Ledger):
+        stop: Stop
+
+        async def due(self, after: int, limit: int) -> list[Due]:
+            page = await super().due(after, limit)
+            self.stop.wish()
+            return page
+
+    async def go() -> float:
+        ledger = StopsAtAPage(3)
+        running = Run(ledger, Maker(), hands=8)
+        ledger.stop = running.stop
+        await running.pipeline.run()
+        return now()
+
+    assert virtually(go()) < 1
+
+
 @pytest.mark.parametrize(
     ("record", "most"),
     [(b"{}", UNCOMMITTED + 8), (bytes(UNCOMMITTED_BYTES // 10), 12 + 8)],  # two of which are failures
