@@ -55,11 +55,6 @@ def look_into(body: bytes, look: Callable[[object], T]) -> T:
     return look(_only(orjson.loads(text)))
 
 
-def is_object(value: object) -> bool:
-    """Whether it has members."""
-    return isinstance(value, _OBJECTS)
-
-
 def member(value: object, name: str) -> object:
     """What stands under a name; None where there is no such member, or `value` is no object."""
     found = members((value,), name)
@@ -70,7 +65,7 @@ def members(values: Iterable[object], name: str) -> list[object]:
     """What stands under a name in those of some values that are objects and have it."""
     found = []
     for value in values:
-        # A view takes longer to say that it does not have a name than to list those it has.
+        # A view takes longer to say that it does not have a name than to list those that it has.
         if isinstance(value, _OBJECTS) and (times := tuple(value).count(name)):
             if times > 1:
                 raise ValueError(f"several members are called {name}")

@@ -6,7 +6,7 @@ outcomes themselves. One thread uses it: the store's.
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -249,7 +249,7 @@ class Nightbook:
         content, history = content_of(record), history_of(record, int(at / DAY_SECONDS))
         known = self._visits.contents([due.work_id]).get(due.work_id) if before else None
         changed, new = _compared(state, before, known, content)
-        result = replace(result, changed=changed, added=new)
+        result = result._replace(changed=changed, added=new)
         self._tonight.add(result)
         if state is State.EMPTY:
             return result, Visit(due.work_id, at, state)

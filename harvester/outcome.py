@@ -33,8 +33,7 @@ class Blank:
     """A line, row or entry of the input with nothing in it that could be a DOI."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """The record of one DOI, as Paperbuzz gave it.
 
     Args:
@@ -95,8 +94,7 @@ class Failure:
     stage: Stage
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """A work to be asked for now.
 
     Args:

@@ -5,9 +5,9 @@ P1 to P12 are the numbers of the facts in docs/design.md, "The services on the w
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Literal, TypeGuard, TypeVar
+from typing import Literal, NamedTuple, TypeGuard, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from harvester.clock import Clock
@@ -23,7 +23,7 @@ from harvester.errors import (
     ServerFailed,
     TryAgain,
 )
-from harvester.jsonview import elements, is_object, look_into, member, members, names
+from harvester.jsonview import elements, look_into, member, members, names
 from harvester.text import printable, redacted
 from harvester.wire import Request, Response, Transport, retry_after
 
@@ -44,8 +44,7 @@ REFUSED_FOR_GOOD = frozenset({400, 413, 414, 431})
 500 (P3, P4), so that 401, 403 or 404 mean the service is not where we think it is, not that a DOI is bad."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What a good answer tells.
 
     Args:
@@ -234,14 +233,8 @@ def _record(doi: str, response: Response, content: object) -> Record:
 
 def _seen(response: Response, look: Callable[[object], T]) -> T:
     """What is seen in the JSON object of an answer."""
-
-    def look_at_object(content: object) -> T:
-        if not is_object(content):
-            raise InvalidJson("the answer is JSON, but no object", status=200)
-        return look(content)
-
     try:
-        return look_into(response.body, look_at_object)
+        return look_into(response.body, look)
     except (ValueError, RecursionError) as error:
         raise InvalidJson(f"the answer is no valid JSON: {printable(str(error), 120)}", status=200) from error
 

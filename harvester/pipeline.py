@@ -8,10 +8,9 @@ Theory. Who owns what:
 - N fetchers each hold one work until it has an outcome (`harvester.fetch`). If the run stops they drop it, and it is
   still due in the ledger.
 - One committer hands outcomes to the store in batches. Only what `store.commit` has returned for is done.
-- `_slots` bounds the works in hand and the outcomes not yet committed together, so that a crash costs at most those
-  (promise G4), and a slow disk slows fetching down.
-- `_room` bounds the bytes of records fetched and not yet committed as well (`UNCOMMITTED_BYTES`), for a record may have
-  several MB. Hands that passed it, most of which wait for places in `harvester.fetch`, still bring one record each.
+- Works that are `_open`, in hand or not yet committed, are bounded together, so that a crash costs at most those
+  (promise G4), and a slow disk slows fetching down. So are the bytes of records not yet committed: one may have MBs.
+  Hands that found room, most of which wait for places in `harvester.fetch`, still bring one record each.
 
 How it ends: when the feed is dry the fetchers end, then the committer. `stop` ends it early, in that order; answers
 under way have `grace_seconds`. A reason to end the run that a fetcher meets (budget, outage) is such a stop. An error
@@ -95,11 +94,10 @@ class Pipeline:
         self._done: deque[Outcome] = deque()
         self._done_bytes = 0
         self._uncommitted_bytes = 0
+        self._open = 0
         self._room = asyncio.Event()
-        self._room.set()
         self._is_over = False
         self._some, self._enough = asyncio.Event(), asyncio.Event()
-        self._slots = asyncio.Semaphore(UNCOMMITTED + hands)
 
     async def run(self) -> None:
         """Go on until nothing is due, or until the stop; then everything fetched is committed.
@@ -131,6 +129,13 @@ class Pipeline:
             last = max(due.work_id for due in page)
         await self._pages.put([])
 
+    async def _take_room(self) -> None:
+        """Wait until another work may be in hand."""
+        while self._open >= UNCOMMITTED + self._hands or self._uncommitted_bytes >= UNCOMMITTED_BYTES:
+            self._room.clear()
+            await self._room.wait()
+        self._open += 1
+
     async def _next(self) -> Due | None:
         """A work to ask for; None at the end."""
         if not self._page:
@@ -142,8 +147,7 @@ class Pipeline:
 
     async def _fetch(self) -> None:
         while True:
-            await self._slots.acquire()
-            await self._room.wait()
+            await self._take_room()
             due = await self._next()
             if due is None or self._stop.wished:
                 return
@@ -172,9 +176,9 @@ class Pipeline:
         while batch := await self._gather():
             self._tally.registration_pending += await self._store.commit(batch)
             self._uncommitted_bytes -= sum([_bytes(outcome) for _, outcome in batch])
-            self._look_for_room()
+            self._open -= len(batch)
+            self._room.set()
             for _, outcome in batch:
-                self._slots.release()
                 self._tally.pending -= 1
                 if isinstance(outcome, Result):
                     self._tally.results += 1
@@ -186,14 +190,7 @@ class Pipeline:
         self._done.append((due, outcome))
         self._done_bytes += size
         self._uncommitted_bytes += size
-        self._look_for_room()
         self._wake()
-
-    def _look_for_room(self) -> None:
-        if self._uncommitted_bytes < UNCOMMITTED_BYTES:
-            self._room.set()
-        else:
-            self._room.clear()
 
     def _wake(self) -> None:
         """Tell the committer, which is not woken for each outcome: that would cost more than committing it."""

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from harvester import jsonview
-from harvester.jsonview import LEAST_BYTES, MOST_BYTES, elements, is_object, look_into, member, members, names
+from harvester.jsonview import LEAST_BYTES, MOST_BYTES, elements, look_into, member, members, names
 
 pytestmark = pytest.mark.skipif(jsonview._parser is None, reason="simdjson is not packaged for this Python")
 
@@ -32,6 +32,10 @@ JSON = st.recursive(
 DAMAGES = st.lists(
     st.tuples(st.integers(0, 400), st.sampled_from(b'{}[]",:\\ue+-.09 \n\0\x1f\x80\xc3\xed\xff')), max_size=3
 )
+
+
+def is_object(value: object) -> bool:
+    return isinstance(value, jsonview._OBJECTS)
 
 
 def tree(value: object) -> object:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -33,7 +32,7 @@ def a_record(events: int, outcome: Literal["ok", "empty", "degraded"] = "ok", da
     sources = [{"source_id": "twitter", "events_count": events, "events": [{"id": n} for n in range(events)]}]
     record = {"doi": DOI, "altmetrics_sources": sources if events else [], "metadata": {"title": "T"}}
     made = a_result(DOI, paperbuzz=json.dumps(record).encode(), outcome=outcome)
-    return replace(made, harvested_at=f"2026-11-{day:02}T02:17:00.000Z")
+    return made._replace(harvested_at=f"2026-11-{day:02}T02:17:00.000Z")
 
 
 def visit(ledger: Ledger, result: Result) -> tuple[bool | None, dict[str, int] | None]:
@@ -89,7 +88,7 @@ def test_a_night_begins_with_figures_of_its_own(ledger: Ledger) -> None:
 def test_the_median_takes_no_more_memory_than_its_two_digits() -> None:
     tonight = Tonight()
     for milliseconds in range(1, 10_000):
-        tonight.add(replace(a_result(), elapsed_ms=milliseconds))
+        tonight.add(a_result()._replace(elapsed_ms=milliseconds))
     assert tonight.pace.median_seconds == pytest.approx(5.0, rel=0.05)
     assert len(tonight.milliseconds) < 400
 

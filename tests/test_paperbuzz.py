@@ -309,7 +309,7 @@ def test_200_that_is_not_labelled_as_json_is_something_in_between_and_may_pass(m
 
 @pytest.mark.parametrize("media_type", ["Application/JSON", "application/json; charset=utf-8", "application/hal+json"])
 def test_json_may_be_labelled_in_several_ways(media_type: str) -> None:
-    assert read_record("10.1/x", replace(answer(body()), headers={"content-type": media_type}), NOW).status == 200
+    assert read_record("10.1/x", answer(body())._replace(headers={"content-type": media_type}), NOW).status == 200
 
 
 # Retry-After
