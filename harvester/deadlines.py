@@ -1,11 +1,15 @@
 """Time limits for many tasks, with one timer for all of them.
 
 `asyncio.timeout` sets a timer for each block and cancels it again, which took a tenth of the time of a harvest
-(measured). What ends a block, and as what, is the same here and there.
+(measured). When it ends a block is the same here and there.
 """
 
 import asyncio
 from types import TracebackType
+
+
+class Late(Exception):
+    """A block took longer than it may."""
 
 
 class Deadlines:
@@ -19,7 +23,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def within(self, seconds: float) -> "_Block":
-        """`with deadlines.within(35):` raises TimeoutError when the block takes longer."""
+        """`with deadlines.within(35):` raises `Late` when the block takes longer."""
         return _Block(self, seconds)
 
     def begin(self, block: "_Block") -> None:
@@ -71,4 +75,4 @@ class _Block:
         self._deadlines.end(self)
         # Cancelled by somebody else as well, it is to end and not to go on.
         if self.is_late and self.task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
-            raise TimeoutError from error
+            raise Late from error

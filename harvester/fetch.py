@@ -128,7 +128,7 @@ class Fetcher:
                     record = await self._ask(due.doi, tries)
                 except TryAgain as error:
                     failed = error
-                if failed is not None:
+                if failed is not None:  # out here, where no error is being handled for as long as the pauses take
                     record = await self._ask_again(due.doi, tries, failed)
                 return self._result(due, record, tries)
             except (TryAgain, GiveUp) as error:

@@ -176,7 +176,8 @@ class Store:
         elif owned != name:
             raise Misconfigured(
                 f"the ledger {self._ledger_path} belongs to the output {owned}, not to {name}. "
-                "Give the same output again, or name another ledger with --ledger."
+                "Give the same output again, or one whose name differs before .jsonl, for by that its ledger, failures "
+                "and summary are called; for stdout, name another ledger with --ledger."
             )
 
     def _refuse_strange_files(self) -> None:

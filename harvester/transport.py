@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 from harvester import __version__
-from harvester.deadlines import Deadlines
+from harvester.deadlines import Deadlines, Late
 from harvester.errors import ConnectionLost, TimedOut, TooLarge
 from harvester.text import printable, redacted
 from harvester.wire import Request, Response
@@ -73,7 +73,7 @@ class AiohttpTransport:
         try:
             with self._deadlines.within(request.timeout_seconds):
                 return await self._exchange(request)
-        except TimeoutError as error:
+        except Late as error:
             raise TimedOut(f"no complete answer within {request.timeout_seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionLost(_reason(error)) from error

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Coroutine
 
 import pytest
 
-from harvester.deadlines import Deadlines
+from harvester.deadlines import Deadlines, Late
 
 from .support import in_virtual_time
 
@@ -15,7 +15,7 @@ async def kept(deadlines: Deadlines, seconds: float, work: Awaitable[object]) ->
     try:
         with deadlines.within(seconds):
             await work
-    except TimeoutError:
+    except Late:
         return f"late at {asyncio.get_running_loop().time():g}"
     return f"done at {asyncio.get_running_loop().time():g}"
 
