@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
+from hypothesis import strategies as st
+
 from harvester.outcome import Failure, Result, Stage
 
 NOW = datetime(2026, 11, 21, 3, 54, 6, 372_000, UTC)
@@ -153,3 +155,10 @@ def a_failure(
 def an_invalid_line(text: str = "no doi", origin: str = "list.txt:1") -> Failure:
     """A line of the input that is no DOI."""
     return a_failure(None, kind="invalid-doi", stage=Stage.INPUT, text=text, origin=origin, attempts=0)
+
+
+def json_values(names: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    """Whatever JSON can hold, with members of these names."""
+    plain = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text()
+    numbers = st.floats(allow_nan=False, allow_infinity=False)
+    return st.recursive(plain | numbers, lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=15)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from harvester import jsonview
 from harvester.jsonview import LEAST_BYTES, MOST_BYTES, elements, look_into, member, members, names
 
+from .support import json_values
+
 pytestmark = pytest.mark.skipif(jsonview._parser is None, reason="simdjson is not packaged for this Python")
 
 LARGE = b" " * LEAST_BYTES
@@ -19,15 +21,7 @@ LARGE = b" " * LEAST_BYTES
 NAMES = st.text(st.characters(exclude_characters="\0"))
 """A view does not find names with NUL, for which nobody asks."""
 
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner),
-    max_leaves=20,
-)
+JSON = json_values(NAMES)
 
 DAMAGES = st.lists(
     st.tuples(st.integers(0, 400), st.sampled_from(b'{}[]",:\\ue+-.09 \n\0\x1f\x80\xc3\xed\xff')), max_size=3
