@@ -55,6 +55,11 @@ def look_into(body: bytes, look: Callable[[object], T]) -> T:
     return look(_only(orjson.loads(text)))
 
 
+def is_object(value: object) -> bool:
+    """Whether it can have members."""
+    return isinstance(value, _OBJECTS)
+
+
 def member(value: object, name: str) -> object:
     """What stands under a name; None where there is no such member, or `value` is no object."""
     found = members((value,), name)

@@ -23,7 +23,7 @@ from harvester.errors import (
     ServerFailed,
     TryAgain,
 )
-from harvester.jsonview import elements, look_into, member, members, names
+from harvester.jsonview import elements, is_object, look_into, member, members, names
 from harvester.text import printable, redacted
 from harvester.wire import Request, Response, Transport, retry_after
 
@@ -208,7 +208,8 @@ def read_record(doi: str, response: Response, now: datetime) -> Record:
 def _record(doi: str, response: Response, content: object) -> Record:
     told = member(content, "doi")
     if not isinstance(told, str):
-        raise InvalidJson("the record has no doi", status=response.status)
+        what = "the record has no doi" if is_object(content) else "the answer is JSON, but no object"
+        raise InvalidJson(what, status=response.status)
     if told != doi:
         raise DoiMismatch(
             f"the record is of {printable(redacted(told), 120)!r}, not of the DOI asked for", status=response.status

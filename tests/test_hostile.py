@@ -403,7 +403,7 @@ FAULTS = {
     "endless": Expected("too-large", "larger than 2,097,152 bytes"),
     "gzip-bomb": Expected("too-large", "larger than 2,097,152 bytes"),
     "wrong-doi": Expected("doi-mismatch", "the record is of '10.5555/ok.other"),
-    "not-a-record": Expected(NO_JSON, "has no doi"),
+    "not-a-record": Expected(NO_JSON, "but no object"),
     **dict.fromkeys(
         ("bad-json", "nan", "surrogate", "deep", "huge-number", "bom", "not-utf8", "empty-body"),
         Expected(NO_JSON, "the answer is no valid JSON: "),

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from harvester import jsonview
-from harvester.jsonview import LEAST_BYTES, MOST_BYTES, elements, look_into, member, members, names
+from harvester.jsonview import LEAST_BYTES, MOST_BYTES, elements, is_object, look_into, member, members, names
 
 from .support import json_values
 
@@ -26,10 +26,6 @@ JSON = json_values(NAMES)
 DAMAGES = st.lists(
     st.tuples(st.integers(0, 400), st.sampled_from(b'{}[]",:\\ue+-.09 \n\0\x1f\x80\xc3\xed\xff')), max_size=3
 )
-
-
-def is_object(value: object) -> bool:
-    return isinstance(value, jsonview._OBJECTS)
 
 
 def tree(value: object) -> object:
