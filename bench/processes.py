@@ -65,8 +65,12 @@ class Counts:
 
 
 def environment(folder: Path, **extra: str) -> dict[str, str]:
-    """The environment of a measured command: nothing of the user's settings, and a state folder of its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HARVESTER_")}
+    """The environment of a measured command: nothing of the user's settings, and a state folder of its own.
+
+    Modules may be compiled once and for all, as those of an installed package are.
+    """
+    out = ("HARVESTER_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(out)}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return kept | {"PYTHONPATH": path, "XDG_STATE_HOME": str(folder / "state")} | extra
 

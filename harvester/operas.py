@@ -346,10 +346,12 @@ def _is_unicode(text: str) -> bool:
 _URL = re.compile(
     r"(https?|ftp)://(?:([^/?#@]*)@)?(\[[^\]/]*\]|[^/?#:]*)(:[0-9]{2,5})?([/?#].*)?", re.IGNORECASE | re.DOTALL
 )
-_USER = re.compile(r"[-a-z0-9._~%!$&'()*+,;=:\u00a1-\uffff]*", re.IGNORECASE)
-_LABEL = r"(?:[a-z0-9\u00a1-\uffff][-_]?)*[a-z0-9\u00a1-\uffff]"
-_HOST = re.compile(rf"localhost|(?:{_LABEL}\.)+[a-z\u00a1-\uffff]{{2,}}", re.IGNORECASE)
-_NOT_IN_PATH = re.compile(r"\s|[^-a-z0-9._~%!$&'()*+,;=:@/?#\u00a1-\uffff]", re.IGNORECASE)
+# Spelled out: to ignore the case of a range like this costs 30 ms when the pattern is compiled.
+_LETTER = r"a-zA-Z\u00a1-\uffff"
+_USER = re.compile(rf"[-{_LETTER}0-9._~%!$&'()*+,;=:]*")
+_LABEL = rf"(?:[{_LETTER}0-9][-_]?)*[{_LETTER}0-9]"
+_HOST = re.compile(rf"(?i:localhost)|(?:{_LABEL}\.)+[{_LETTER}]{{2,}}")
+_NOT_IN_PATH = re.compile(rf"\s|[^-{_LETTER}0-9._~%!$&'()*+,;=:@/?#]")
 """What OPERAS refuses in a path; encoded in queries and fragments too, where it refuses less and it does no harm."""
 
 

@@ -328,8 +328,9 @@ def _levels(cohort: int) -> tuple[int, ...]:
 
 def _members() -> tuple[tuple[tuple[int, ...], ...], ...]:
     """For each dimension and level, the cohorts that share it."""
+    levels = [_levels(cohort) for cohort in range(COHORTS)]
     return tuple(
-        tuple(tuple(c for c in range(COHORTS) if _levels(c)[axis] == level) for level in range(size))
+        tuple(tuple(c for c in range(COHORTS) if levels[c][axis] == level) for level in range(size))
         for axis, size in enumerate(SHAPE)
     )
 
