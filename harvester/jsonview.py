@@ -7,7 +7,6 @@ simdjson may say yes; where it says no, or is not there, orjson has the last wor
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import orjson
@@ -48,11 +47,12 @@ def look_into(body: bytes, look: Callable[[object], T]) -> T:
     """
     # One level deeper, as it will stand in a line of the output: what fits only by itself could not be read there.
     text = b"[%b]" % body
-    if _parser and LEAST_BYTES <= len(text) <= MOST_BYTES:
-        # RuntimeError: somebody keeps a view.
-        with suppress(ValueError, RuntimeError):
-            return look(_only(elements(_parser.parse(text))))
-    return look(_only(orjson.loads(text)))
+    if _parser is None or not LEAST_BYTES <= len(text) <= MOST_BYTES:
+        return look(_only(orjson.loads(text)))
+    try:
+        return look(_only(_parser.parse(text)))
+    except (ValueError, RuntimeError):  # it is refused, or somebody keeps a view
+        return look(_only(orjson.loads(text)))
 
 
 def is_object(value: object) -> bool:
@@ -62,19 +62,21 @@ def is_object(value: object) -> bool:
 
 def member(value: object, name: str) -> object:
     """What stands under a name; None where there is no such member, or `value` is no object."""
-    found = members((value,), name)
-    return found[0] if found else None
+    return members(value, name)[0]
 
 
-def members(values: Iterable[object], name: str) -> list[object]:
-    """What stands under a name in those of some values that are objects and have it."""
+def members(value: object, *wanted: str) -> list[object]:
+    """What stands under each of some names; None for one that is not there, and for all if `value` is no object."""
+    if not isinstance(value, _OBJECTS):
+        return [None] * len(wanted)
+    # A view takes longer to say that it does not have a name than to list those that it has.
+    there = tuple(value)
     found = []
-    for value in values:
-        # A view takes longer to say that it does not have a name than to list those that it has.
-        if isinstance(value, _OBJECTS) and (times := tuple(value).count(name)):
-            if times > 1:
-                raise ValueError(f"several members are called {name}")
-            found.append(value[name])
+    for name in wanted:
+        times = there.count(name)
+        if times > 1:
+            raise ValueError(f"several members are called {name}")
+        found.append(value[name] if times else None)
     return found
 
 
@@ -88,7 +90,8 @@ def elements(value: object) -> list[object] | None:
     return list(value) if isinstance(value, _ARRAYS) else None
 
 
-def _only(values: list[object] | None) -> object:
-    if values is None or len(values) != 1:
+def _only(values: object) -> object:
+    found = elements(values)
+    if found is None or len(found) != 1:
         raise ValueError("it is not one value")
-    return values[0]
+    return found[0]

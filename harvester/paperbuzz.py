@@ -206,7 +206,7 @@ def read_record(doi: str, response: Response, now: datetime) -> Record:
 
 
 def _record(doi: str, response: Response, content: object) -> Record:
-    told = member(content, "doi")
+    told, listed, metadata, open_access = members(content, "doi", "altmetrics_sources", "metadata", "open_access")
     if not isinstance(told, str):
         what = "the record has no doi" if is_object(content) else "the answer is JSON, but no object"
         raise InvalidJson(what, status=response.status)
@@ -214,10 +214,9 @@ def _record(doi: str, response: Response, content: object) -> Record:
         raise DoiMismatch(
             f"the record is of {printable(redacted(told), 120)!r}, not of the DOI asked for", status=response.status
         )
-    sources = elements(member(content, "altmetrics_sources"))
+    sources = elements(listed)
     if sources is None:
         raise InvalidJson("the record has no list altmetrics_sources", status=response.status)
-    metadata, open_access = member(content, "metadata"), member(content, "open_access")
     body = response.body.replace(b"\n", b"").replace(b"\r", b"")
     return Record(
         body=body,
@@ -242,7 +241,7 @@ def _seen(response: Response, look: Callable[[object], T]) -> T:
 
 def _says_more(part: object, only: str) -> bool:
     """Whether a part of the record holds more than the one URL that is there in any case (P4)."""
-    return not {only}.issuperset(names(part))
+    return any(name != only for name in names(part))
 
 
 def _outcome(metadata: bool, events: bool, open_access: bool) -> Literal["ok", "empty", "degraded"]:
@@ -253,18 +252,17 @@ def _outcome(metadata: bool, events: bool, open_access: bool) -> Literal["ok", "
 
 def _truncated(sources: list[object]) -> bool | None:
     """Whether the cap cut events off (P6)."""
-    total = sum([count for count in members(sources, "events_count") if isinstance(count, int)])
+    told = [members(source, "events_count", "source_id") for source in sources]
+    total = sum([count for count, _ in told if isinstance(count, int)])
     if total >= EVENT_CAP:
         return True
-    return None if total >= MERGED_CAP and "wikipedia" in members(sources, "source_id") else False
+    return None if total >= MERGED_CAP and "wikipedia" in [name for _, name in told] else False
 
 
 def _landing_urls(metadata: object, open_access: object) -> tuple[str, ...]:
-    location = member(open_access, "best_oa_location")
-    crossref, page = member(metadata, "URL"), member(location, "url_for_landing_page")
-    if not _is_web(page):
-        page = member(location, "url")
-    urls = [url for url in (crossref, page) if _is_web(url)]
+    page, other = members(member(open_access, "best_oa_location"), "url_for_landing_page", "url")
+    crossref, best = member(metadata, "URL"), page if _is_web(page) else other
+    urls = [url for url in (crossref, best) if _is_web(url)]
     return tuple(dict.fromkeys(urls))
 
 

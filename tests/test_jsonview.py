@@ -88,9 +88,9 @@ def test_an_integer_of_any_length_is_taken_as_long_as_it_is_a_double() -> None:
 def test_of_two_members_of_one_name_the_last_one_counts(form: bytes, size: int) -> None:
     def look(value: object) -> list[object]:
         inside = member(value, "in")
-        return members([value, inside, *(elements(inside) or ())], "doi")
+        return [member(each, "doi") for each in (value, inside, *(elements(inside) or ()))]
 
-    assert look_into(form % b'{"doi":"10.1/a","doi":"10.1/b"}' + b" " * size, look) == ["10.1/b"]
+    assert "10.1/b" in look_into(form % b'{"doi":"10.1/a","doi":"10.1/b"}' + b" " * size, look)
 
 
 @pytest.mark.parametrize("text", [b"", b"1,2", b"{},{}", b'{"a":1},'])
@@ -132,6 +132,8 @@ def test_what_is_not_there_is_none(size: int) -> None:
     def look(value: object) -> None:
         assert member(value, "c") is None
         assert member(member(value, "a"), "c") is None
+        assert members(value, "c", "a", "b")[::2] == [None, None]
+        assert members(None, "a", "b") == [None, None]
         assert elements(value) is None
         assert elements(member(value, "a")) == [1]
         assert list(names(member(value, "b"))) == []
