@@ -36,7 +36,7 @@ def ledger() -> None:
 def checks() -> None:
     """An answer is taken as it comes: neither its status nor its content is looked at."""
 
-    def unread(_: str, response: Response, __: object) -> Record:
+    def unread(_: str, response: Response, *__: object, **___: object) -> Record:
         digest = hashlib.sha256(response.body).hexdigest()
         body = response.body.rstrip(b"\n")
         return Record(body, digest, "ok", False, (), response.status, response.elapsed_seconds)

@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import math
 from types import TracebackType
 
 
@@ -21,6 +22,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._blocks: set[_Block] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf
 
     def within(self, seconds: float) -> "_Block":
         """`with deadlines.within(35):` raises `Late` when the block takes longer."""
@@ -29,7 +31,7 @@ class Deadlines:
     def begin(self, block: "_Block") -> None:
         """Look after a block."""
         self._blocks.add(block)
-        if self._timer is None or block.due < self._timer.when():
+        if block.due < self._looks_at:
             self._set(block.task.get_loop(), block.due)
 
     def end(self, block: "_Block") -> None:
@@ -39,10 +41,11 @@ class Deadlines:
     def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._looks_at = due
         self._timer = loop.call_at(due, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
+        self._timer, self._looks_at = None, math.inf
         now = loop.time()
         for block in [block for block in self._blocks if block.due <= now]:
             self._blocks.remove(block)

@@ -83,7 +83,6 @@ async def run(job: Job, settings: Settings, password: Secret | None, world: Worl
             job.paths.output,
             stdout=stdout,
             register=job.register,
-            landing_urls=settings.operas.urls_from_metadata,
             limits=limits_of(settings) if is_night else None,
             only_changed=is_night and settings.output.only_changed,
         ) as store:
@@ -329,6 +328,7 @@ class Run:
                 wait=self._job.wait,
                 stop=self._fetching,
                 state=world.state,
+                landing_urls=self._settings.operas.urls_from_metadata,
             ) as paperbuzz:
                 fetcher = Fetcher(
                     paperbuzz.client,

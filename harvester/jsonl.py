@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -29,12 +30,17 @@ SCHEMA_VERSION = 1
 FORMATS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
-def result_line(result: Result) -> bytes:
-    """One result as a line of the output, with its newline.
+def result_lines(results: Iterable[Result]) -> bytes:
+    """Results as lines of the output, each with its newline.
 
     The record itself is copied in as the server's own bytes, as the last member, so that anyone can cut it out again
     and compare it with `sha256`.
     """
+    # All at once, for a batch of records is larger than the processor's caches.
+    return b"".join(chain.from_iterable(map(_pieces, results)))
+
+
+def _pieces(result: Result) -> tuple[bytes, ...]:
     head = orjson.dumps(
         {
             "v": SCHEMA_VERSION,
@@ -50,7 +56,7 @@ def result_line(result: Result) -> bytes:
             "sha256": result.sha256,
         }
     )
-    return b"".join((head[:-1], b',"paperbuzz":', result.paperbuzz, b"}\n"))
+    return head[:-1], b',"paperbuzz":', result.paperbuzz, b"}\n"
 
 
 def failure_line(failure: Failure) -> bytes:

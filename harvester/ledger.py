@@ -226,7 +226,6 @@ class Ledger:
         length: int,
         *,
         register: bool,
-        landing_urls: bool,
         is_written: Callable[[Result], bool] = lambda _: True,
         also: Callable[[sqlite3.Connection], None] = lambda _: None,
     ) -> int:
@@ -236,7 +235,6 @@ class Ledger:
             outcomes: one for each work.
             length: committed bytes of the output.
             register: whether results go into the outbox.
-            landing_urls: whether the URLs that records give are kept for registration.
             is_written: whether a result has a line in the output; one that has none is remembered without a digest.
             also: what else belongs into the transaction.
 
@@ -255,8 +253,7 @@ class Ledger:
                 "UPDATE work SET state = ? WHERE id = ?", ((State.FAILURE, due.work_id) for due, _ in failures)
             )
             add_failures(db, ((due.work_id, failure) for due, failure in failures))
-            if landing_urls:
-                _add_urls(db, ((due.doi, url) for due, found in results for url in found.landing_urls))
+            _add_urls(db, ((due.doi, url) for due, found in results for url in found.landing_urls))
             remember(db, {"length": length})
             also(db)
             return enqueue(db, [due.work_id for due, _ in results]) if register else 0

@@ -206,7 +206,6 @@ async def nightly(
             ledger,
             None,
             register=settings.operas.enabled,
-            landing_urls=settings.operas.urls_from_metadata,
             limits=limits_of(settings),
             only_changed=settings.output.only_changed,
         )

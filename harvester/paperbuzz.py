@@ -6,7 +6,6 @@ P1 to P12 are the numbers of the facts in docs/design.md, "The services on the w
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from typing import Literal, NamedTuple, TypeGuard, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -52,7 +51,8 @@ class Record(NamedTuple):
         sha256: of the body, in hex.
         outcome: `ok`, `empty` or `degraded` (P4).
         truncated: whether events are missing at the cap; None if that cannot be known (P6).
-        landing_urls: URLs that the record gives for the work: Crossref's, then the best open-access location's.
+        landing_urls: URLs that the record gives for the work: Crossref's, then the best open-access location's; none
+            where nobody wants them.
         status: the HTTP status.
         elapsed_seconds: from sending to the last byte.
     """
@@ -76,6 +76,7 @@ class PaperbuzzClient:
         clock: for `Retry-After` given as a date.
         timeout_seconds: total time for one attempt (P5).
         max_body_bytes: cap on the decompressed body.
+        landing_urls: whether somebody wants those.
     """
 
     def __init__(
@@ -87,11 +88,13 @@ class PaperbuzzClient:
         *,
         timeout_seconds: float,
         max_body_bytes: int,
+        landing_urls: bool = False,
     ) -> None:
         self._transport = transport
         self._base_url = base_url
         self._clock = clock
         self._timeout, self._max_body = timeout_seconds, max_body_bytes
+        self._landing_urls = landing_urls
         self._query = "?email=" + quote(email, safe="")
 
     async def record(self, doi: str) -> Record:
@@ -102,7 +105,8 @@ class PaperbuzzClient:
             GiveUp: this DOI will get no record.
         """
         try:
-            return read_record(doi, await self._get("doi/" + doi_path(doi)), self._clock.now())
+            response = await self._get("doi/" + doi_path(doi))
+            return read_record(doi, response, self._clock, landing_urls=self._landing_urls)
         except (TryAgain, GiveUp) as error:
             raise _light(error) from None
 
@@ -114,7 +118,7 @@ class PaperbuzzClient:
             GiveUp: what answers is not Paperbuzz.
         """
         try:
-            told = _seen(check_status(await self._get(""), self._clock.now()), lambda status: set(names(status)))
+            told = _seen(check_status(await self._get(""), self._clock), lambda status: set(names(status)))
         except (TryAgain, GiveUp) as error:
             raise _light(error) from None
         if not {"msg", "version"} & told:
@@ -165,7 +169,7 @@ def follow(request: Request, response: Response) -> Request:
     return replace(request, url=target)
 
 
-def check_status(response: Response, now: datetime) -> Response:
+def check_status(response: Response, clock: Clock) -> Response:
     """Let a good answer pass; everything else becomes the error that says what to do next.
 
     The cases, in order: 1. a good answer; 2. 200 from something else than the service; 3. one redirect too many, or of
@@ -184,13 +188,13 @@ def check_status(response: Response, now: datetime) -> Response:
     if 300 <= status < 400:
         raise RedirectRefused(f"the server answers {status}, or more than {MAX_REDIRECTS} redirects", status=status)
     if status in (429, 503):
-        raise ServerBusy(f"the server answers {status}", status=status, retry_after=retry_after(response, now))
+        raise ServerBusy(f"the server answers {status}", status=status, retry_after=retry_after(response, clock.now()))
     if status in REFUSED_FOR_GOOD:
         raise Refused(f"the server answers {status} to this request", status=status)
     raise ServerFailed(f"the server answers {status}", status=status)
 
 
-def read_record(doi: str, response: Response, now: datetime) -> Record:
+def read_record(doi: str, response: Response, clock: Clock, *, landing_urls: bool = False) -> Record:
     """Read the answer to a request for `doi`.
 
     Only `doi` and `altmetrics_sources` have to be there (P8). It is parsed to be checked; what is kept are the
@@ -202,10 +206,10 @@ def read_record(doi: str, response: Response, now: datetime) -> Record:
         InvalidJson: no JSON object, or without the two required members.
         Refused, RedirectRefused: see `check_status`.
     """
-    return _seen(check_status(response, now), lambda content: _record(doi, response, content))
+    return _seen(check_status(response, clock), lambda content: _record(doi, response, content, landing_urls))
 
 
-def _record(doi: str, response: Response, content: object) -> Record:
+def _record(doi: str, response: Response, content: object, landing_urls: bool) -> Record:
     told, listed, metadata, open_access = members(content, "doi", "altmetrics_sources", "metadata", "open_access")
     if not isinstance(told, str):
         what = "the record has no doi" if is_object(content) else "the answer is JSON, but no object"
@@ -225,7 +229,7 @@ def _record(doi: str, response: Response, content: object) -> Record:
         sha256=hashlib.sha256(body).hexdigest(),
         outcome=_outcome(_says_more(metadata, "crossref_url"), bool(sources), _says_more(open_access, "oadoi_url")),
         truncated=_truncated(sources),
-        landing_urls=_landing_urls(metadata, open_access),
+        landing_urls=_landing_urls(metadata, open_access) if landing_urls else (),
         status=response.status,
         elapsed_seconds=response.elapsed_seconds,
     )

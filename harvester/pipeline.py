@@ -129,15 +129,12 @@ class Pipeline:
             last = max(due.work_id for due in page)
         await self._pages.put([])
 
-    async def _take_room(self) -> None:
-        """Wait until another work may be in hand."""
+    async def _next(self) -> Due | None:
+        """A work to ask for, as soon as another may be in hand; None at the end."""
         while self._open >= UNCOMMITTED + self._hands or self._uncommitted_bytes >= UNCOMMITTED_BYTES:
             self._room.clear()
             await self._room.wait()
         self._open += 1
-
-    async def _next(self) -> Due | None:
-        """A work to ask for; None at the end."""
         if not self._page:
             async with self._turn:
                 if not self._page and not self._is_dry:
@@ -147,7 +144,6 @@ class Pipeline:
 
     async def _fetch(self) -> None:
         while True:
-            await self._take_room()
             due = await self._next()
             if due is None or self._stop.wished:
                 return
@@ -190,13 +186,19 @@ class Pipeline:
         self._done.append((due, outcome))
         self._done_bytes += size
         self._uncommitted_bytes += size
-        self._wake()
+        if len(self._done) == 1 or self._is_enough:
+            self._wake()
 
     def _wake(self) -> None:
         """Tell the committer, which is not woken for each outcome: that would cost more than committing it."""
         self._some.set()
-        if self._is_over or len(self._done) >= COMMIT_EVERY or self._done_bytes >= COMMIT_BYTES:
+        if self._is_over or self._is_enough:
             self._enough.set()
+
+    @property
+    def _is_enough(self) -> bool:
+        """Whether there is a whole batch."""
+        return len(self._done) >= COMMIT_EVERY or self._done_bytes >= COMMIT_BYTES
 
     async def _gather(self) -> list[Outcome]:
         """The next batch: as soon as it is full, or old enough, or the last; empty at the end."""

@@ -47,6 +47,7 @@ async def open_paperbuzz(
     wait: bool = False,
     stop: Stop | None = None,
     state: Path | None = None,
+    landing_urls: bool = False,
 ) -> AsyncIterator[Paperbuzz]:
     """Paperbuzz under its budget.
 
@@ -58,6 +59,7 @@ async def open_paperbuzz(
         wait: whether to wait when the daily budget is used up.
         stop: the wish to end early; no request is begun after it.
         state: where the daily budget is kept; None for the user's state directory.
+        landing_urls: whether somebody wants the URLs that records give.
 
     Raises:
         DiskFailed: the daily budget's file cannot be used.
@@ -88,6 +90,7 @@ async def open_paperbuzz(
                 clock,
                 timeout_seconds=settings.timeout,
                 max_body_bytes=settings.max_body,
+                landing_urls=landing_urls,
             )
             yield Paperbuzz(client, budget, Places(concurrency))
     finally:

@@ -41,7 +41,7 @@ from harvester.jsonl import (
     failure_line,
     partial_of,
     remove,
-    result_line,
+    result_lines,
     write_atomically,
 )
 from harvester.ledger import Figures, Ledger
@@ -107,7 +107,6 @@ class Store:
         output: path of the output; None where results go to `stdout`, or nowhere.
         stdout: where results go instead of a file.
         register: whether results go into the outbox.
-        landing_urls: whether the URLs that records give are registered as well.
         limits: of a nightly harvest; None for any other job.
         only_changed: leave records that did not change out of the output.
     """
@@ -119,13 +118,12 @@ class Store:
         *,
         stdout: BinaryIO | None = None,
         register: bool = False,
-        landing_urls: bool = False,
         limits: Limits | None = None,
         only_changed: bool = False,
     ) -> None:
         self._ledger_path, self._output_path = ledger, output
         self._sink: Sink | None = Stdout(stdout) if stdout else None
-        self._register, self._landing_urls = register, landing_urls
+        self._register = register
         self._limits, self._only_changed = limits, only_changed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._leaving = threading.Event()
@@ -405,7 +403,7 @@ class Store:
         visits: list[Visit] = []
         if self._nights:
             outcomes, visits = self._nights.compared(outcomes)
-        lines = b"".join(result_line(outcome) for _, outcome in outcomes if self._is_written(outcome))
+        lines = result_lines(outcome for _, outcome in outcomes if self._is_written(outcome))
         sink, self._sink = self._sink, None
         length = sink.append(lines) if lines else self._ledger.file.number("length")
 
@@ -419,7 +417,6 @@ class Store:
             outcomes,
             length,
             register=self._register,
-            landing_urls=self._landing_urls,
             is_written=self._is_written,
             also=note,
         )

@@ -20,7 +20,7 @@ from harvester.doi import doi_path
 from harvester.paperbuzz import read_record
 from harvester.wire import Response
 
-from .support import NOW
+from .support import FakeClock
 
 CALLS, C_CALLS, GARBAGE = 350, 285, 2
 """What a DOI may cost: measured 327, 255 and 0, and some to spare for how answers fall together. Lower them when
@@ -61,7 +61,7 @@ def body_of(answer: bytes) -> bytes:
 def test_every_size_has_good_records_of_the_doi_that_was_asked_for(size: Size, doi: str) -> None:
     target = f"/v0/doi/{doi_path(doi)}?email=a%40b.example".encode()
     body = body_of(Desk(Answers(size, 1)).to(target))
-    record = read_record(doi, Response(200, {"content-type": "application/json"}, body), NOW)
+    record = read_record(doi, Response(200, {"content-type": "application/json"}, body), FakeClock())
     assert record.outcome == "ok"
     assert abs(len(body) / BYTES[size] - 1) < 4 * TOLERANCE
 

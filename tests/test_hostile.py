@@ -42,7 +42,7 @@ from harvester.doi import doi_path, parse_doi
 from harvester.errors import InvalidDoi, InvalidJson
 from harvester.evidence import gather
 from harvester.facts import Input
-from harvester.jsonl import result_line
+from harvester.jsonl import result_lines
 from harvester.outcome import Result
 from harvester.paperbuzz import PaperbuzzClient
 from harvester.sandbox import SandboxOptions, parse_faults, run_in_thread
@@ -213,7 +213,7 @@ async def harvested(record: bytes, form: str, doi: str = "10.1/x") -> bytes:
         found = await asker(transport, server.url("/v0/")).record(doi)
     result: Result = a_result(doi, paperbuzz=found.body, outcome=found.outcome, truncated=found.truncated)
     assert result.sha256 == hashlib.sha256(found.body).hexdigest()
-    return result_line(result)
+    return result_lines([result])
 
 
 def assert_holds(line: bytes, record: bytes) -> None:

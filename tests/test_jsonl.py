@@ -29,7 +29,7 @@ from harvester.jsonl import (
     open_output,
     output_format,
     partial_of,
-    result_line,
+    result_lines,
     sync_data,
     sync_directory,
     write_atomically,
@@ -84,7 +84,7 @@ def failing(error: OSError) -> Callable[..., int]:
 def test_a_result_is_this_line_byte_for_byte() -> None:
     record = b'{"doi": "10.5334/bbc",  "n":1.0,"u":"\\u00fc\xc3\xbc"}'
     result = a_result("10.5334/bbc", paperbuzz=record, outcome="degraded", attempts=3, changed=True, truncated=None)
-    assert result_line(result) == (
+    assert result_lines([result]) == (
         b'{"v":1,"doi":"10.5334/bbc","outcome":"degraded","harvested_at":"2026-11-21T03:54:06.372Z","http_status":200,'
         b'"attempts":3,"elapsed_ms":12,"truncated":null,"changed":true,"added":null,'
         b'"sha256":"' + hashlib.sha256(record).hexdigest().encode() + b'",'
@@ -121,7 +121,7 @@ def test_anyone_can_cut_the_servers_bytes_out_again_and_check_them(
 ) -> None:
     """Promise G12."""
     server = json.dumps(record, separators=(comma, ":"), ensure_ascii=ascii_only).encode()
-    line = result_line(a_result(paperbuzz=server))
+    line = result_lines([a_result(paperbuzz=server)])
     head, _, tail = line.partition(b',"paperbuzz":')
     assert tail == server + b"}\n"
     assert json.loads(head + b"}")["sha256"] == hashlib.sha256(tail[:-2]).hexdigest()

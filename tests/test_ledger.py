@@ -74,7 +74,7 @@ def record(
         *((due[letter], a_result(doi(letter), landing_urls=landing_urls)) for letter in results),
         *((due[letter], a_failure(doi(letter))) for letter in failures),
     ]
-    return ledger.record(outcomes, length, register=register, landing_urls=bool(landing_urls))
+    return ledger.record(outcomes, length, register=register)
 
 
 def reasons(ledger: Ledger) -> list[tuple[str, str]]:
@@ -256,19 +256,12 @@ def test_without_registration_nothing_goes_into_the_outbox(ledger: Ledger, outbo
     assert outbox.waiting(10) == []
 
 
-def test_urls_of_a_record_are_kept_only_on_request(ledger: Ledger, outbox: Outbox) -> None:
-    enrol(ledger, "a")
-    (due,) = ledger.due(0, 1)
-    ledger.record([(due, a_result(landing_urls=["https://a"]))], 0, register=True, landing_urls=False)
-    assert [entry.urls for entry in outbox.waiting(10)] == [()]
-
-
 def test_a_failure_comes_back_as_it_was_given(ledger: Ledger) -> None:
     failure = a_failure(
         doi("a"), kind="http", text="DOI: A", origin="x.csv:9", http_status=404, attempts=3, message="?"
     )
     enrol(ledger, "a")
-    ledger.record([(ledger.due(0, 1)[0], failure)], 0, register=False, landing_urls=False)
+    ledger.record([(ledger.due(0, 1)[0], failure)], 0, register=False)
     assert list(ledger.failures()) == [failure]
 
 
@@ -300,7 +293,7 @@ def test_figures_count_results_by_outcome_and_failures_by_kind(ledger: Ledger) -
         a_failure(doi("d"), kind="timeout"),
         a_failure(doi("e"), kind="http"),
     ]
-    ledger.record(list(zip(due, found, strict=False)), 0, register=False, landing_urls=False)
+    ledger.record(list(zip(due, found, strict=False)), 0, register=False)
     figures = ledger.figures()
     assert (figures.outcomes, figures.failures_by_kind) == ({"empty": 1, "ok": 2}, {"http": 1, "timeout": 1})
     assert (figures.works, figures.results, figures.failures, figures.pending) == (6, 3, 2, 1)
@@ -311,7 +304,7 @@ def test_a_good_doi_is_one_with_a_complete_record(ledger: Ledger) -> None:
     assert ledger.good_doi() is None
     record(ledger, failures="a")
     due = ledger.due(0, 10)
-    ledger.record([(due[0], a_result(doi("b"), outcome="degraded"))], 0, register=False, landing_urls=False)
+    ledger.record([(due[0], a_result(doi("b"), outcome="degraded"))], 0, register=False)
     assert ledger.good_doi() is None
     record(ledger, "c")
     assert ledger.good_doi() == doi("c")

@@ -16,7 +16,7 @@ from harvester.clock import Stop, SystemClock
 from harvester.config import Secret, load
 from harvester.harvest import register, run
 from harvester.job import Job, Paths, World, job_paths
-from harvester.jsonl import failure_line, result_line
+from harvester.jsonl import failure_line, result_lines
 from harvester.outcome import Failure, Result, Stage
 from harvester.report import Report, Tally, as_json, violations
 from harvester.sandbox import DEMO_ACCOUNTS, Sandbox, SandboxOptions, parse_faults
@@ -86,7 +86,7 @@ def test_every_member_is_described_and_stands_in_the_reference(name: str) -> Non
 
 
 def test_the_schema_lists_exactly_what_a_line_holds() -> None:
-    assert list(orjson.loads(result_line(RESULT))) == result_schema()["required"]
+    assert list(orjson.loads(result_lines([RESULT]))) == result_schema()["required"]
     assert list(orjson.loads(failure_line(FAILURE))) == failure_schema()["required"]
     assert set(orjson.loads(as_json(REPORT))) == set(get_type_hints(Report)) | {"v"}
     required: Any = summary_schema()["required"]
@@ -94,7 +94,7 @@ def test_the_schema_lists_exactly_what_a_line_holds() -> None:
 
 
 def test_lines_and_summaries_hold_to_their_schemas() -> None:
-    assert complaints(result_schema(), [result_line(RESULT)]) == []
+    assert complaints(result_schema(), [result_lines([RESULT])]) == []
     assert complaints(failure_schema(), [failure_line(FAILURE)]) == []
     assert complaints(summary_schema(), [as_json(REPORT)]) == []
 
@@ -114,12 +114,12 @@ def test_lines_and_summaries_hold_to_their_schemas() -> None:
     ],
 )
 def test_a_record_that_is_wrong_is_refused(change: dict[str, object]) -> None:
-    wrong = orjson.dumps(orjson.loads(result_line(RESULT)) | change)
+    wrong = orjson.dumps(orjson.loads(result_lines([RESULT])) | change)
     assert len(complaints(result_schema(), [wrong])) == 1
 
 
 def test_readers_may_meet_members_they_do_not_know() -> None:
-    newer = orjson.loads(result_line(RESULT)) | {"added_later": True}
+    newer = orjson.loads(result_lines([RESULT])) | {"added_later": True}
     assert Draft202012Validator(result_schema()).is_valid(newer)
 
 

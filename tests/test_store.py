@@ -26,7 +26,7 @@ from harvester import output as output_module
 from harvester import store as store_module
 from harvester.database import Database
 from harvester.errors import DiskFailed, Misconfigured, PipeClosed, PromiseBroken, Usage
-from harvester.jsonl import OutputFile, partial_of, result_line
+from harvester.jsonl import OutputFile, partial_of, result_lines
 from harvester.ledger import Ledger
 from harvester.outcome import Blank, Due, Failure, Result, Stage, Work
 from harvester.store import Reading, Store
@@ -50,7 +50,7 @@ def works(letters: str) -> list[Work]:
 
 def lines(letters: str, attempts: int = 1) -> bytes:
     """The result lines of these works; `attempts` tells those of one run from those of another."""
-    return b"".join(result_line(a_result(doi(letter), attempts=attempts)) for letter in letters)
+    return result_lines(a_result(doi(letter), attempts=attempts) for letter in letters)
 
 
 async def commit(store: Store, due: Sequence[Due], *, failing: str = "", attempts: int = 1) -> None:
@@ -207,7 +207,7 @@ async def test_after_a_failed_transaction_nothing_more_is_taken(place: Place, mo
 
 @pytest.mark.parametrize("register", [False, True])
 async def test_results_are_put_into_the_outbox_only_on_request(place: Place, register: bool) -> None:
-    async with Store(place.ledger, place.output, register=register, landing_urls=True) as store:
+    async with Store(place.ledger, place.output, register=register) as store:
         await store.enrol(works("ab"))
         await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         first, second = await store.due(0, 10)
