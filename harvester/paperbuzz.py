@@ -22,7 +22,7 @@ from harvester.errors import (
     ServerFailed,
     TryAgain,
 )
-from harvester.jsonview import elements, is_object, look_into, member, members, names
+from harvester.jsonview import each_member, elements, is_object, look_into, member, members, names
 from harvester.text import printable, redacted
 from harvester.wire import Request, Response, Transport, retry_after
 
@@ -245,7 +245,7 @@ def _seen(response: Response, look: Callable[[object], T]) -> T:
 
 def _says_more(part: object, only: str) -> bool:
     """Whether a part of the record holds more than the one URL that is there in any case (P4)."""
-    return any(name != only for name in names(part))
+    return any(map(only.__ne__, names(part)))
 
 
 def _outcome(metadata: bool, events: bool, open_access: bool) -> Literal["ok", "empty", "degraded"]:
@@ -256,11 +256,10 @@ def _outcome(metadata: bool, events: bool, open_access: bool) -> Literal["ok", "
 
 def _truncated(sources: list[object]) -> bool | None:
     """Whether the cap cut events off (P6)."""
-    told = [members(source, "events_count", "source_id") for source in sources]
-    total = sum([count for count, _ in told if isinstance(count, int)])
+    total = sum([count for count in each_member(sources, "events_count") if isinstance(count, int)])
     if total >= EVENT_CAP:
         return True
-    return None if total >= MERGED_CAP and "wikipedia" in [name for _, name in told] else False
+    return None if total >= MERGED_CAP and "wikipedia" in each_member(sources, "source_id") else False
 
 
 def _landing_urls(metadata: object, open_access: object) -> tuple[str, ...]:

@@ -9,7 +9,17 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from harvester import jsonview
-from harvester.jsonview import LEAST_BYTES, MOST_BYTES, elements, is_object, look_into, member, members, names
+from harvester.jsonview import (
+    LEAST_BYTES,
+    MOST_BYTES,
+    each_member,
+    elements,
+    is_object,
+    look_into,
+    member,
+    members,
+    names,
+)
 
 from .support import json_values
 
@@ -140,6 +150,20 @@ def test_what_is_not_there_is_none(size: int) -> None:
         assert not is_object(member(value, "a"))
 
     look_into(b'{"a":[1],"b":null}' + b" " * size, look)
+
+
+@pytest.mark.parametrize("size", [0, LEAST_BYTES], ids=["built", "viewed"])
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"[]", []),
+        (b'[{"a":1},{"b":0,"a":null}]', [1, None]),
+        (b'[{"a":1},{"b":2},{"a":3}]', [1, None, 3]),
+        (b'[{"a":1},[{"a":1}],["a"],"a",1,true,null,{}]', [1] + 7 * [None]),
+    ],
+)
+def test_each_value_is_asked_for_a_member_whatever_it_is(text: bytes, found: list[object], size: int) -> None:
+    assert look_into(text + b" " * size, lambda value: each_member(elements(value) or [], "a")) == found
 
 
 def test_text_has_no_members() -> None:
