@@ -6,7 +6,9 @@ more. So the number of requests worth having under way is (L. Brakmo, L. Peterso
     limit * base / latency + headroom
 
 where `base` is the latency of an idle service: as long as answers take that time the limit grows by its headroom, and
-when they take twice as long half of it stood in a queue and is given up. Latencies are medians over as many answers as
+when they take twice as long half of it stood in a queue and is given up. At first, as long as nothing at all stands in a
+queue, it grows by half each time: with the headroom alone a service of fifty would be found out after a thousand
+answers. Latencies are medians over as many answers as
 are under way, which a few giant records do not move. What is not known is whether the service has become slower by
 itself; so now and then half the limit is tried, and what is measured then is the new base.
 
@@ -30,6 +32,12 @@ FEWEST_ANSWERS = 10
 
 HEADROOM = 0.1
 """Share of the limit that is tried beyond what the service is known to take; at least half a request."""
+
+FIRST_HEADROOM = 0.5
+"""The same until answers become slower for the first time."""
+
+SLOWER = 1.2
+"""By which answers have become slower beyond what medians differ by chance."""
 
 ANSWERS_FOR_A_BASE = 30
 
@@ -64,6 +72,7 @@ class Concurrency:
         self._drained = False
         self._windows = 0
         self._ignored = 0
+        self._headroom = FIRST_HEADROOM
         self._begin()
 
     def _set_limit(self, limit: float) -> None:
@@ -91,6 +100,7 @@ class Concurrency:
             self._ignored -= 1
             return
         self._ignored = self.limit - 1
+        self._headroom = HEADROOM
         self._set_limit(max(1.0, (self._before or self._limit) * CUT))
         self._before = 0.0
         self._begin()
@@ -118,7 +128,9 @@ class Concurrency:
             self._grow(min(1.0, self._base / latency))
 
     def _grow(self, share: float) -> None:
-        headroom = max(0.5, HEADROOM * self._limit)
+        if share < 1 / SLOWER:
+            self._headroom = HEADROOM
+        headroom = max(0.5, self._headroom * self._limit)
         self._set_limit(max(1.0, min(float(self._ceiling), self._limit * share + headroom)))
 
 

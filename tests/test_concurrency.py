@@ -194,6 +194,25 @@ def test_it_begins_small_and_does_not_grow_while_the_rate_is_what_limits() -> No
     assert concurrency.limit <= START + 1
 
 
+def test_a_service_with_room_for_many_is_found_out_after_a_few_answers() -> None:
+    concurrency = Concurrency(50, LoopClockStub())
+    for _ in range(150):
+        concurrency._clock.seconds += SECONDS / concurrency.limit  # type: ignore[attr-defined]
+        concurrency.answered(SECONDS)
+    assert concurrency.limit == 50
+
+
+@pytest.mark.parametrize("capacity", [5, 10, 20, 40])
+def test_however_fast_it_grew_it_is_never_far_beyond_what_the_service_takes(capacity: int) -> None:
+    async def go() -> int:
+        load = Load(Service(capacity))
+        await asyncio.sleep(60)
+        load.close()
+        return load.service.most
+
+    assert in_virtual_time(go()) <= 1.6 * capacity
+
+
 def test_no_more_requests_are_under_way_than_the_limit_allows() -> None:
     async def go() -> int:
         load = Load(Service(1000), ceiling=7)
