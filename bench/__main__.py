@@ -37,7 +37,7 @@ def bench() -> None:
 @bench.command()
 @click.option("--size", "sizes", type=click.Choice(SIZES), multiple=True, help="Of the records.  [default: all]")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1))
-@click.option("--dois", "count", type=click.IntRange(min=2), help="[default: 20,000 small, 10,000 median, 1,000 large]")
+@click.option("--dois", "count", type=click.IntRange(min=2), help="[default: 20,000 small and median, 1,000 large]")
 @click.option("--only", help="Contenders, with commas; say nonsense to see their names.")
 @click.option("--also", multiple=True, metavar="FLAGS", help="harvester once more, with these flags.")
 @concurrency_option

@@ -20,7 +20,7 @@ from bench.figures import MIB, machine, ratio, spread, table
 from bench.processes import Failed, Server, measured, serving
 from bench.records import Size
 
-DOIS: dict[Size, int] = {"small": 20_000, "median": 10_000, "large": 1_000}
+DOIS: dict[Size, int] = {"small": 20_000, "median": 20_000, "large": 1_000}
 """Enough that the start of an interpreter is a small part of a run."""
 
 
