@@ -7,10 +7,10 @@ more. So the number of requests worth having under way is (L. Brakmo, L. Peterso
 
 where `base` is the latency of an idle service: as long as answers take that time the limit grows by its headroom, and
 when they take twice as long half of it stood in a queue and is given up. Until answers become slower for the first time
-the headroom is half the limit: with a tenth from the beginning, a service that takes fifty requests at a time would be
-found out after a thousand. Latencies are medians over as many answers as are under way, which a few giant records do
-not move. What is not known is whether the service has become slower by itself; so now and then half the limit is tried,
-and what is measured then is the new base.
+the headroom is half the limit, so that a service which takes fifty requests at a time is found out after 120 answers;
+with a tenth from the beginning it would be after 560. Latencies are medians over as many answers as are under way,
+which a few giant records do not move. What is not known is whether the service has become slower by itself; so now and
+then half the limit is tried, and what is measured then is the new base.
 
 429, 503 and timeouts say the same more clearly: the limit falls at once, once for all requests that were under way.
 """

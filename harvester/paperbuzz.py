@@ -105,8 +105,10 @@ class PaperbuzzClient:
             GiveUp: this DOI will get no record.
         """
         try:
-            response = await self._get("doi/" + doi_path(doi))
-            return read_record(doi, response, self._clock, landing_urls=self._landing_urls)
+            # Without a name for the answer, which this frame would hold as long as the error lives.
+            return read_record(
+                doi, await self._get("doi/" + doi_path(doi)), self._clock, landing_urls=self._landing_urls
+            )
         except (TryAgain, GiveUp) as error:
             raise _light(error) from None
 
