@@ -7,10 +7,10 @@ more. So the number of requests worth having under way is (L. Brakmo, L. Peterso
 
 where `base` is the latency of an idle service: as long as answers take that time the limit grows by its headroom, and
 when they take twice as long half of it stood in a queue and is given up. Until answers become slower for the first time
-the headroom is half the limit, so that a service which takes fifty requests at a time is found out after 120 answers;
-with a tenth from the beginning it would be after 560. Latencies are medians over as many answers as are under way,
-which a few giant records do not move. What is not known is whether the service has become slower by itself; so now and
-then half the limit is tried, and what is measured then is the new base.
+the headroom is a quarter of the limit, so that a service which takes fifty requests at a time is found out after 256
+answers; with a tenth from the beginning it would be after 564. Latencies are medians over as many answers as are under
+way, which a few giant records do not move. What is not known is whether the service has become slower by itself; so now
+and then half the limit is tried, and what is measured then is the new base.
 
 429, 503 and timeouts say the same more clearly: the limit falls at once, once for all requests that were under way.
 """
@@ -33,11 +33,11 @@ FEWEST_ANSWERS = 10
 HEADROOM = 0.1
 """Share of the limit that is tried beyond what the service is known to take; at least half a request."""
 
-FIRST_HEADROOM = 0.5
+FIRST_HEADROOM = 0.25
 """The same until answers become slower for the first time."""
 
 SLOWER = 1.2
-"""By which answers have become slower beyond what medians differ by chance."""
+"""By how much slower: medians of a few answers differ a little by chance."""
 
 ANSWERS_FOR_A_BASE = 30
 
@@ -120,18 +120,21 @@ class Concurrency:
             self._base, self._before = latency, 0.0
         elif not self._base or self.limit == 1:
             self._base = latency
-            self._grow(1.0)
+            self._follow(latency, is_busy=True)
         elif self._windows % WINDOWS_A_BASE == 0:
             self._before, self._drained = self._limit, False
             self._set_limit(self._limit / 2)
-        elif latency > self._base or under_way >= BUSY * self.limit:
-            self._grow(min(1.0, self._base / latency))
+        else:
+            self._follow(latency, is_busy=under_way >= BUSY * self.limit)
 
-    def _grow(self, share: float) -> None:
+    def _follow(self, latency: float, *, is_busy: bool) -> None:
+        """Set the limit after a latency. A limit that is not in use does not grow: nothing says it would be served."""
+        share = min(1.0, self._base / latency)
         if share < 1 / SLOWER:
             self._headroom = HEADROOM
         headroom = max(0.5, self._headroom * self._limit)
-        self._set_limit(max(1.0, min(float(self._ceiling), self._limit * share + headroom)))
+        most = float(self._ceiling) if is_busy else self._limit
+        self._set_limit(max(1.0, min(most, self._limit * share + headroom)))
 
 
 class Observed:

@@ -5,7 +5,6 @@
 """
 
 import asyncio
-import math
 from types import TracebackType
 
 
@@ -22,7 +21,6 @@ class Deadlines:
     def __init__(self) -> None:
         self._blocks: set[_Block] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._looks_at = math.inf
 
     def within(self, seconds: float) -> "_Block":
         """`with deadlines.within(35):` raises `Late` when the block takes longer."""
@@ -31,7 +29,7 @@ class Deadlines:
     def begin(self, block: "_Block") -> None:
         """Look after a block."""
         self._blocks.add(block)
-        if block.due < self._looks_at:
+        if self._timer is None or block.due < self._timer.when():
             self._set(block.task.get_loop(), block.due)
 
     def end(self, block: "_Block") -> None:
@@ -41,11 +39,10 @@ class Deadlines:
     def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._looks_at = due
         self._timer = loop.call_at(due, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, self._looks_at = None, math.inf
+        self._timer = None
         now = loop.time()
         for block in [block for block in self._blocks if block.due <= now]:
             self._blocks.remove(block)

@@ -7,6 +7,7 @@ simdjson may say yes; where it says no, or is not there, orjson has the last wor
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import orjson
@@ -39,7 +40,7 @@ def look_into(body: bytes, look: Callable[[object], T]) -> T:
         body: the document.
         look: is given the value that it is, to be looked into with the functions below. It may be a view, which must
             not be kept. It may be called twice: of several members with one name the last one counts, which a view
-            does not tell, so that everything is built where one is looked for.
+            does not tell, so that everything is built where one is looked for (`each_member` aside).
 
     Raises:
         ValueError: it is no JSON (RFC 8259), or has what some readers do not take: a number beyond all doubles, half a
@@ -47,12 +48,11 @@ def look_into(body: bytes, look: Callable[[object], T]) -> T:
     """
     # One level deeper, as it will stand in a line of the output: what fits only by itself could not be read there.
     text = b"[%b]" % body
-    if _parser is None or not LEAST_BYTES <= len(text) <= MOST_BYTES:
-        return look(_only(orjson.loads(text)))
-    try:
-        return look(_only(_parser.parse(text)))
-    except (ValueError, RuntimeError):  # it is refused, or somebody keeps a view
-        return look(_only(orjson.loads(text)))
+    if _parser and LEAST_BYTES <= len(text) <= MOST_BYTES:
+        # RuntimeError: somebody keeps a view.
+        with suppress(ValueError, RuntimeError):
+            return look(_only(_parser.parse(text)))
+    return look(_only(orjson.loads(text)))
 
 
 def is_object(value: object) -> bool:
@@ -83,14 +83,14 @@ def members(value: object, *wanted: str) -> list[object]:
 def each_member(values: Sequence[object], name: str) -> list[object]:
     """What stands under a name in each of some values; None where there is no such member.
 
-    Several times as quick as to ask for each by itself, where all have it. For what a server may claim as it likes: of
-    several members with that name it may be any.
+    Seven times as quick as `member` for each, for no names are listed where all have it. The price: of several members
+    with that name a view tells the first, a built value the last. So it is for what a server may claim as it likes.
     """
     objects = cast("Sequence[Mapping[str, object]]", values)
     try:
         return [value[name] for value in objects]
     except (KeyError, TypeError):
-        return [member(value, name) for value in values]
+        return [value[name] if isinstance(value, _OBJECTS) and name in tuple(value) else None for value in values]
 
 
 def names(value: object) -> Iterable[str]:

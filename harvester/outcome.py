@@ -48,7 +48,7 @@ class Result(NamedTuple):
         changed: against the record before; None where there is nothing to compare with.
         paperbuzz: the server's own bytes without CR and LF: one JSON object.
         sha256: of these bytes, in hex.
-        landing_urls: URLs that the record itself gives for the work, for registration.
+        landing_urls: URLs that the record itself gives for the work, for registration; none where nobody wants them.
         added: events by source that came since the record before; None where there is nothing to compare with.
     """
 

@@ -6,6 +6,7 @@ P1 to P12 are the numbers of the facts in docs/design.md, "The services on the w
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Literal, NamedTuple, TypeGuard, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -107,7 +108,7 @@ class PaperbuzzClient:
         try:
             # Without a name for the answer, which this frame would hold as long as the error lives.
             return read_record(
-                doi, await self._get("doi/" + doi_path(doi)), self._clock, landing_urls=self._landing_urls
+                doi, await self._get("doi/" + doi_path(doi)), self._clock.now(), landing_urls=self._landing_urls
             )
         except (TryAgain, GiveUp) as error:
             raise _light(error) from None
@@ -120,7 +121,7 @@ class PaperbuzzClient:
             GiveUp: what answers is not Paperbuzz.
         """
         try:
-            told = _seen(check_status(await self._get(""), self._clock), lambda status: set(names(status)))
+            told = _seen(check_status(await self._get(""), self._clock.now()), lambda status: set(names(status)))
         except (TryAgain, GiveUp) as error:
             raise _light(error) from None
         if not {"msg", "version"} & told:
@@ -171,7 +172,7 @@ def follow(request: Request, response: Response) -> Request:
     return replace(request, url=target)
 
 
-def check_status(response: Response, clock: Clock) -> Response:
+def check_status(response: Response, now: datetime) -> Response:
     """Let a good answer pass; everything else becomes the error that says what to do next.
 
     The cases, in order: 1. a good answer; 2. 200 from something else than the service; 3. one redirect too many, or of
@@ -190,13 +191,13 @@ def check_status(response: Response, clock: Clock) -> Response:
     if 300 <= status < 400:
         raise RedirectRefused(f"the server answers {status}, or more than {MAX_REDIRECTS} redirects", status=status)
     if status in (429, 503):
-        raise ServerBusy(f"the server answers {status}", status=status, retry_after=retry_after(response, clock.now()))
+        raise ServerBusy(f"the server answers {status}", status=status, retry_after=retry_after(response, now))
     if status in REFUSED_FOR_GOOD:
         raise Refused(f"the server answers {status} to this request", status=status)
     raise ServerFailed(f"the server answers {status}", status=status)
 
 
-def read_record(doi: str, response: Response, clock: Clock, *, landing_urls: bool = False) -> Record:
+def read_record(doi: str, response: Response, now: datetime, *, landing_urls: bool = False) -> Record:
     """Read the answer to a request for `doi`.
 
     Only `doi` and `altmetrics_sources` have to be there (P8). It is parsed to be checked; what is kept are the
@@ -208,7 +209,7 @@ def read_record(doi: str, response: Response, clock: Clock, *, landing_urls: boo
         InvalidJson: no JSON object, or without the two required members.
         Refused, RedirectRefused: see `check_status`.
     """
-    return _seen(check_status(response, clock), lambda content: _record(doi, response, content, landing_urls))
+    return _seen(check_status(response, now), lambda content: _record(doi, response, content, landing_urls))
 
 
 def _record(doi: str, response: Response, content: object, landing_urls: bool) -> Record:

@@ -186,19 +186,13 @@ class Pipeline:
         self._done.append((due, outcome))
         self._done_bytes += size
         self._uncommitted_bytes += size
-        if len(self._done) == 1 or self._is_enough:
-            self._wake()
+        self._wake()
 
     def _wake(self) -> None:
         """Tell the committer, which is not woken for each outcome: that would cost more than committing it."""
         self._some.set()
-        if self._is_over or self._is_enough:
+        if self._is_over or len(self._done) >= COMMIT_EVERY or self._done_bytes >= COMMIT_BYTES:
             self._enough.set()
-
-    @property
-    def _is_enough(self) -> bool:
-        """Whether there is a whole batch."""
-        return len(self._done) >= COMMIT_EVERY or self._done_bytes >= COMMIT_BYTES
 
     async def _gather(self) -> list[Outcome]:
         """The next batch: as soon as it is full, or old enough, or the last; empty at the end."""

@@ -20,10 +20,10 @@ from harvester.doi import doi_path
 from harvester.paperbuzz import read_record
 from harvester.wire import Response
 
-from .support import FakeClock
+from .support import NOW
 
 CALLS, C_CALLS, GARBAGE = 325, 240, 2
-"""What a DOI may cost: measured 327, 255 and 0, and some to spare for how answers fall together. Lower them when
+"""What a DOI may cost: measured 292, 208 and 0, and some to spare for how answers fall together. Lower them when
 harvester becomes quicker; raise them only with a reason that is worth it."""
 
 CHOSEN = [each for each in CONTENDERS if each.name in ("harvester", "harvester-zst", BARE)]
@@ -61,7 +61,7 @@ def body_of(answer: bytes) -> bytes:
 def test_every_size_has_good_records_of_the_doi_that_was_asked_for(size: Size, doi: str) -> None:
     target = f"/v0/doi/{doi_path(doi)}?email=a%40b.example".encode()
     body = body_of(Desk(Answers(size, 1)).to(target))
-    record = read_record(doi, Response(200, {"content-type": "application/json"}, body), FakeClock())
+    record = read_record(doi, Response(200, {"content-type": "application/json"}, body), NOW)
     assert record.outcome == "ok"
     assert abs(len(body) / BYTES[size] - 1) < 4 * TOLERANCE
 

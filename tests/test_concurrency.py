@@ -29,13 +29,14 @@ class Service:
         capacity: requests at a time.
         spread: how much the times differ.
         turns_away: answer 503 instead of letting wait.
+        seed: of the times.
     """
 
-    def __init__(self, capacity: int, *, spread: float = 0.2, turns_away: bool = False) -> None:
+    def __init__(self, capacity: int, *, spread: float = 0.2, turns_away: bool = False, seed: int = 3) -> None:
         self._gate = Gate(capacity)
         self.spread, self.turns_away = spread, turns_away
         self.seconds = SECONDS
-        self.random = Random(3)
+        self.random = Random(seed)
         self.under_way = self.most = self.answered = 0
         self.raises: Callable[[], Exception] | None = None
 
@@ -196,21 +197,32 @@ def test_it_begins_small_and_does_not_grow_while_the_rate_is_what_limits() -> No
 
 def test_a_service_with_room_for_many_is_found_out_after_a_few_answers() -> None:
     concurrency = Concurrency(50, LoopClockStub())
-    for _ in range(150):
+    for _ in range(300):
         concurrency._clock.seconds += SECONDS / concurrency.limit  # type: ignore[attr-defined]
         concurrency.answered(SECONDS)
     assert concurrency.limit == 50
 
 
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("capacity", [5, 10, 20, 40])
-def test_however_fast_it_grew_it_is_never_far_beyond_what_the_service_takes(capacity: int) -> None:
+def test_however_fast_it_grew_it_is_not_far_beyond_what_the_service_takes(capacity: int, seed: int) -> None:
     async def go() -> int:
-        load = Load(Service(capacity))
+        load = Load(Service(capacity, seed=seed), ceiling=5 * capacity, askers=5 * capacity)
         await asyncio.sleep(60)
         load.close()
         return load.service.most
 
-    assert in_virtual_time(go()) <= 1.6 * capacity
+    assert in_virtual_time(go()) <= max(2 * capacity, 12)
+
+
+@pytest.mark.parametrize("jitter", [0.02, 0.1, 0.3])
+def test_a_limit_that_is_not_in_use_does_not_grow(jitter: float) -> None:
+    clock, random = LoopClockStub(), Random(1)
+    concurrency = Concurrency(50, clock)
+    for _ in range(1000):
+        clock.seconds += 0.1
+        concurrency.answered(SECONDS * (1 + random.uniform(-jitter, jitter)))
+    assert concurrency.limit <= START + 2
 
 
 def test_no_more_requests_are_under_way_than_the_limit_allows() -> None:

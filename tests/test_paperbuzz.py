@@ -37,10 +37,9 @@ from harvester.paperbuzz import PaperbuzzClient, check_status, follow, read_reco
 from harvester.transport import USER_AGENT, AiohttpTransport
 from harvester.wire import Request, Response, retry_after
 
-from .support import FakeClock, json_values
+from .support import json_values
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
-CLOCK = FakeClock(NOW)
 BASE = "https://api.paperbuzz.org/v0/"
 DATA = Path(__file__).parent / "data"
 RECORDED = {
@@ -72,31 +71,31 @@ def source(count: object, name: str = "twitter") -> dict[str, object]:
 
 def test_a_recorded_answer_becomes_a_record_with_its_landing_urls() -> None:
     response = recorded("/v0/doi/10.5334/bbc?email=a%40b.org")
-    record = read_record("10.5334/bbc", response, CLOCK, landing_urls=True)
+    record = read_record("10.5334/bbc", response, NOW, landing_urls=True)
     assert (record.outcome, record.truncated, record.status) == ("ok", False, 200)
     assert record.landing_urls == ("http://dx.doi.org/10.5334/bbc", "https://oa.org/l")
-    assert read_record("10.5334/bbc", response, CLOCK).landing_urls == (), "nobody wants them"
+    assert read_record("10.5334/bbc", response, NOW).landing_urls == (), "nobody wants them"
     assert record.body == response.body.rstrip(b"\n")
 
 
 def test_a_doi_that_nobody_knows_is_empty() -> None:
-    assert read_record("10.1000/unknown", recorded("/v0/doi/10.1000/unknown"), CLOCK).outcome == "empty"
+    assert read_record("10.1000/unknown", recorded("/v0/doi/10.1000/unknown"), NOW).outcome == "empty"
 
 
 def test_events_without_metadata_are_degraded() -> None:
-    assert read_record("10.1000/nometa", recorded("/v0/doi/10.1000/nometa"), CLOCK).outcome == "degraded"
+    assert read_record("10.1000/nometa", recorded("/v0/doi/10.1000/nometa"), NOW).outcome == "degraded"
 
 
 @pytest.mark.parametrize(("path", "asked"), [("a%23b", "10.1000/a#b"), ("e%CC%81", "10.1000/\xe9")])
 def test_the_record_of_another_doi_is_refused(path: str, asked: str) -> None:
     """Fact P2: the server answers for what it made of the text, with 200."""
     with pytest.raises(DoiMismatch, match="not of the DOI asked for"):
-        read_record(asked, recorded(f"/v0/doi/10.1000/{path}"), CLOCK)
+        read_record(asked, recorded(f"/v0/doi/10.1000/{path}"), NOW)
 
 
 def test_text_without_a_doi_is_answered_with_an_error_that_may_pass() -> None:
     with pytest.raises(ServerFailed) as caught:
-        read_record("10.1/x", recorded("/v0/doi/notadoi"), CLOCK)
+        read_record("10.1/x", recorded("/v0/doi/notadoi"), NOW)
     assert caught.value.status == 500
 
 
@@ -106,7 +105,7 @@ def test_each_recorded_answer_is_a_record_or_an_error_of_ours() -> None:
         response = Response(line["status"], {"content-type": line["content_type"]}, line["body"].encode())
         with contextlib.suppress(TryAgain, GiveUp):
             told = json.loads(line["body"])["doi"] if line["body"].startswith('{"alt') else "10.1/x"
-            assert read_record(told, response, CLOCK).body == response.body.rstrip(b"\n")
+            assert read_record(told, response, NOW).body == response.body.rstrip(b"\n")
 
 
 ONLY_CROSSREF, METADATA = {"crossref_url": "u"}, {"crossref_url": "u", "DOI": "10.1/x"}
@@ -133,7 +132,7 @@ def test_the_outcome_says_what_is_missing(
 ) -> None:
     """Fact P4."""
     content = body(metadata=metadata, altmetrics_sources=sources, open_access=open_access)
-    assert read_record("10.1/x", answer(content), CLOCK).outcome == outcome
+    assert read_record("10.1/x", answer(content), NOW).outcome == outcome
 
 
 @pytest.mark.parametrize(
@@ -153,7 +152,7 @@ def test_truncated_is_true_at_the_cap_and_unknown_where_wikipedia_hides_it(
     sources: list[object], truncated: bool | None
 ) -> None:
     """Fact P6."""
-    assert read_record("10.1/x", answer(body(altmetrics_sources=sources)), CLOCK).truncated is truncated
+    assert read_record("10.1/x", answer(body(altmetrics_sources=sources)), NOW).truncated is truncated
 
 
 @pytest.mark.parametrize(
@@ -172,14 +171,14 @@ def test_truncated_is_true_at_the_cap_and_unknown_where_wikipedia_hides_it(
     ],
 )
 def test_landing_urls_are_web_addresses_each_once(metadata: object, open_access: object, urls: tuple[str, ...]) -> None:
-    record = read_record("10.1/x", answer(body(metadata=metadata, open_access=open_access)), CLOCK, landing_urls=True)
+    record = read_record("10.1/x", answer(body(metadata=metadata, open_access=open_access)), NOW, landing_urls=True)
     assert record.landing_urls == urls
 
 
 def test_only_the_doi_and_the_sources_have_to_be_there_and_more_may_be() -> None:
     """Fact P8."""
-    assert read_record("10.1/x", answer({"doi": "10.1/x", "altmetrics_sources": []}), CLOCK).outcome == "empty"
-    assert read_record("10.1/x", answer(body(new=[{"deep": 1}])), CLOCK).outcome == "empty"
+    assert read_record("10.1/x", answer({"doi": "10.1/x", "altmetrics_sources": []}), NOW).outcome == "empty"
+    assert read_record("10.1/x", answer(body(new=[{"deep": 1}])), NOW).outcome == "empty"
 
 
 # Fidelity (promise G12)
@@ -196,7 +195,7 @@ def test_the_bytes_of_the_server_are_kept_but_for_line_ends(
     text = json.dumps(body(extra=extra), indent=indent, ensure_ascii=ascii_only).replace("\n", newline) + newline
     sent = text.encode("utf-8", "surrogatepass")
     try:
-        record = read_record("10.1/x", answer(sent), CLOCK)
+        record = read_record("10.1/x", answer(sent), NOW)
     except InvalidJson:
         assume(False)
     assert record.body == bytes(byte for byte in sent if byte not in b"\r\n")
@@ -205,7 +204,7 @@ def test_the_bytes_of_the_server_are_kept_but_for_line_ends(
 
 def test_what_looks_like_a_line_end_to_some_stays() -> None:
     sent = json.dumps(body(title="a\u2028b\u0085c\\n"), ensure_ascii=False).encode()
-    assert read_record("10.1/x", answer(sent), CLOCK).body == sent
+    assert read_record("10.1/x", answer(sent), NOW).body == sent
 
 
 # Hostile bodies (promise G13)
@@ -248,7 +247,7 @@ def test_what_looks_like_a_line_end_to_some_stays() -> None:
 @pytest.mark.parametrize("padding", [0, LEAST_BYTES], ids=["built", "viewed"])
 def test_a_hostile_body_costs_one_failure(hostile: bytes, padding: int) -> None:
     with pytest.raises(InvalidJson) as caught:
-        read_record("10.1/x", answer(hostile + b" " * padding), CLOCK)
+        read_record("10.1/x", answer(hostile + b" " * padding), NOW)
     assert str(caught.value).isprintable()
 
 
@@ -256,21 +255,21 @@ def test_a_hostile_body_costs_one_failure(hostile: bytes, padding: int) -> None:
 @example(b'{"doi":"\\u001b[2J","altmetrics_sources":[]}')
 def test_whatever_the_bytes_they_are_no_record_and_no_crash(garbage: bytes) -> None:
     with pytest.raises((InvalidJson, DoiMismatch)) as caught:
-        read_record("10.1/x", answer(garbage), CLOCK)
+        read_record("10.1/x", answer(garbage), NOW)
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("told", ["10.1/X", "10.1/x ", "10.1/x/", "10.1/xy", "", "\x1b[31m" + "x" * 9999])
 def test_a_doi_that_is_only_like_the_one_asked_for_is_another(told: str) -> None:
     with pytest.raises(DoiMismatch) as caught:
-        read_record("10.1/x", answer(body(doi=told)), CLOCK)
+        read_record("10.1/x", answer(body(doi=told)), NOW)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 250
 
 
 def test_of_two_dois_in_one_record_the_last_counts_as_for_most_readers() -> None:
     with pytest.raises(DoiMismatch):
-        read_record("10.1/x", answer(b'{"doi":"10.1/x","altmetrics_sources":[],"doi":"10.1/y"}'), CLOCK)
+        read_record("10.1/x", answer(b'{"doi":"10.1/x","altmetrics_sources":[],"doi":"10.1/y"}'), NOW)
 
 
 # Statuses
@@ -288,7 +287,7 @@ def test_of_two_dois_in_one_record_the_last_counts_as_for_most_readers() -> None
 )
 def test_each_status_says_what_to_do_next(status: int, error: type[TryAgain | GiveUp]) -> None:
     with pytest.raises(HarvesterError) as caught:
-        check_status(answer(b"<h1>oops</h1>", status), CLOCK)
+        check_status(answer(b"<h1>oops</h1>", status), NOW)
     assert type(caught.value) is error
     assert isinstance(caught.value, TryAgain | GiveUp)
     assert caught.value.status == status
@@ -297,15 +296,15 @@ def test_each_status_says_what_to_do_next(status: int, error: type[TryAgain | Gi
 @pytest.mark.parametrize("media_type", ["text/html", "text/html; charset=utf-8", "", "application/xml", "\x1b[2J"])
 def test_200_that_is_not_labelled_as_json_is_something_in_between_and_may_pass(media_type: str) -> None:
     with pytest.raises(NotJson) as caught:
-        read_record("10.1/x", Response(200, {"content-type": media_type}, b"{}"), CLOCK)
+        read_record("10.1/x", Response(200, {"content-type": media_type}, b"{}"), NOW)
     assert str(caught.value).isprintable()
     with pytest.raises(NotJson):
-        read_record("10.1/x", Response(200, {}, b"{}"), CLOCK)
+        read_record("10.1/x", Response(200, {}, b"{}"), NOW)
 
 
 @pytest.mark.parametrize("media_type", ["Application/JSON", "application/json; charset=utf-8", "application/hal+json"])
 def test_json_may_be_labelled_in_several_ways(media_type: str) -> None:
-    assert read_record("10.1/x", answer(body())._replace(headers={"content-type": media_type}), CLOCK).status == 200
+    assert read_record("10.1/x", answer(body())._replace(headers={"content-type": media_type}), NOW).status == 200
 
 
 # Retry-After
@@ -350,7 +349,7 @@ def test_retry_after_is_never_negative_and_never_a_crash(text: str, date: str) -
 
 def test_a_busy_answer_carries_the_pause_it_asks_for() -> None:
     with pytest.raises(ServerBusy) as caught:
-        check_status(answer(b"", 429, **{"retry-after": "12"}), CLOCK)
+        check_status(answer(b"", 429, **{"retry-after": "12"}), NOW)
     assert caught.value.retry_after == 12
 
 
