@@ -443,6 +443,16 @@ async def test_operas_being_down_keeps_no_night_from_being_begun(nights: Nights)
     assert report.results == 10 + before.results
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_urls_of_the_record_are_registered_by_nights_as_well_on_request(nights: Nights, wanted: bool) -> None:
+    nights.more |= {"operas.enabled": True, "operas.base_url": nights.sandbox.operas_url}
+    nights.more["operas.urls_from_metadata"] = wanted
+    nights.listed(dois(5))
+    await nightly(nights.settings, Secret("sandbox"), nights.world)
+    assert len(nights.sandbox.operas.registered) == 5
+    assert all(bool(urls) is wanted for urls in nights.sandbox.operas.registered.values())
+
+
 async def test_a_second_start_leaves_the_summary_of_the_night(nights: Nights) -> None:
     nights.listed(dois(10))
     await nightly(nights.settings, None, nights.world)
