@@ -54,7 +54,7 @@ $(VENV)/.bench: $(VENV)/.run
 
 # Another experiment: make bench BENCH='scale --svg docs/scale.svg', make bench BENCH=pace; see docs/performance.md.
 BENCH ?= compare --json build/bench/compare.json
-bench: $(VENV)/.bench  ## harvester beside other ways to do its job; a quarter of an hour on an idle machine
+bench: $(VENV)/.bench  ## harvester beside other ways to do its job; half an hour on an idle machine
 	$(BIN)/python -m bench $(BENCH)
 
 clean:  ## remove what was made

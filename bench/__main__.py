@@ -1,5 +1,7 @@
 """`python -m bench`: the experiments from the command line; tables on stdout, what is going on on stderr."""
 
+import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ from bench.records import SIZES, Size
 
 tell = partial(click.echo, err=True)
 
+OF_RECORDS = "Of the records: about 1, 18 or 400 kB."
+ROUNDS = "Medians are of so many."
+
 json_option = click.option("--json", "json_path", type=click.Path(path_type=Path), help="Where the figures go as JSON.")
 concurrency_option = click.option("--concurrency", default=50, show_default=True, help="Most requests at a time.")
 list_option = click.option(
@@ -29,16 +34,31 @@ folder_option = click.option(
 )
 
 
+def _numbers(least: float) -> Callable[[click.Context, click.Parameter, str], list[float]]:
+    """Reads numbers with commas between them, each of which has to be at least that."""
+
+    def read(_: click.Context, __: click.Parameter, text: str) -> list[float]:
+        try:
+            numbers = [float(number) for number in text.split(",")]
+        except ValueError:
+            numbers = []
+        if not numbers or not all(least <= number < math.inf for number in numbers):
+            raise click.BadParameter(f"{text!r} is not numbers of at least {least:g} with commas between them")
+        return numbers
+
+    return read
+
+
 @click.group()
 def bench() -> None:
     """Measure harvester."""
 
 
 @bench.command()
-@click.option("--size", "sizes", type=click.Choice(SIZES), multiple=True, help="Of the records.  [default: all]")
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1))
+@click.option("--size", "sizes", type=click.Choice(SIZES), multiple=True, help=f"{OF_RECORDS}  [default: all]")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help=ROUNDS)
 @click.option("--dois", "count", type=click.IntRange(min=2), help="[default: 20,000 small and median, 1,000 large]")
-@click.option("--only", help="Contenders, with commas; say nonsense to see their names.")
+@click.option("--only", help=f"With commas, of {', '.join(each.name for each in CONTENDERS)}.")
 @click.option("--also", multiple=True, metavar="FLAGS", help="harvester once more, with these flags.")
 @concurrency_option
 @list_option
@@ -66,7 +86,7 @@ def compare(
 
 def _chosen(only: str | None) -> list[Contender]:
     """The contenders that were asked for and can run here."""
-    names = only.split(",") if only else [each.name for each in CONTENDERS]
+    names = [name.strip() for name in only.split(",")] if only else [each.name for each in CONTENDERS]
     if unknown := set(names) - {each.name for each in CONTENDERS}:
         known = ", ".join(each.name for each in CONTENDERS)
         raise click.UsageError(f"no contender {', '.join(sorted(unknown))}; there are {known}")
@@ -78,8 +98,14 @@ def _chosen(only: str | None) -> list[Contender]:
 
 
 @bench.command()
-@click.option("--sizes", default=",".join(map(str, scaling.SIZES)), show_default=True, help="DOIs, with commas.")
-@click.option("--size", type=click.Choice(SIZES), default="small", show_default=True, help="Of the records.")
+@click.option(
+    "--sizes",
+    callback=_numbers(1000),
+    default=",".join(map(str, scaling.SIZES)),
+    show_default=True,
+    help="DOIs, with commas.",
+)
+@click.option("--size", type=click.Choice(SIZES), default="small", show_default=True, help=OF_RECORDS)
 @click.option("--at-most", type=click.IntRange(min=1), help="Kill a run after this many requests.  [default: never]")
 @click.option("--flags", default="", help="More flags for harvester.")
 @click.option("--svg", "svg_path", type=click.Path(path_type=Path), help="Where a chart goes.")
@@ -87,43 +113,49 @@ def _chosen(only: str | None) -> list[Contender]:
 @list_option
 @folder_option
 @json_option
-def scale(sizes: str, json_path: Path | None, svg_path: Path | None, **given: Any) -> None:
+def scale(sizes: list[float], json_path: Path | None, svg_path: Path | None, **given: Any) -> None:
     """Measure what depends on the number of DOIs, and what must not."""
-    counts = [int(count) for count in sizes.split(",")]
-    found = scaling.scale(counts, tell=tell, **given)
+    found = scaling.scale([int(count) for count in sizes], tell=tell, **given)
     click.echo(scaling.as_text(found))
     _write(json_path, scaling.as_json(found))
     if svg_path:
+        svg_path.parent.mkdir(parents=True, exist_ok=True)
         svg_path.write_text(scaling.as_svg(found), encoding="utf-8")
 
 
 @bench.command()
-@click.option("--rates", default=",".join(f"{rate:g}" for rate in pacing.RATES), show_default=True, help="With commas.")
+@click.option(
+    "--rates",
+    callback=_numbers(0.1),
+    default=",".join(f"{rate:g}" for rate in pacing.RATES),
+    show_default=True,
+    help="With commas.",
+)
 @click.option("--seconds", default=20.0, show_default=True, help="For each rate.")
 @click.option("--full-speed", default=pacing.AT_FULL_SPEED, show_default=True, help="DOIs without a rate; 0 for none.")
-@click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1), help=ROUNDS)
 @concurrency_option
 @json_option
-def pace(rates: str, json_path: Path | None, **given: Any) -> None:
+def pace(rates: list[float], json_path: Path | None, **given: Any) -> None:
     """Measure whether the rate is reached and kept."""
-    found = pacing.pace([float(rate) for rate in rates.split(",")], tell=tell, **given)
+    found = pacing.pace(rates, tell=tell, **given)
     click.echo(pacing.as_text(found))
     _write(json_path, pacing.as_json(found))
 
 
 @bench.command()
-@click.option("--size", type=click.Choice(SIZES), default="median", show_default=True, help="Of the records.")
+@click.option("--size", type=click.Choice(SIZES), default="median", show_default=True, help=OF_RECORDS)
 @json_option
 def counts(size: Size, json_path: Path | None) -> None:
-    """Count the calls that a DOI costs; the same on every machine."""
+    """Count the calls that a DOI costs; nearly the same on every machine."""
     found = counting.a_doi_costs(size=size)
     click.echo(counting.as_text(found))
     _write(json_path, counting.as_json(found))
 
 
 @bench.command()
-@click.option("--size", type=click.Choice(SIZES), default="median", show_default=True, help="Of the records.")
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1))
+@click.option("--size", type=click.Choice(SIZES), default="median", show_default=True, help=OF_RECORDS)
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help=ROUNDS)
 @click.option("--dois", "count", type=click.IntRange(min=2), help="[default: as for compare]")
 @concurrency_option
 @list_option

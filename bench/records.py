@@ -18,7 +18,7 @@ Size = Literal["small", "median", "large"]
 SIZES: tuple[Size, ...] = get_args(Size)
 
 BYTES: dict[Size, int] = {"small": 1_000, "median": 18_000, "large": 400_000}
-"""A record without events, cut short; one in twenty is larger than the second; one at the cap of 2,500 events."""
+"""A record without events, cut short; one with some events, larger than most; one at the cap of 2,500 events."""
 
 NAMES: dict[Size, str] = {"small": "10.5555/quiet-", "median": "10.5555/ok-", "large": "10.5555/giant-"}
 """Beginnings of DOIs under which the sandbox has records of this kind."""
