@@ -52,7 +52,7 @@ $(VENV)/.bench: $(VENV)/.run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
-# Another experiment: make bench BENCH='scale --svg docs/scale.svg', make bench BENCH=pace; see docs/performance.md.
+# Another experiment: make bench BENCH='scale --svg build/bench/scale.svg', make bench BENCH=pace; see docs/performance.md.
 BENCH ?= compare --json build/bench/compare.json
 bench: $(VENV)/.bench  ## harvester beside other ways to do its job; half an hour on an idle machine
 	$(BIN)/python -m bench $(BENCH)

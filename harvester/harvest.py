@@ -7,7 +7,6 @@ The way of one DOI through the files: `doilist` reads it, `store` enrols it in t
 
 import asyncio
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, closing, nullcontext
 from dataclasses import replace
@@ -34,7 +33,7 @@ from harvester.errors import (
     Usage,
 )
 from harvester.fetch import Fetcher
-from harvester.job import Job, Paths, World
+from harvester.job import Job, World, refuse_places
 from harvester.jsonl import partial_of
 from harvester.ledger import Figures, Ledger
 from harvester.lock import lock
@@ -168,31 +167,6 @@ async def holdings(settings: Settings, password: Secret, world: World) -> list[d
     if world.stop.reason:
         raise world.stop.reason
     return sorted(rows or [], key=lambda row: str(row["raw"]))
-
-
-def refuse_places(inputs: Sequence[str], paths: Paths) -> None:
-    """Find out before anything is asked that the results could not be written, or would overwrite something."""
-    named = [path for path in (paths.output, paths.ledger, paths.failures, paths.summary) if path]
-    taken = [Path(name).resolve() for name in inputs]
-    taken += [path.resolve() for path in named]
-    if paths.output:
-        taken.append(partial_of(paths.output.resolve()))
-    for place in named:
-        if taken.count(place.resolve()) > 1:
-            raise Usage(f"{place} is named twice, among the inputs and the files to be written. Choose another name.")
-    for path in (paths.output, paths.ledger, paths.failures):
-        if path is None:
-            continue
-        try:
-            is_folder = path.parent.is_dir()
-        except OSError as error:
-            raise DiskFailed(
-                f"cannot look at {path.parent}: {error.strerror}. Nothing was asked; choose another place."
-            ) from error
-        if not is_folder:
-            raise Misconfigured(f"the folder {path.parent} does not exist. Make it, or choose another place.")
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise DiskFailed(f"the folder {path.parent} is not writable. Nothing was asked; choose another place.")
 
 
 class Run:

@@ -1,13 +1,15 @@
-"""What a run is asked to do, and the world it does it in, as plain data."""
+"""What a run is asked to do, where it writes, and the world it does it in, as plain data."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import BinaryIO
 
 from harvester.clock import Clock, Stop
-from harvester.jsonl import output_format
+from harvester.errors import DiskFailed, Misconfigured, Usage
+from harvester.jsonl import output_format, partial_of
 from harvester.report import Tally
 
 PLACES = ("{date}", "{run_id}")
@@ -105,3 +107,34 @@ def job_paths(output: str, *, ledger: Path | None = None, failures: Path | None 
         failures or beside / f"{stem}.failures.jsonl",
         beside / f"{stem}.summary.json",
     )
+
+
+def refuse_places(inputs: Sequence[str], paths: Paths) -> None:
+    """Find out before anything is asked that the results could not be written, or would overwrite something.
+
+    Raises:
+        Usage: two of these files are one.
+        Misconfigured: a folder does not exist.
+        DiskFailed: a folder cannot be looked at, or written to.
+    """
+    named = [path for path in (paths.output, paths.ledger, paths.failures, paths.summary) if path]
+    taken = [Path(name).resolve() for name in inputs]
+    taken += [path.resolve() for path in named]
+    if paths.output:
+        taken.append(partial_of(paths.output.resolve()))
+    for place in named:
+        if taken.count(place.resolve()) > 1:
+            raise Usage(f"{place} is named twice, among the inputs and the files to be written. Choose another name.")
+    for path in (paths.output, paths.ledger, paths.failures):
+        if path is None:
+            continue
+        try:
+            is_folder = path.parent.is_dir()
+        except OSError as error:
+            raise DiskFailed(
+                f"cannot look at {path.parent}: {error.strerror}. Nothing was asked; choose another place."
+            ) from error
+        if not is_folder:
+            raise Misconfigured(f"the folder {path.parent} does not exist. Make it, or choose another place.")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise DiskFailed(f"the folder {path.parent} is not writable. Nothing was asked; choose another place.")

@@ -14,19 +14,18 @@ from typing import NamedTuple, Self
 import orjson
 
 from harvester.change import Content, added, content_of, differs, merged
+from harvester.cohorts import Rates, gained
 from harvester.database import Database, remember
+from harvester.history import history_of
 from harvester.outcome import Due, Failure, Result
 from harvester.revisit import (
     Candidate,
     Limits,
     Night,
-    Rates,
     Score,
     Selection,
     State,
     earliest,
-    gained,
-    history_of,
     is_worthless,
     lesson,
     score,

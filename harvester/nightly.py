@@ -7,26 +7,25 @@ one begun, with what is left of the budget: a missed night is not repeated.
 
 import asyncio
 import logging
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 
 from harvester.clock import ClockWatch, Stop, StoppableClock
 from harvester.config import Secret, require_email
-from harvester.errors import DiskFailed, LockHeld, Misconfigured, PromiseBroken, Stopped, StopRun, TimeIsUp
-from harvester.harvest import Run, limits_of, read_inputs, refuse_places
-from harvester.job import PLACES, Job, Paths, World, job_paths
-from harvester.jsonl import output_format
+from harvester.errors import DiskFailed, LockHeld, PromiseBroken, Stopped, StopRun, TimeIsUp
+from harvester.harvest import Run, limits_of, read_inputs
+from harvester.job import Job, Paths, World, job_paths, refuse_places
 from harvester.lock import lock
 from harvester.metrics import write_failure, write_metrics
 from harvester.morning import Campaign, Extras, Groups, morning
 from harvester.nightbook import Explanation
+from harvester.nightfiles import files_of, last_report, ledger_of, output_of, page_of
 from harvester.ping import ping
-from harvester.report import Report, from_json, in_words
+from harvester.report import Report, in_words
 from harvester.revisit import Selection
 from harvester.sdnotify import notify, watchdog_seconds
 from harvester.services import open_plain, requests_left
@@ -44,9 +43,6 @@ LOCK_SECONDS = 5.0
 
 STATUS_SECONDS = 10.0
 """How often systemd is told how far it is."""
-
-FIRST_NIGHT = datetime(1970, 1, 1, tzinfo=UTC)
-"""Any night will do to see whether a template does."""
 
 BUG = StopRun.exit_code
 
@@ -238,47 +234,6 @@ async def _locked(
             return
 
 
-def ledger_of(settings: Settings) -> Path:
-    """The ledger of the nights.
-
-    Raises:
-        Misconfigured: the settings do not do for nights: something is missing, or is for `harvester run` alone.
-    """
-    for name, value in (("[input] files", settings.input.files), ("[output] path", settings.output.path)):
-        if not value:
-            raise Misconfigured(f"a nightly harvest needs {name} in its configuration.")
-    if "-" in settings.input.files:
-        raise Misconfigured('[input] files has "-", standard input, to which nobody writes at night. Name a file.')
-    if settings.ledger.path is None:
-        raise Misconfigured(
-            "a nightly harvest needs [ledger] path in its configuration: one ledger for all nights, while each night "
-            "has an output of its own."
-        )
-    if settings.output.failures is not None:
-        raise Misconfigured(
-            "[output] failures is for harvester run: each night's failures lie beside its output. Leave it out."
-        )
-    output_of(settings.output.path or "", FIRST_NIGHT)
-    return settings.ledger.path
-
-
-def output_of(template: str, night: datetime) -> str:
-    """The output of a night: the template with `{date}` (2026-11-22) and `{run_id}` (20261122T021700Z) filled in.
-
-    Raises:
-        Misconfigured: it has other places, or none, so that each night would meet the output of the one before.
-    """
-    folder, _, name = template.rpartition("/")
-    filled = name.replace("{date}", f"{night:%Y-%m-%d}").replace("{run_id}", f"{night:%Y%m%dT%H%M%SZ}")
-    if filled == name or re.search(r"[{}]", folder + filled):
-        raise Misconfigured(
-            f"[output] path is {template}; for a nightly harvest its file name needs {' or '.join(PLACES)}, and there "
-            "may be no other places, nor any in the folder. Write for example /var/lib/harvester/{date}.jsonl.zst."
-        )
-    output_format(filled)
-    return f"{template.removesuffix(name)}{filled}"
-
-
 class _Nights:
     """The nights of one call, on an open store."""
 
@@ -367,10 +322,10 @@ class _Nights:
             campaign=Campaign(report.works, night.covered, night.figures.first)
             if night.covered < report.works
             else None,
-            files={"page": str(_page_of(path))},
+            files={"page": str(page_of(path))},
         )
-        page = morning(report, _last(night.outputs), extras)
-        await self._store.write(_page_of(path), page.encode(errors="replace"))
+        page = morning(report, last_report(night.outputs), extras)
+        await self._store.write(page_of(path), page.encode(errors="replace"))
 
     async def _let_go(self, outputs: list[str]) -> None:
         """Delete what is older than `keep_nights`."""
@@ -394,32 +349,6 @@ def _budget(settings: Settings, world: World, *, taken: int = 0, ahead_seconds: 
     left = requests_left(settings.paperbuzz, world.clock, world.state, within_seconds=ahead_seconds + limit)
     in_time = int(settings.paperbuzz.rate * limit)
     return max(0, int(((in_time if left is None else min(in_time, left)) - taken) * (1 - SHARE_FOR_RETRIES)))
-
-
-def stem_of(path: Path) -> str:
-    """The name of an output without its ending."""
-    return path.name.removesuffix(output_format(path.name))
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files of a night, by its output."""
-    stem = stem_of(path)
-    return [path, *(path.with_name(f"{stem}.{name}") for name in ("failures.jsonl", "summary.json", "report.txt"))]
-
-
-def _page_of(path: Path) -> Path:
-    return path.with_name(f"{stem_of(path)}.report.txt")
-
-
-def _last(outputs: Sequence[str]) -> Report | None:
-    """The report of the night before, if it can still be read."""
-    if not outputs:
-        return None
-    path = Path(outputs[-1])
-    try:
-        return from_json(path.with_name(f"{stem_of(path)}.summary.json").read_bytes())
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 async def _in_time(nights: _Nights, limit_seconds: float, world: World) -> Report:

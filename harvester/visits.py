@@ -13,7 +13,8 @@ import orjson
 from harvester.change import Content
 from harvester.database import Database
 from harvester.database import State as Due
-from harvester.revisit import Candidate, History, State
+from harvester.history import History
+from harvester.revisit import Candidate, State
 
 DAY_SECONDS = 86_400.0
 

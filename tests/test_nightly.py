@@ -25,7 +25,8 @@ from harvester.job import Job, World, job_paths
 from harvester.ledger import Ledger
 from harvester.lock import lock
 from harvester.metrics import last_success
-from harvester.nightly import nightly, nightly_and_tell, output_of, plan
+from harvester.nightfiles import output_of
+from harvester.nightly import nightly, nightly_and_tell, plan
 from harvester.outcome import Work
 from harvester.report import Report, Tally, from_json, violations
 from harvester.revisit import Reason

@@ -13,29 +13,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.revisit import (
+from harvester.cohorts import (
     COHORTS,
-    GIANT_EVENTS,
     MAX_GAINED,
     PRIOR_RATE,
+    Rates,
+    cohort_of,
+    described,
+    exposed_days,
+    gained,
+    own_rate,
+)
+from harvester.history import History, day_of, history_of
+from harvester.revisit import (
+    GIANT_EVENTS,
     Candidate,
-    History,
     Limits,
     Night,
-    Rates,
     Reason,
     Selection,
     State,
-    cohort_of,
-    day_of,
-    described,
     earliest,
-    exposed_days,
-    gained,
-    history_of,
     is_worthless,
     lesson,
-    own_rate,
     score,
     tonight,
 )
@@ -232,7 +232,7 @@ def test_fitting_has_settled_after_its_sweeps(monkeypatch: pytest.MonkeyPatch) -
         days = dice.expovariate(1 / 500)
         rates.learn(cohort, days * dice.expovariate(50), days)
     settled = rates.all()
-    monkeypatch.setattr("harvester.revisit.SWEEPS", 100)
+    monkeypatch.setattr("harvester.cohorts.SWEEPS", 100)
     assert Rates.of_numbers(rates.numbers()).all() == pytest.approx(settled, rel=0.02)
 
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from harvester.change import Content
+from harvester.history import History
 from harvester.ledger import Ledger
 from harvester.outcome import Work
-from harvester.revisit import Candidate, History, State
+from harvester.revisit import Candidate, State
 from harvester.visits import DAY_SECONDS, Visit, Visits, note
 
 CONTENT = Content(b"e1", b"m1", b"o1", {"twitter": 2})

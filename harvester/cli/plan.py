@@ -8,12 +8,13 @@ import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, work
+from harvester.cohorts import described
 from harvester.doi import parse_doi
 from harvester.errors import GiveUp, Usage
 from harvester.nightbook import Explanation
 from harvester.nightly import Plan
 from harvester.nightly import plan as make_plan
-from harvester.revisit import Reason, described
+from harvester.revisit import Reason
 from harvester.text import printable
 from harvester.visits import DAY_SECONDS
 

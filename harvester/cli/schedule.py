@@ -12,7 +12,7 @@ from harvester import __version__
 from harvester.cli import options
 from harvester.config import load, require_email, text_of
 from harvester.errors import DiskFailed, Misconfigured
-from harvester.nightly import ledger_of
+from harvester.nightfiles import ledger_of
 from harvester.schedule import KINDS, Plan, files
 from harvester.settings import KEYS
 
