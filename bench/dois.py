@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from harvester.doi import parse_doi
-from harvester.errors import InvalidDoi
+from harvester.core.doi import parse_doi
+from harvester.core.errors import InvalidDoi
 
 _OPENERS: dict[str, Callable[..., IO[str]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 

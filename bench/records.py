@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import orjson
 
-from harvester.sandbox.records import World, encoded, record
+from harvester.sandbox.paperbuzz.records import World, encoded, record
 
 Size = Literal["small", "median", "large"]
 

@@ -9,22 +9,25 @@ import sys
 from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 
-from harvester import concurrency, database, jsonl, paperbuzz
-from harvester.budget import Metered
 from harvester.cli import main
-from harvester.concurrency import Observed
-from harvester.deadlines import Deadlines
-from harvester.fetch import Fetcher, Tries
-from harvester.ledger import Ledger
-from harvester.outcome import Due, Result
-from harvester.paperbuzz import Record
-from harvester.wire import Request, Response
+from harvester.core import files
+from harvester.core.model import Due, Result
+from harvester.harvest.fetcher import Fetcher, Tries
+from harvester.politeness import concurrency
+from harvester.politeness.concurrency import Observed
+from harvester.politeness.limiter import Metered
+from harvester.providers import paperbuzz
+from harvester.providers.base import Record
+from harvester.storage import database
+from harvester.storage.ledger import Ledger
+from harvester.transport.deadlines import Deadlines
+from harvester.transport.messages import Request, Response
 
 
 def durability() -> None:
     """Nothing is forced to the disk."""
-    _put(jsonl, "sync_data", lambda _: None)
-    _put(jsonl, "sync_directory", lambda _: None)
+    _put(files, "sync_data", lambda _: None)
+    _put(files, "sync_directory", lambda _: None)
     _put(database, "PRAGMAS", (*database.PRAGMAS, "synchronous = OFF"))
 
 

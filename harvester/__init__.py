@@ -1,5 +1,5 @@
 """Harvest altmetrics from Paperbuzz for lists of DOIs and register them with OPERAS, exactly once."""
 
-__all__ = ["__version__"]
+from harvester.core.version import __version__
 
-__version__ = "0.1.0"
+__all__ = ["__version__"]

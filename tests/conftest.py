@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 from aioresponses import core
 
-from harvester.sandbox import Sandbox, run_in_thread
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
 
 from .tool import Tool
 

@@ -40,8 +40,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-from harvester import jsonl, pipeline, store
 from harvester.cli import main
+from harvester.core import files
+from harvester.harvest import pipeline
+from harvester.storage import output_file as jsonl
+from harvester.storage import store
 
 SECTOR = 512
 """Bytes that a disk writes at once: the smallest size in use, which tears the most."""
@@ -465,9 +468,9 @@ def _ledger_first(self: Any, outcomes: Any) -> object:
 
 
 MUTANTS: dict[str, tuple[object, str, Callable[..., Any]]] = {
-    "no fdatasync": (jsonl, "sync_data", lambda _descriptor: None),
+    "no fdatasync": (files, "sync_data", lambda _descriptor: None),
     "ledger first": (store.Store, "_commit", _ledger_first),
-    "no directory fsync": (jsonl, "sync_directory", lambda _folder: None),
+    "no directory fsync": (files, "sync_directory", lambda _folder: None),
     "no sync of the ledger": (sqlite3, "connect", partial(sqlite3.connect, factory=_Unsynced)),
     "no truncation": (jsonl, "_cut_back", lambda _path, descriptor, _committed: os.lseek(descriptor, 0, os.SEEK_END)),
 }

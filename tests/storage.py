@@ -17,7 +17,7 @@ from pathlib import Path
 
 import zstandard
 
-from harvester.sandbox import Sandbox
+from harvester.sandbox.server import Sandbox
 
 from .tool import Tool, dois, records
 
@@ -27,7 +27,7 @@ LISTED = [*RECORDED, FAILED]
 """The DOIs of a small run: five with a record and one that always fails."""
 
 BATCHES_OF_TWO = """
-from harvester import pipeline
+from harvester.harvest import pipeline
 from harvester.cli import main
 
 pipeline.COMMIT_EVERY = 2

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from hypothesis import strategies as st
 
-from harvester.outcome import Failure, Result, Stage
+from harvester.core.model import Failure, Result, Stage
 
 NOW = datetime(2026, 11, 21, 3, 54, 6, 372_000, UTC)
 """When tests begin."""
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class FakeClock:
-    """A `harvester.clock.Clock` that goes on only when it is told to, or when somebody sleeps.
+    """A `harvester.core.clock.Clock` that goes on only when it is told to, or when somebody sleeps.
 
     Args:
         start: wall time at the beginning.
@@ -78,7 +78,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class LoopClock:
-    """A `harvester.clock.Clock` over the running loop's time; for a `VirtualLoop`."""
+    """A `harvester.core.clock.Clock` over the running loop's time; for a `VirtualLoop`."""
 
     def now(self) -> datetime:
         return NOW + timedelta(seconds=self.monotonic())

@@ -16,9 +16,9 @@ from bench.pace import judged, pace
 from bench.processes import Failed, measured, serving
 from bench.records import BYTES, SIZES, TOLERANCE, Answers, Size
 from bench.server import MISSING, Connection, Desk
-from harvester.doi import doi_path
-from harvester.paperbuzz import read_record
-from harvester.wire import Response
+from harvester.core.doi import doi_path
+from harvester.providers.paperbuzz import read_record
+from harvester.transport.messages import Response
 
 from .support import NOW
 

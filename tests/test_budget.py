@@ -25,11 +25,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from harvester.budget import BLOCK_SECONDS, DAY_MINUTES, MARGIN_MINUTES, Budget, Metered, Quota, default_burst
-from harvester.budget import quota_path as path_of
-from harvester.errors import DiskFailed, OutOfBudget
-from harvester.sandbox.monitor import DAY_SECONDS, busiest_window, quota_violations, rate_violations
-from harvester.wire import Request, Response
+from harvester.core.errors import DiskFailed, OutOfBudget
+from harvester.politeness.limiter import Budget, Metered, default_burst
+from harvester.politeness.quota import BLOCK_SECONDS, DAY_MINUTES, MARGIN_MINUTES, Quota
+from harvester.politeness.quota import quota_path as path_of
+from harvester.sandbox.limits import DAY_SECONDS, busiest_window, quota_violations, rate_violations
+from harvester.transport.messages import Request, Response
 
 from .support import NOW, FakeClock, LoopClock, VirtualLoop
 
@@ -619,7 +620,7 @@ def test_after_the_trouble_nothing_that_was_spent_is_forgotten(path: Path, monke
 
 
 class UnsteadyClock:
-    """A `harvester.clock.Clock` as a real machine has it, and beside it the time that really passes.
+    """A `harvester.core.clock.Clock` as a real machine has it, and beside it the time that really passes.
 
     Attributes:
         wall: what the user's clock shows, in seconds since 1970.

@@ -15,19 +15,21 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
 
-from harvester.budget import DAY_MINUTES, MARGIN_MINUTES
-from harvester.sandbox import Sandbox, rate_violations
+from harvester.politeness.quota import DAY_MINUTES, MARGIN_MINUTES
+from harvester.sandbox.limits import rate_violations
 from harvester.sandbox.requestlog import RequestLog
+from harvester.sandbox.server import Sandbox
 
 from .tool import Tool, dois
 
 WORKER = """
 import asyncio, pathlib, sys
-from harvester.budget import Budget, Metered, Quota
-from harvester.clock import SystemClock
-from harvester.errors import OutOfBudget
-from harvester.transport import AiohttpTransport
-from harvester.wire import Request
+from harvester.core.clock import SystemClock
+from harvester.core.errors import OutOfBudget
+from harvester.politeness.limiter import Budget, Metered
+from harvester.politeness.quota import Quota
+from harvester.transport.aiohttp import AiohttpTransport
+from harvester.transport.messages import Request
 
 path, base, name = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 daily, block, concurrency = (int(number) for number in sys.argv[4:7])

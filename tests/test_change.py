@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.change import Content, added, content_of, counts_of, differs, merged
+from harvester.records.changes import Content, added, content_of, counts_of, differs, merged
 
 RECORD: dict[str, Any] = {
     "doi": "10.5334/bbc",

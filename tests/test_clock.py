@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.clock import Stop, StoppableClock, SystemClock, timestamp
-from harvester.errors import Interrupted, OutOfBudget, Stopped
+from harvester.core.clock import SystemClock, timestamp
+from harvester.core.errors import Interrupted, OutOfBudget, Stopped
+from harvester.core.stop import Stop, StoppableClock
 from tests.support import NOW, FakeClock, LoopClock, in_virtual_time
 
 

@@ -9,11 +9,13 @@ from statistics import median
 
 import pytest
 
-from harvester.concurrency import CUT, START, Concurrency, Observed, Places
-from harvester.errors import ConnectionLost, TimedOut
-from harvester.sandbox import Sandbox, SandboxOptions, run_in_thread
+from harvester.core.errors import ConnectionLost, TimedOut
+from harvester.politeness.concurrency import CUT, START, Concurrency, Observed, Places
 from harvester.sandbox.gate import Gate
-from harvester.wire import Request, Response
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
+from harvester.transport.messages import Request, Response
 
 from .support import LoopClock, in_virtual_time
 from .tool import Tool, dois

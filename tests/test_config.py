@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from harvester.cli.options import SETTINGS
-from harvester.config import Secret, flag_of, load, operas_account, operas_password, require_email, show, variable_of
-from harvester.errors import Misconfigured
-from harvester.settings import KEYS, Settings
+from harvester.config.credentials import Secret, operas_account, operas_password, require_email
+from harvester.config.load import flag_of, load, variable_of
+from harvester.config.settings import KEYS, Settings
+from harvester.config.show import show
+from harvester.core.errors import Misconfigured
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "config.example.toml"

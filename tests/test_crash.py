@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from harvester.evidence import gather
-from harvester.failpoint import FAILPOINTS, VARIABLE
-from harvester.pipeline import UNCOMMITTED
-from harvester.sandbox import Sandbox, SandboxOptions, run_in_thread
-from harvester.verify import violations
+from harvester.core.failpoint import FAILPOINTS, VARIABLE
+from harvester.harvest.pipeline import UNCOMMITTED
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
+from harvester.verify.checks import violations
+from harvester.verify.gather import gather
 
 from .tool import Tool, dois
 

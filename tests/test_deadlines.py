@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Coroutine
 
 import pytest
 
-from harvester.deadlines import Deadlines, Late
+from harvester.transport.deadlines import Deadlines, Late
 
 from .support import in_virtual_time
 

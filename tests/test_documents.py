@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 import pytest
 
-from harvester import errors
 from harvester.cli import harvester as group
-from harvester.config import load
-from harvester.sandbox import Sandbox
-from harvester.settings import KEYS, Settings
+from harvester.config.load import load
+from harvester.config.settings import KEYS, Settings
+from harvester.core import errors
+from harvester.sandbox.server import Sandbox
 from tests.tool import Tool
 
 ROOT = Path(__file__).parent.parent

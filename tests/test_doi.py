@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harvester import doi as module
-from harvester.doi import MAX_BYTES, doi_path, lost_full_stop, parse_doi
-from harvester.errors import InvalidDoi
+from harvester.core import doi as module
+from harvester.core.doi import MAX_BYTES, doi_path, lost_full_stop, parse_doi
+from harvester.core.errors import InvalidDoi
 
 DATA = Path(__file__).parent / "data"
 

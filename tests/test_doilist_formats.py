@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.doilist import ListOptions, read_list
-from harvester.errors import InputUnusable, StopRun, Usage
-from harvester.outcome import Blank, Failure, Stage, Work
+from harvester.core.errors import InputUnusable, StopRun, Usage
+from harvester.core.model import Blank, Failure, Stage, Work
+from harvester.lists.reader import ListOptions, read_list
 
 NOW = "2026-01-01T00:00:00.000Z"
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import pytest
 
-from harvester.doilist import ListOptions, read_list
-from harvester.errors import InputUnusable
-from harvester.outcome import Blank, Failure, Work
+from harvester.core.errors import InputUnusable
+from harvester.core.model import Blank, Failure, Work
+from harvester.lists.reader import ListOptions, read_list
 
 SAMPLES = Path(__file__).parent / "data" / "lists"
 WHOLE = Path(__file__).parents[2] / "shared" / "data" / "lists"

@@ -15,10 +15,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.doilist import ListOptions, fingerprint, read_list
-from harvester.doilist.lines import byte_lines
-from harvester.errors import InputMissing, InputUnusable, Usage
-from harvester.outcome import Failure, Work
+from harvester.core.errors import InputMissing, InputUnusable, Usage
+from harvester.core.model import Failure, Work
+from harvester.lists.lines import byte_lines
+from harvester.lists.reader import ListOptions, fingerprint, read_list
 
 LIST = b"10.5555/a\n10.5555/b\n"
 

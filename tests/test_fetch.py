@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.breaker import Breaker
-from harvester.clock import Stop, StoppableClock
-from harvester.errors import (
+from harvester.core.errors import (
     ConnectionLost,
     DoiMismatch,
     GiveUp,
@@ -29,11 +27,13 @@ from harvester.errors import (
     TooLarge,
     TryAgain,
 )
-from harvester.fetch import STRIKES, Fetcher
-from harvester.outcome import Due, Failure, Result
-from harvester.paperbuzz import Record
-from harvester.report import Tally
-from harvester.retry import RetryBudget
+from harvester.core.model import Due, Failure, Result
+from harvester.core.stop import Stop, StoppableClock
+from harvester.core.tally import Tally
+from harvester.harvest.fetcher import STRIKES, Fetcher
+from harvester.politeness.breaker import Breaker
+from harvester.politeness.retry import RetryBudget
+from harvester.providers.base import Record
 
 from .support import LoopClock, in_virtual_time
 

@@ -14,7 +14,8 @@ from random import Random
 
 import pytest
 
-from harvester.sandbox import SandboxOptions, run_in_thread
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.run import run_in_thread
 
 from .tool import Tool
 

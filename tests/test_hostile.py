@@ -37,18 +37,19 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from harvester.clock import SystemClock
-from harvester.doi import doi_path, parse_doi
-from harvester.errors import InvalidDoi, InvalidJson
-from harvester.evidence import gather
-from harvester.facts import Input
-from harvester.jsonl import result_lines
-from harvester.outcome import Result
-from harvester.paperbuzz import PaperbuzzClient
-from harvester.sandbox import SandboxOptions, parse_faults, run_in_thread
-from harvester.sandbox.faults import faults_of
-from harvester.transport import AiohttpTransport
-from harvester.verify import violations
+from harvester.core.clock import SystemClock
+from harvester.core.doi import doi_path, parse_doi
+from harvester.core.errors import InvalidDoi, InvalidJson
+from harvester.core.model import Result
+from harvester.providers.paperbuzz import PaperbuzzClient
+from harvester.records.lines import result_lines
+from harvester.sandbox.faults.rates import faults_of, parse_faults
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.run import run_in_thread
+from harvester.transport.aiohttp import AiohttpTransport
+from harvester.verify.checks import violations
+from harvester.verify.evidence import Input
+from harvester.verify.gather import gather
 
 from .support import a_result
 from .test_transport import Exchange, ok, serving
@@ -256,7 +257,7 @@ async def test_a_damaged_record_is_refused_or_kept_as_it_came(record: bytes, whe
     try:
         line = await harvested(damaged, "plain")
     except Exception as error:  # noqa: BLE001 - any error of ours will do, and no other
-        assert type(error).__module__ == "harvester.errors"  # noqa: PT017
+        assert type(error).__module__ == "harvester.core.errors"  # noqa: PT017
     else:
         assert_holds(line, damaged)
 

@@ -18,23 +18,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester import jsonl
-from harvester.errors import DiskFailed, PipeClosed, PromiseBroken, Usage
-from harvester.jsonl import (
-    FORMATS,
-    OutputFile,
-    Stdout,
-    failure_line,
-    move,
-    open_output,
-    output_format,
-    partial_of,
-    result_lines,
-    sync_data,
-    sync_directory,
-    write_atomically,
-)
-from harvester.outcome import Stage
+from harvester.core import files
+from harvester.core.errors import DiskFailed, PipeClosed, PromiseBroken, Usage
+from harvester.core.files import move, sync_data, sync_directory, write_atomically
+from harvester.core.model import Stage
+from harvester.records.lines import failure_line, result_lines
+from harvester.records.packing import FORMATS, output_format
+from harvester.storage.output_file import OutputFile, Stdout, open_output, partial_of
 
 from .support import a_failure, a_result
 
@@ -195,7 +185,7 @@ def test_the_time_of_day_is_not_in_the_file(tmp_path: Path) -> None:
 def test_lines_are_synced_after_they_are_all_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     output = open_output(path, 0)
-    monkeypatch.setattr(jsonl, "sync_data", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    monkeypatch.setattr(files, "sync_data", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
     lengths = [output.append(b"{}\n"), output.append(b"[]\n")]
     output.close()
     assert sizes == lengths
@@ -225,7 +215,7 @@ def test_a_failed_write_names_the_file_and_what_to_do(path: Path, monkeypatch: p
 
 def test_a_failed_sync_commits_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = open_output(path, 0)
-    monkeypatch.setattr(jsonl, "sync_data", failing(OSError(errno.EIO, "Input/output error")))
+    monkeypatch.setattr(files, "sync_data", failing(OSError(errno.EIO, "Input/output error")))
     with pytest.raises(DiskFailed, match="Input/output error"):
         output.append(b"{}\n")
     output.close()
@@ -244,7 +234,7 @@ def test_closing_lets_go_of_the_file(tmp_path: Path) -> None:
 
 def test_a_new_output_is_partial_and_its_folder_is_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there: list[tuple[Path, bool]] = []
-    monkeypatch.setattr(jsonl, "sync_directory", lambda folder: there.append((folder, partial_of(path).exists())))
+    monkeypatch.setattr(files, "sync_directory", lambda folder: there.append((folder, partial_of(path).exists())))
     written(path)
     assert there == [(path.parent, True)]
     assert not path.exists()
@@ -254,7 +244,7 @@ def test_the_folder_is_synced_again_for_a_file_that_is_not_new(path: Path, monke
     """The run that made it may have died between the two."""
     synced: list[Path] = []
     partial_of(path).touch()
-    monkeypatch.setattr(jsonl, "sync_directory", synced.append)
+    monkeypatch.setattr(files, "sync_directory", synced.append)
     written(path)
     assert synced == [path.parent]
 
@@ -389,7 +379,7 @@ def test_a_move_is_on_disk_when_it_returns(tmp_path: Path, monkeypatch: pytest.M
     source, target = tmp_path / "a", tmp_path / "b"
     source.write_bytes(b"x")
     synced: list[tuple[Path, bool]] = []
-    monkeypatch.setattr(jsonl, "sync_directory", lambda folder: synced.append((folder, target.exists())))
+    monkeypatch.setattr(files, "sync_directory", lambda folder: synced.append((folder, target.exists())))
     move(source, target)
     assert synced == [(tmp_path, True)]
     assert (source.exists(), target.read_bytes()) == (False, b"x")
@@ -407,9 +397,9 @@ def test_a_replaced_file_is_whole_on_disk_before_it_takes_the_name(
     path.write_bytes(b"old")
     events: list[tuple[str, int, bytes]] = []
     monkeypatch.setattr(
-        jsonl, "sync_data", lambda descriptor: events.append(("data", os.fstat(descriptor).st_size, path.read_bytes()))
+        files, "sync_data", lambda descriptor: events.append(("data", os.fstat(descriptor).st_size, path.read_bytes()))
     )
-    monkeypatch.setattr(jsonl, "sync_directory", lambda _: events.append(("folder", 0, path.read_bytes())))
+    monkeypatch.setattr(files, "sync_directory", lambda _: events.append(("folder", 0, path.read_bytes())))
     write_atomically(path, [b"ne", b"w!"])
     assert events == [("data", 4, b"old"), ("folder", 0, b"new!")]
     assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
@@ -431,7 +421,7 @@ def test_if_the_content_cannot_be_had_or_written_the_old_file_stays(tmp_path: Pa
 def test_if_the_content_cannot_be_synced_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "summary.json"
     path.write_bytes(b"old")
-    monkeypatch.setattr(jsonl, "sync_data", failing(FULL))
+    monkeypatch.setattr(files, "sync_data", failing(FULL))
     with pytest.raises(DiskFailed):
         write_atomically(path, [b"new"])
     assert path.read_bytes() == b"old"

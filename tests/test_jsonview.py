@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from harvester import jsonview
-from harvester.jsonview import (
+from harvester.records import lazy_json as jsonview
+from harvester.records.lazy_json import (
     LEAST_BYTES,
     MOST_BYTES,
     each_member,

@@ -11,12 +11,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from harvester import ledger as ledger_module
-from harvester.database import APPLICATION_ID, STEPS, VERSION
-from harvester.errors import DiskFailed, Misconfigured
-from harvester.ledger import Ledger
-from harvester.outbox import Outbox
-from harvester.outcome import Due, Entry, Failure, Result, Stage, Work
+from harvester.core.errors import DiskFailed, Misconfigured
+from harvester.core.model import Due, Entry, Failure, Result, Stage, Work
+from harvester.storage import ledger as ledger_module
+from harvester.storage.ledger import Ledger
+from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
+from harvester.storage.outbox import Outbox
 
 from .support import a_failure, a_result, an_invalid_line
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.database import WORK_INDEXES
-from harvester.errors import DiskFailed, Stopped
-from harvester.ledger import Ledger
-from harvester.outbox import Outbox
-from harvester.outcome import Failure, Work
+from harvester.core.errors import DiskFailed, Stopped
+from harvester.core.model import Failure, Work
+from harvester.storage.ledger import Ledger
+from harvester.storage.migrations import WORK_INDEXES
+from harvester.storage.outbox import Outbox
 
 from .support import an_invalid_line
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from harvester import lock as lock_module
-from harvester.errors import DiskFailed, LockHeld, Misconfigured
-from harvester.lock import file_system_of, lock, refuse_network
+from harvester.core.errors import DiskFailed, LockHeld, Misconfigured
+from harvester.storage import lock as lock_module
+from harvester.storage.lock import file_system_of, lock, refuse_network
 
 HOLD = """
 import pathlib, sys
-from harvester.lock import lock
+from harvester.storage.lock import lock
 with lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from harvester import logs, text
+from harvester.core import sanitize as text
+from harvester.monitoring import logs
 
 log = logging.getLogger("harvester")
 
@@ -24,7 +25,9 @@ class Lines(io.StringIO):
 
 def ours() -> logging.Handler:
     """The handler that `configure` made; pytest's own would raise where it must not."""
-    return next(handler for handler in logging.getLogger().handlers if type(handler).__module__ == "harvester.logs")
+    return next(
+        handler for handler in logging.getLogger().handlers if type(handler).__module__ == "harvester.monitoring.logs"
+    )
 
 
 @pytest.fixture

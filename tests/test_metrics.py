@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from harvester import jsonl
-from harvester.errors import DiskFailed
-from harvester.metrics import last_success, metrics_text, write_metrics
-from harvester.report import Exit, Report
-from harvester.schema import KINDS
+from harvester.core import files
+from harvester.core.errors import DiskFailed
+from harvester.monitoring.prometheus import last_success, metrics_text, write_metrics
+from harvester.records.schema import KINDS
+from harvester.reports.summary import Exit, Report
 
 from .test_report import REPORT
 
@@ -163,7 +163,7 @@ def test_what_is_written_until_the_rename_is_not_what_the_collector_reads(
     path.write_bytes(b"old")
     seen: list[tuple[list[str], bytes]] = []
     monkeypatch.setattr(
-        jsonl, "sync_data", lambda _: seen.append(([each.name for each in tmp_path.glob("*.prom")], path.read_bytes()))
+        files, "sync_data", lambda _: seen.append(([each.name for each in tmp_path.glob("*.prom")], path.read_bytes()))
     )
     write_metrics(path, REPORT)
     assert seen == [(["harvester.prom"], b"old")]
@@ -178,7 +178,7 @@ def test_a_disk_that_refuses_leaves_the_old_figures(tmp_path: Path, monkeypatch:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(jsonl, "sync_data", full)
+    monkeypatch.setattr(files, "sync_data", full)
     with pytest.raises(DiskFailed, match="No space left"):
         write_metrics(path, FAILED)
     assert path.read_bytes() == old

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from harvester import logs
-from harvester.monitor import LINE_SECONDS, Pace, figures, line, progress
-from harvester.report import Tally
+from harvester.core.tally import Tally
+from harvester.monitoring import logs
+from harvester.monitoring.progress import LINE_SECONDS, Pace, figures, line, progress
 
 
 class HandClock:
@@ -261,5 +261,5 @@ async def test_an_error_of_the_run_itself_passes_through(clock: HandClock) -> No
 
 
 def test_rich_is_loaded_only_when_a_bar_is_painted() -> None:
-    code = "import sys, harvester.monitor; sys.exit('rich' in sys.modules)"
+    code = "import sys, harvester.monitoring.progress; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,21 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.morning import (
-    ADVICE,
-    EXAMPLES,
-    GOES_ON,
-    WIDTH,
-    Campaign,
-    Extras,
-    Group,
-    Groups,
-    morning,
-    suspicions,
-    verdict,
-)
-from harvester.report import Exit, Report
-from harvester.schema import KINDS
+from harvester.records.schema import KINDS
+from harvester.reports.anomalies import EXAMPLES, Campaign, Extras, suspicions
+from harvester.reports.failures import ADVICE, Group, Groups
+from harvester.reports.night import GOES_ON, WIDTH, morning, verdict
+from harvester.reports.summary import Exit, Report
 
 from .support import a_failure, an_invalid_line
 from .test_report import REPORT

@@ -9,11 +9,11 @@ from typing import Literal
 
 import pytest
 
-from harvester.ledger import Ledger
-from harvester.nightbook import Nightbook, Tonight
-from harvester.outcome import Due, Result, Work
-from harvester.revisit import Limits, Selection
-from harvester.visits import Visits
+from harvester.core.model import Due, Result, Work
+from harvester.nightly.revisit import Limits, Selection
+from harvester.nightly.state import Nightbook, Tonight
+from harvester.nightly.visits import Visits
+from harvester.storage.ledger import Ledger
 
 from .support import a_result
 

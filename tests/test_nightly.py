@@ -16,25 +16,34 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from harvester.clock import ClockWatch, Stop
-from harvester.config import Secret, load
-from harvester.errors import CredentialsRefused, InputUnusable, Interrupted, Misconfigured
-from harvester.evidence import gather
-from harvester.harvest import run
-from harvester.job import Job, World, job_paths
-from harvester.ledger import Ledger
-from harvester.lock import lock
-from harvester.metrics import last_success
-from harvester.nightfiles import output_of
-from harvester.nightly import nightly, nightly_and_tell, plan
-from harvester.outcome import Work
-from harvester.report import Report, Tally, from_json, violations
-from harvester.revisit import Reason
-from harvester.sandbox import Sandbox, SandboxOptions, parse_faults, run_in_thread
-from harvester.settings import Settings
-from harvester.store import Store
-from harvester.verify import violations as broken
-from harvester.visits import Visits
+from harvester.config.credentials import Secret
+from harvester.config.load import load
+from harvester.config.settings import Settings
+from harvester.core.clock import ClockWatch
+from harvester.core.errors import CredentialsRefused, InputUnusable, Interrupted, Misconfigured
+from harvester.core.model import Work
+from harvester.core.stop import Stop
+from harvester.core.tally import Tally
+from harvester.harvest.job import Job, World
+from harvester.harvest.run import run
+from harvester.monitoring.prometheus import last_success
+from harvester.nightly.files import output_of
+from harvester.nightly.notify import nightly_and_tell
+from harvester.nightly.plan import plan
+from harvester.nightly.revisit import Reason
+from harvester.nightly.run import nightly
+from harvester.nightly.visits import Visits
+from harvester.reports.summary import Report, from_json, violations
+from harvester.sandbox.faults.rates import parse_faults
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
+from harvester.storage.ledger import Ledger
+from harvester.storage.lock import lock
+from harvester.storage.paths import job_paths
+from harvester.storage.store import Store
+from harvester.verify.checks import violations as broken
+from harvester.verify.gather import gather
 
 from .tool import Tool, dois, records
 
@@ -609,7 +618,7 @@ async def test_a_ping_tells_how_a_night_failed_and_of_a_mistake_of_ours(
     def password() -> Secret | None:
         raise problem
 
-    monkeypatch.setattr("harvester.nightly.ping", heard)
+    monkeypatch.setattr("harvester.nightly.notify.ping", heard)
     nights.more["metrics.ping_url"] = "http://127.0.0.1:9/x"
     nights.listed(dois(3))
     with pytest.raises(type(problem)):

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harvester.clock import SystemClock
-from harvester.errors import (
+from harvester.core.clock import SystemClock
+from harvester.core.errors import (
     ConnectionLost,
     CredentialsRefused,
     HarvesterError,
@@ -26,12 +26,14 @@ from harvester.errors import (
     TimedOut,
     TryAgain,
 )
-from harvester.operas import ALL_AT_ONCE, PAGE, BatchRefused, OperasClient, clean_url, doi_refusal
-from harvester.outcome import Entry
-from harvester.sandbox import Sandbox
-from harvester.sandbox.urlrules import doi_accepted, url_accepted
-from harvester.transport import AiohttpTransport
-from harvester.wire import Request, Response
+from harvester.core.model import Entry
+from harvester.operas.client import ALL_AT_ONCE, PAGE, OperasClient
+from harvester.operas.responses import BatchRefused
+from harvester.operas.validation import clean_url, doi_refusal
+from harvester.sandbox.operas.urlrules import doi_accepted, url_accepted
+from harvester.sandbox.server import Sandbox
+from harvester.transport.aiohttp import AiohttpTransport
+from harvester.transport.messages import Request, Response
 
 EMAIL, PASSWORD = "jane.canary@press.example", "canary-pässword-1"
 BASE = "https://operas.example/api/"

@@ -21,19 +21,23 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import pytest
 
-from harvester.breaker import LONGEST_PAUSE_SECONDS
-from harvester.clock import Stop
-from harvester.config import Secret, load
-from harvester.evidence import gather
-from harvester.harvest import OUTAGE_THRESHOLD, run
-from harvester.job import Job, World, job_paths
-from harvester.report import Report, Tally
-from harvester.retry import LEAST, SHARE, WINDOW_SECONDS
-from harvester.sandbox import Sandbox, SandboxOptions, parse_faults, run_in_thread
-from harvester.sandbox.options import Outage
+from harvester.config.credentials import Secret
+from harvester.config.load import load
+from harvester.core.stop import Stop
+from harvester.core.tally import Tally
+from harvester.harvest.job import Job, World
+from harvester.harvest.run import OUTAGE_THRESHOLD, run
+from harvester.politeness.breaker import LONGEST_PAUSE_SECONDS
+from harvester.politeness.retry import LEAST, SHARE, WINDOW_SECONDS
+from harvester.reports.summary import Report
+from harvester.sandbox.faults.rates import parse_faults
+from harvester.sandbox.options import Outage, SandboxOptions
 from harvester.sandbox.requestlog import RequestLog
-from harvester.sandbox.server import OutageKind
-from harvester.verify import violations
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import OutageKind, Sandbox
+from harvester.storage.paths import job_paths
+from harvester.verify.checks import violations
+from harvester.verify.gather import gather
 
 from .support import LoopClock
 from .test_run import wait_for
@@ -114,7 +118,7 @@ def simulated(work: Awaitable[T], at_most: float = 24 * 60 * MINUTES) -> T:
     """Run some work in simulated time, by which sandbox and transport go as well."""
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=LeapingLoop) as runner:
         patch.setattr("harvester.sandbox.server.SystemClock", LoopClock)
-        patch.setattr("harvester.transport.time", SimpleNamespace(monotonic=now))
+        patch.setattr("harvester.transport.aiohttp.time", SimpleNamespace(monotonic=now))
         return runner.run(asyncio.wait_for(work, at_most))
 
 

@@ -16,10 +16,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from harvester import jsonview
-from harvester.clock import SystemClock
-from harvester.doi import parse_doi
-from harvester.errors import (
+from harvester.core.clock import SystemClock
+from harvester.core.doi import parse_doi
+from harvester.core.errors import (
     DoiMismatch,
     GiveUp,
     HarvesterError,
@@ -32,10 +31,11 @@ from harvester.errors import (
     ServerFailed,
     TryAgain,
 )
-from harvester.jsonview import LEAST_BYTES, look_into
-from harvester.paperbuzz import PaperbuzzClient, check_status, follow, read_record
-from harvester.transport import USER_AGENT, AiohttpTransport
-from harvester.wire import Request, Response, retry_after
+from harvester.providers.paperbuzz import PaperbuzzClient, check_status, follow, read_record
+from harvester.records import lazy_json as jsonview
+from harvester.records.lazy_json import LEAST_BYTES, look_into
+from harvester.transport.aiohttp import USER_AGENT, AiohttpTransport
+from harvester.transport.messages import Request, Response, retry_after
 
 from .support import json_values
 

@@ -5,10 +5,10 @@ import logging
 
 import pytest
 
-from harvester.errors import ConnectionLost, HarvesterError, Stopped, TimedOut, TooLarge
-from harvester.ping import TIMEOUT_SECONDS, Signal, ping, ping_request
-from harvester.transport import AiohttpTransport
-from harvester.wire import Request, Response
+from harvester.core.errors import ConnectionLost, HarvesterError, Stopped, TimedOut, TooLarge
+from harvester.monitoring.healthchecks import TIMEOUT_SECONDS, Signal, ping, ping_request
+from harvester.transport.aiohttp import AiohttpTransport
+from harvester.transport.messages import Request, Response
 
 from .support import in_virtual_time
 from .test_transport import Exchange, serving

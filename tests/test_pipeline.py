@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.clock import Stop
-from harvester.errors import DiskFailed, OutOfBudget, Stopped, StopRun
-from harvester.outcome import Due, Failure, Result
-from harvester.pipeline import (
+from harvester.core.errors import DiskFailed, OutOfBudget, Stopped, StopRun
+from harvester.core.model import Due, Failure, Result
+from harvester.core.stop import Stop
+from harvester.core.tally import Tally
+from harvester.harvest.pipeline import (
     COMMIT_BYTES,
     COMMIT_EVERY,
     COMMIT_SECONDS,
@@ -21,7 +22,6 @@ from harvester.pipeline import (
     Outcome,
     Pipeline,
 )
-from harvester.report import Tally
 
 from .support import a_failure, a_result, in_virtual_time
 

@@ -33,12 +33,17 @@ from random import Random
 import orjson
 import pytest
 
-from harvester.clock import Stop, SystemClock
-from harvester.config import load
-from harvester.harvest import run
-from harvester.job import Job, World, job_paths
-from harvester.report import Report, Tally
-from harvester.sandbox import Sandbox, SandboxOptions, run_in_thread
+from harvester.config.load import load
+from harvester.core.clock import SystemClock
+from harvester.core.stop import Stop
+from harvester.core.tally import Tally
+from harvester.harvest.job import Job, World
+from harvester.harvest.run import run
+from harvester.reports.summary import Report
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
+from harvester.storage.paths import job_paths
 
 from .powerloss import (
     FOLDER,

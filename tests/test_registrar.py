@@ -12,9 +12,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from harvester.breaker import Breaker
-from harvester.clock import Stop, StoppableClock, SystemClock
-from harvester.errors import (
+from harvester.core.clock import SystemClock
+from harvester.core.errors import (
     ConnectionLost,
     CredentialsRefused,
     InvalidJson,
@@ -24,13 +23,19 @@ from harvester.errors import (
     ServiceDown,
     TimedOut,
 )
-from harvester.operas import BatchRefused, OperasClient
-from harvester.outcome import Entry, Failure, Stage
-from harvester.registrar import LINGER_SECONDS, SMALLEST_FOR_TIME, Registrar, Send, halving
-from harvester.report import Tally
-from harvester.sandbox import Faults, Sandbox, SandboxOptions
-from harvester.sandbox.uriset import Rejected, Store
-from harvester.transport import AiohttpTransport
+from harvester.core.model import Entry, Failure, Stage
+from harvester.core.stop import Stop, StoppableClock
+from harvester.core.tally import Tally
+from harvester.operas.bisect import Send, halving
+from harvester.operas.client import OperasClient
+from harvester.operas.registrar import LINGER_SECONDS, SMALLEST_FOR_TIME, Registrar
+from harvester.operas.responses import BatchRefused
+from harvester.politeness.breaker import Breaker
+from harvester.sandbox.faults.rates import Faults
+from harvester.sandbox.operas.uriset import Rejected, Store
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.server import Sandbox
+from harvester.transport.aiohttp import AiohttpTransport
 
 PATIENCE = 600.0
 Batch = list[tuple[str, tuple[str, ...]]]

@@ -16,8 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from harvester.failpoint import VARIABLE
-from harvester.sandbox import Faults, RequestLog, Sandbox, SandboxOptions, run_in_thread, uriset, urlrules
+from harvester.core.failpoint import VARIABLE
+from harvester.sandbox.faults.rates import Faults
+from harvester.sandbox.operas import uriset, urlrules
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.requestlog import RequestLog
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
 
 from .tool import Tool
 

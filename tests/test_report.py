@@ -6,7 +6,9 @@ from dataclasses import asdict, replace
 import orjson
 import pytest
 
-from harvester.report import Exit, Report, as_json, closing, in_words, violations
+from harvester.core.wording import in_words
+from harvester.reports.console import closing
+from harvester.reports.summary import Exit, Report, as_json, violations
 
 REPORT = Report(
     lines=12_400,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.errors import (
+from harvester.core.errors import (
     ConnectionLost,
     InvalidJson,
     NotJson,
@@ -19,7 +19,7 @@ from harvester.errors import (
     TimedOut,
     TryAgain,
 )
-from harvester.retry import BASE_SECONDS, CAP_SECONDS, LEAST, SHARE, RetryBudget, attempts, pause_seconds
+from harvester.politeness.retry import BASE_SECONDS, CAP_SECONDS, LEAST, SHARE, RetryBudget, attempts, pause_seconds
 
 from .support import LoopClock, in_virtual_time
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.cohorts import (
+from harvester.nightly.cohorts import (
     COHORTS,
     MAX_GAINED,
     PRIOR_RATE,
@@ -24,8 +24,7 @@ from harvester.cohorts import (
     gained,
     own_rate,
 )
-from harvester.history import History, day_of, history_of
-from harvester.revisit import (
+from harvester.nightly.revisit import (
     GIANT_EVENTS,
     Candidate,
     Limits,
@@ -39,6 +38,7 @@ from harvester.revisit import (
     score,
     tonight,
 )
+from harvester.records.events import History, day_of, history_of
 
 NOW = 20_000.0
 ANSWERS = Path(__file__).parent / "data" / "paperbuzz-answers.jsonl"
@@ -232,7 +232,7 @@ def test_fitting_has_settled_after_its_sweeps(monkeypatch: pytest.MonkeyPatch) -
         days = dice.expovariate(1 / 500)
         rates.learn(cohort, days * dice.expovariate(50), days)
     settled = rates.all()
-    monkeypatch.setattr("harvester.cohorts.SWEEPS", 100)
+    monkeypatch.setattr("harvester.nightly.cohorts.SWEEPS", 100)
     assert Rates.of_numbers(rates.numbers()).all() == pytest.approx(settled, rel=0.02)
 
 

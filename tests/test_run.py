@@ -16,8 +16,11 @@ import jsonschema
 import pytest
 import zstandard
 
-from harvester.sandbox import Sandbox, SandboxOptions, parse_faults, run_in_thread
-from harvester.schema import failure_schema, result_schema, summary_schema
+from harvester.records.schema import failure_schema, result_schema, summary_schema
+from harvester.sandbox.faults.rates import parse_faults
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
 from tests.tool import Tool, dois
 
 LISTED = ["10.5555/ok-1", "https://doi.org/10.5555/OK-1", "doi:10.5555/quiet-2", "", "not a doi", "10.5555/500-3"]

@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.errors import Usage
-from harvester.sandbox import FAULTS, PATIENCE, Faults, Sandbox, SandboxOptions, faults_of, parse_faults, run_in_thread
-from harvester.sandbox.hostile import bomb
+from harvester.core.errors import Usage
+from harvester.sandbox.faults.bodies import bomb
+from harvester.sandbox.faults.rates import FAULTS, PATIENCE, Faults, faults_of, parse_faults
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
 
 from .sandbox_replay import Got, get, post_json
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.sandbox.monitor import busiest_window, per_utc_day, quota_violations, rate_violations
+from harvester.sandbox.limits import busiest_window, per_utc_day, quota_violations, rate_violations
 from harvester.sandbox.requestlog import Overlaps
 
 TIMES = st.lists(st.integers(0, 400), max_size=40).map(lambda ticks: sorted(tick / 16 for tick in ticks))

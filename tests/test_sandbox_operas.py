@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.sandbox import Sandbox, SandboxOptions, run_in_thread
 from harvester.sandbox.answer import Ask
-from harvester.sandbox.tokens import BadToken, issue, read
-from harvester.sandbox.uriset import Rejected, Store
+from harvester.sandbox.operas.tokens import BadToken, issue, read
+from harvester.sandbox.operas.uriset import Rejected, Store
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
 
 from .sandbox_replay import Got, basic, get, post_json, send_raw
 

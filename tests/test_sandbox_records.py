@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.sandbox.doipath import breaks_upstream, clean_doi, decoded
-from harvester.sandbox.events import BASE_DAY, EVENT_CAP
 from harvester.sandbox.options import Shares
-from harvester.sandbox.records import World, encoded, record
+from harvester.sandbox.paperbuzz.doipath import breaks_upstream, clean_doi, decoded
+from harvester.sandbox.paperbuzz.events import BASE_DAY, EVENT_CAP
+from harvester.sandbox.paperbuzz.records import World, encoded, record
 
 WORLD = World(seed=7)
 DOIS = st.integers(0, 10**6).map(lambda number: f"10.1234/x.{number}")

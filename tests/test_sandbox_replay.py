@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from harvester.sandbox import Account, Sandbox, SandboxOptions, Shares, run_in_thread
-from harvester.sandbox.tokens import issue
-from harvester.sandbox.urlrules import doi_accepted, url_accepted
+from harvester.sandbox.operas.tokens import issue
+from harvester.sandbox.operas.urlrules import doi_accepted, url_accepted
+from harvester.sandbox.options import Account, SandboxOptions, Shares
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
 
 from .sandbox_replay import COPIED, SHARED, Recorded, basic, get, read_jsonl, read_recorded, send
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from harvester.sandbox import FAULTS, Outage, Sandbox, SandboxOptions, greeting, parse_faults, run_in_thread
+from harvester.sandbox.faults.rates import FAULTS, parse_faults
 from harvester.sandbox.gate import Gate
+from harvester.sandbox.options import Outage, SandboxOptions
+from harvester.sandbox.run import greeting, run_in_thread
+from harvester.sandbox.server import Sandbox
 
 from .sandbox_replay import Got, get, post_json, send_raw
 

@@ -16,11 +16,16 @@ from typing import Any
 
 import pytest
 
-from harvester import schedule
 from harvester.cli.schedule import schedule as command
-from harvester.config import CREDENTIAL_NAME, PASSWORD_VARIABLE, load, variable_of
-from harvester.errors import Misconfigured
-from harvester.schedule import Plan, files, resources, workflow, yaml
+from harvester.config.credentials import CREDENTIAL_NAME, PASSWORD_VARIABLE
+from harvester.config.load import load, variable_of
+from harvester.core.errors import Misconfigured
+from harvester.schedule import github
+from harvester.schedule.github import workflow
+from harvester.schedule.kubernetes import resources
+from harvester.schedule.plan import Plan
+from harvester.schedule.targets import files
+from harvester.schedule.yaml import yaml
 
 TRUE = shutil.which("true") or "/usr/bin/true"
 ANALYZE = shutil.which("systemd-analyze") or ""
@@ -375,7 +380,7 @@ def test_the_workflow_runs_one_at_a_time_and_shows_secrets_to_one_step(tmp_path:
     assert flow["concurrency"] == {"group": "harvester", "cancel-in-progress": False}
     assert flow["permissions"] == {"contents": "read"}
     job = flow["jobs"]["nightly"]
-    assert job["timeout-minutes"] <= schedule.GITHUB_MINUTES
+    assert job["timeout-minutes"] <= github.GITHUB_MINUTES
     assert "env" not in flow
     assert "env" not in job
     (step,) = [each for each in job["steps"] if "env" in each]

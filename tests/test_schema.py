@@ -11,16 +11,23 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from harvester import errors
-from harvester.clock import Stop, SystemClock
-from harvester.config import Secret, load
-from harvester.harvest import register, run
-from harvester.job import Job, Paths, World, job_paths
-from harvester.jsonl import failure_line, result_lines
-from harvester.outcome import Failure, Result, Stage
-from harvester.report import Report, Tally, as_json, violations
-from harvester.sandbox import DEMO_ACCOUNTS, Sandbox, SandboxOptions, parse_faults
-from harvester.schema import KINDS, SCHEMAS, failure_schema, result_schema, summary_schema
+from harvester.config.credentials import Secret
+from harvester.config.load import load
+from harvester.core import errors
+from harvester.core.clock import SystemClock
+from harvester.core.model import Failure, Result, Stage
+from harvester.core.stop import Stop
+from harvester.core.tally import Tally
+from harvester.harvest.job import Job, World
+from harvester.harvest.registration import register
+from harvester.harvest.run import run
+from harvester.records.lines import failure_line, result_lines
+from harvester.records.schema import KINDS, SCHEMAS, failure_schema, result_schema, summary_schema
+from harvester.reports.summary import Report, as_json, violations
+from harvester.sandbox.faults.rates import parse_faults
+from harvester.sandbox.options import DEMO_ACCOUNTS, SandboxOptions
+from harvester.sandbox.server import Sandbox
+from harvester.storage.paths import Paths, job_paths
 
 from .test_report import REPORT
 

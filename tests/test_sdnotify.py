@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harvester import sdnotify
-from harvester.sdnotify import notify, watchdog_seconds
+from harvester.monitoring import systemd as sdnotify
+from harvester.monitoring.systemd import notify, watchdog_seconds
 
 
 @pytest.fixture

@@ -27,9 +27,11 @@ from urllib.parse import quote, quote_plus, unquote
 import pytest
 import zstandard
 
-from harvester.failpoint import VARIABLE
-from harvester.sandbox import Account, Faults, Sandbox, SandboxOptions, faults_of, run_in_thread
-from harvester.sandbox.faults import chance
+from harvester.core.failpoint import VARIABLE
+from harvester.sandbox.faults.rates import Faults, chance, faults_of
+from harvester.sandbox.options import Account, SandboxOptions
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
 
 from .tool import Tool, dois
 
@@ -365,7 +367,7 @@ def test_no_place_where_a_run_is_killed_leaves_a_secret(harvester: Watched, plac
 WITH_A_BUG = """
 import asyncio, os, sys
 from urllib.parse import quote
-from harvester import transport
+from harvester.transport import aiohttp as transport
 from harvester.cli import main
 
 exchange = transport.AiohttpTransport._exchange

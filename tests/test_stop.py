@@ -21,12 +21,14 @@ from typing import TypeVar
 import orjson
 import pytest
 
-from harvester.errors import InputMissing
-from harvester.evidence import gather
-from harvester.sandbox import Sandbox, SandboxOptions, parse_faults, run_in_thread
-from harvester.sandbox.faults import SERVICES
+from harvester.core.errors import InputMissing
+from harvester.sandbox.faults.rates import SERVICES, parse_faults
+from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.requestlog import RequestLog
-from harvester.verify import violations
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
+from harvester.verify.checks import violations
+from harvester.verify.gather import gather
 
 from .tool import Tool, dois
 

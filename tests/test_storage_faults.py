@@ -32,8 +32,10 @@ from pathlib import Path
 
 import pytest
 
-from harvester.budget import quota_path
-from harvester.sandbox import Sandbox, SandboxOptions, run_in_thread
+from harvester.politeness.quota import quota_path
+from harvester.sandbox.options import SandboxOptions
+from harvester.sandbox.run import run_in_thread
+from harvester.sandbox.server import Sandbox
 
 from .storage import LISTED, NAMESPACE, WHAT_NOW, Bench, Fault, copy_of, unpacked, why_no_faults, why_no_small_disk
 from .tool import Tool

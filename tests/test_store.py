@@ -21,15 +21,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester import jsonl
-from harvester import output as output_module
-from harvester import store as store_module
-from harvester.database import Database
-from harvester.errors import DiskFailed, Misconfigured, PipeClosed, PromiseBroken, Usage
-from harvester.jsonl import OutputFile, partial_of, result_lines
-from harvester.ledger import Ledger
-from harvester.outcome import Blank, Due, Failure, Result, Stage, Work
-from harvester.store import Reading, Store
+from harvester.core import files
+from harvester.core.errors import DiskFailed, Misconfigured, PipeClosed, PromiseBroken, Usage
+from harvester.core.model import Blank, Due, Failure, Result, Stage, Work
+from harvester.records.lines import result_lines
+from harvester.storage import publishing as output_module
+from harvester.storage import store as store_module
+from harvester.storage.database import Database
+from harvester.storage.ingest import Reading
+from harvester.storage.ledger import Ledger
+from harvester.storage.output_file import OutputFile, partial_of
+from harvester.storage.store import Store
 
 from .support import a_failure, a_result, an_invalid_line
 
@@ -134,7 +136,7 @@ def place(tmp_path: Path) -> Place:
 async def test_lines_are_on_disk_before_the_ledger_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise G2: written, synced, and only then recorded, with the length that is synced."""
     events: list[tuple[str, int]] = []
-    record, sync_data = Ledger.record, jsonl.sync_data
+    record, sync_data = Ledger.record, files.sync_data
 
     def syncing(descriptor: int) -> None:
         events.append(("sync", os.fstat(descriptor).st_size))
@@ -144,7 +146,7 @@ async def test_lines_are_on_disk_before_the_ledger_says_so(place: Place, monkeyp
         events.append(("record", length))
         return record(ledger, outcomes, length, **how)
 
-    monkeypatch.setattr(jsonl, "sync_data", syncing)
+    monkeypatch.setattr(files, "sync_data", syncing)
     monkeypatch.setattr(Ledger, "record", recording)
     await place.run("abcd")
     one, two = len(lines("ab")), len(lines("abcd"))
@@ -177,7 +179,7 @@ async def test_after_a_failed_sync_nothing_is_recorded_and_nothing_more_is_taken
         await store.begin(source=SOURCE, refetch=False, retry_failed=False)
         due = await store.due(0, 10)
         with monkeypatch.context() as patch:
-            patch.setattr(jsonl, "sync_data", disk_full)
+            patch.setattr(files, "sync_data", disk_full)
             with pytest.raises(DiskFailed, match="No space left"):
                 await commit(store, due[:2])
         with pytest.raises(DiskFailed, match="closed after a failed write; what was committed before is safe"):

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp.test_utils import unused_port
 
-from harvester.errors import ConnectionLost, TimedOut, TooLarge
-from harvester.transport import USER_AGENT, AiohttpTransport
-from harvester.wire import Request, Response
+from harvester.core.errors import ConnectionLost, TimedOut, TooLarge
+from harvester.transport.aiohttp import USER_AGENT, AiohttpTransport
+from harvester.transport.messages import Request, Response
 
 EMAIL = "jane.doe%40press.example"
 

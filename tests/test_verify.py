@@ -15,20 +15,24 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester import verify
-from harvester.config import Secret, load
-from harvester.database import Registration, State
-from harvester.errors import HarvesterError, InputMissing, LockHeld, Misconfigured
-from harvester.evidence import gather, note_of, read_lines, sorted_on_disk
-from harvester.facts import Evidence, FailureNote, Input, Known, Line, Output, Traffic
-from harvester.harvest import register, run
-from harvester.job import Job, Paths, job_paths
-from harvester.jsonl import packer
-from harvester.lock import lock
-from harvester.report import Exit, Report
-from harvester.sandbox import DEMO_ACCOUNTS, Sandbox, SandboxOptions
+from harvester.config.credentials import Secret
+from harvester.config.load import load
+from harvester.core.errors import HarvesterError, InputMissing, LockHeld, Misconfigured
+from harvester.harvest.job import Job
+from harvester.harvest.registration import register
+from harvester.harvest.run import run
+from harvester.records.packing import packer
+from harvester.reports.summary import Exit, Report
+from harvester.sandbox.options import DEMO_ACCOUNTS, SandboxOptions
 from harvester.sandbox.requestlog import RequestLog
-from harvester.verify import PROMISES, Violation, verdict, violations
+from harvester.sandbox.server import Sandbox
+from harvester.storage.database import Registration, State
+from harvester.storage.lock import lock
+from harvester.storage.paths import Paths, job_paths
+from harvester.verify import checks as verify
+from harvester.verify.checks import PROMISES, Violation, verdict, violations
+from harvester.verify.evidence import Evidence, FailureNote, Input, Known, Line, Output, Traffic
+from harvester.verify.gather import gather, note_of, read_lines, sorted_on_disk
 
 from .support import a_failure
 from .test_report import REPORT

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from harvester.change import Content
-from harvester.history import History
-from harvester.ledger import Ledger
-from harvester.outcome import Work
-from harvester.revisit import Candidate, State
-from harvester.visits import DAY_SECONDS, Visit, Visits, note
+from harvester.core.clock import DAY_SECONDS
+from harvester.core.model import Work
+from harvester.nightly.revisit import Candidate, State
+from harvester.nightly.visits import Visit, Visits, note
+from harvester.records.changes import Content
+from harvester.records.events import History
+from harvester.storage.ledger import Ledger
 
 CONTENT = Content(b"e1", b"m1", b"o1", {"twitter": 2})
 HISTORY = History(total=2, fortnight=1, last_day=20_000, born=19_000)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harvester.budget import default_burst
-from harvester.sandbox import Sandbox
+from harvester.politeness.limiter import default_burst
+from harvester.sandbox.server import Sandbox
 
 PASSWORD = "sandbox"
 

@@ -8,8 +8,8 @@ from importlib import import_module
 
 import click
 
-from harvester import __version__
-from harvester.errors import PipeClosed, StopRun
+from harvester.core.errors import PipeClosed, StopRun
+from harvester.core.version import __version__
 
 NEW_OBJECTS = 20_000
 """Containers that are made before the garbage collector looks at them. Python's own 700 are made by each import and by
@@ -86,7 +86,7 @@ def main() -> None:
 
 def _tell(error: StopRun) -> None:
     """Why it ended, in the form of the log if that is for machines."""
-    from harvester import logs
+    from harvester.monitoring import logs
 
     if logs.is_json():
         logging.getLogger("harvester").error("%s", error, extra={"exit_code": error.exit_code, "exit_name": error.name})
@@ -101,7 +101,7 @@ def _forget_stdout() -> None:
 
 def _show_bug(error: Exception) -> None:
     """A bug of ours: the whole story, through the log, which hides secrets."""
-    from harvester import logs
+    from harvester.monitoring import logs
 
     logs.configure(form="json" if logs.is_json() else "text", level="error")
     logging.getLogger("harvester").error(

@@ -7,10 +7,10 @@ import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, work
-from harvester.doctor import Finding
-from harvester.doctor import check as findings
-from harvester.job import World
-from harvester.tasks import until_stopped
+from harvester.core.tasks import until_stopped
+from harvester.harvest.check import Finding
+from harvester.harvest.check import check as findings
+from harvester.harvest.job import World
 
 
 @click.command()

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from harvester.cli import options
-from harvester.config import load
-from harvester.config import show as shown
+from harvester.config.load import load
+from harvester.config.show import show as shown
 
 
 @click.group()

@@ -9,9 +9,10 @@ import click
 import orjson
 
 from harvester.cli.session import begin, close_with, work
-from harvester.config import Secret
-from harvester.harvest import run as run_job
-from harvester.job import Job, job_paths
+from harvester.config.credentials import Secret
+from harvester.harvest.job import Job
+from harvester.harvest.run import run as run_job
+from harvester.storage.paths import job_paths
 
 RATE = 25
 """Requests per second: slow enough to watch, and still below half a minute."""
@@ -31,11 +32,13 @@ RATE = 25
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def demo(folder: Path, rate: float, quiet: bool) -> int:
     """Run the main job on this machine: sandbox, bundled real DOIs, records, registration; no account, no network."""
-    from harvester.sandbox import SandboxOptions, parse_faults, run_in_thread
+    from harvester.sandbox.faults.rates import parse_faults
+    from harvester.sandbox.options import SandboxOptions
+    from harvester.sandbox.run import run_in_thread
 
     _clear(folder)
     options = SandboxOptions(faults=parse_faults("429=0.01,500=0.02,reset=0.01,heal=1"), latency_seconds=0.05)
-    with as_file(files("harvester") / "demo" / "dois.csv") as dois, run_in_thread(options) as sandbox:
+    with as_file(files("harvester.cli") / "data" / "dois.csv") as dois, run_in_thread(options) as sandbox:
         shutil.copy(dois, folder / "dois.csv")
         click.echo(f"Both services run on this machine for the time of the demo: {sandbox.url}\n", err=True)
         settings = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from harvester.doctor import failures_of
-from harvester.jsonl import failure_line
+from harvester.records.lines import failure_line
+from harvester.storage.status import failures_of
 
 
 @click.command()

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 import orjson
 
-from harvester.doctor import history_of
-from harvester.doi import parse_doi
-from harvester.errors import GiveUp, Usage
-from harvester.text import printable
+from harvester.core.doi import parse_doi
+from harvester.core.errors import GiveUp, Usage
+from harvester.core.sanitize import printable
+from harvester.nightly.visits import history_of
 
 
 @click.command()

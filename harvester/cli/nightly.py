@@ -8,10 +8,10 @@ import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
-from harvester.config import Secret
-from harvester.job import World
-from harvester.nightly import nightly_and_tell
-from harvester.report import Report
+from harvester.config.credentials import Secret
+from harvester.harvest.job import World
+from harvester.nightly.notify import nightly_and_tell
+from harvester.reports.summary import Report
 
 
 @click.command()

@@ -8,15 +8,15 @@ import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, work
-from harvester.cohorts import described
-from harvester.doi import parse_doi
-from harvester.errors import GiveUp, Usage
-from harvester.nightbook import Explanation
-from harvester.nightly import Plan
-from harvester.nightly import plan as make_plan
-from harvester.revisit import Reason
-from harvester.text import printable
-from harvester.visits import DAY_SECONDS
+from harvester.core.clock import DAY_SECONDS
+from harvester.core.doi import parse_doi
+from harvester.core.errors import GiveUp, Usage
+from harvester.core.sanitize import printable
+from harvester.nightly.cohorts import described
+from harvester.nightly.plan import Plan
+from harvester.nightly.plan import plan as make_plan
+from harvester.nightly.revisit import Reason
+from harvester.nightly.state import Explanation
 
 
 @click.command()

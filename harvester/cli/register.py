@@ -8,10 +8,11 @@ import orjson
 
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
-from harvester.errors import Usage
-from harvester.harvest import holdings
-from harvester.harvest import register as register_job
-from harvester.job import Job, Paths, World
+from harvester.core.errors import Usage
+from harvester.harvest.job import Job, World
+from harvester.harvest.registration import holdings
+from harvester.harvest.registration import register as register_job
+from harvester.storage.paths import Paths
 
 
 @click.command()

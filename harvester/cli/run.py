@@ -6,10 +6,12 @@ import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
-from harvester.errors import Usage
-from harvester.harvest import dry_run
-from harvester.harvest import run as run_job
-from harvester.job import PLACES, Job, job_paths
+from harvester.core.errors import Usage
+from harvester.harvest.dry_run import dry_run
+from harvester.harvest.job import Job
+from harvester.harvest.run import run as run_job
+from harvester.nightly.files import PLACES
+from harvester.storage.paths import job_paths
 
 
 @click.command()

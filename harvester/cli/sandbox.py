@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from harvester.errors import Misconfigured
+from harvester.core.errors import Misconfigured
 
 
 @click.command()
@@ -45,7 +45,9 @@ def sandbox(
     harvester sandbox --faults all=0.05 --seed 7
     harvester sandbox --port 0 --latency 0.2 --capacity 20 --watch-rate 10
     """
-    from harvester.sandbox import SandboxOptions, parse_faults, serve
+    from harvester.sandbox.faults.rates import parse_faults
+    from harvester.sandbox.options import SandboxOptions
+    from harvester.sandbox.run import serve
 
     try:
         told = parse_faults(faults)

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import click
 
-from harvester import __version__
 from harvester.cli import options
-from harvester.config import load, require_email, text_of
-from harvester.errors import DiskFailed, Misconfigured
-from harvester.nightfiles import ledger_of
-from harvester.schedule import KINDS, Plan, files
-from harvester.settings import KEYS
+from harvester.config.credentials import require_email
+from harvester.config.load import load, text_of
+from harvester.config.settings import KEYS
+from harvester.core.errors import DiskFailed, Misconfigured
+from harvester.core.version import __version__
+from harvester.nightly.files import ledger_of
+from harvester.schedule.plan import Plan
+from harvester.schedule.targets import KINDS, files
 
 
 class _Clock(click.ParamType[time]):

@@ -3,7 +3,7 @@
 import click
 import orjson
 
-from harvester.schema import SCHEMAS
+from harvester.records.schema import SCHEMAS
 
 
 @click.command()

@@ -16,14 +16,19 @@ from typing import BinaryIO, TypeVar, cast
 
 import click
 
-from harvester import config, logs
-from harvester.clock import Stop, SystemClock
-from harvester.errors import Interrupted
-from harvester.job import World
-from harvester.monitor import progress
-from harvester.report import AGAIN, Report, Tally, closing, ending
-from harvester.settings import Settings
-from harvester.text import hide, mask_email
+from harvester.config.credentials import Secret, operas_password
+from harvester.config.load import load
+from harvester.config.settings import Settings
+from harvester.core.clock import SystemClock
+from harvester.core.errors import Interrupted
+from harvester.core.sanitize import hide, mask_email
+from harvester.core.stop import Stop
+from harvester.core.tally import Tally
+from harvester.harvest.job import World
+from harvester.monitoring import logs
+from harvester.monitoring.progress import progress
+from harvester.reports.console import AGAIN, closing, ending
+from harvester.reports.summary import Report
 
 T = TypeVar("T")
 
@@ -49,13 +54,13 @@ class Session:
     settings: Settings
     quiet: bool
 
-    def password(self) -> config.Secret:
+    def password(self) -> Secret:
         """The password of the OPERAS account, wherever it is kept; it is hidden from all logs from here on.
 
         Raises:
             Misconfigured: it is nowhere, or cannot be read.
         """
-        password = config.operas_password(self.settings, os.environ)
+        password = operas_password(self.settings, os.environ)
         hide(password.reveal())
         return password
 
@@ -92,7 +97,7 @@ def begin(config_path: Path | None, flags: Mapping[str, object], *, quiet: bool)
     Raises:
         Misconfigured: a setting is wrong or unknown.
     """
-    settings = config.load(config_path, os.environ, flags).settings
+    settings = load(config_path, os.environ, flags).settings
     for email in filter(None, (settings.paperbuzz.email, settings.operas.email)):
         hide(email, mask_email(email))
     logs.configure(form=settings.log.format, level="warning" if quiet else settings.log.level)

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 import orjson
 
-from harvester.doctor import Status
-from harvester.doctor import status as read_status
+from harvester.storage.status import Status
+from harvester.storage.status import status as read_status
 
 
 @click.command()

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 import orjson
 
-from harvester.errors import PromiseBroken
-from harvester.evidence import gather
-from harvester.text import printable
-from harvester.verify import PROMISES, Tally, Verdict, verdict
+from harvester.core.errors import PromiseBroken
+from harvester.core.sanitize import printable
+from harvester.verify.checks import PROMISES, Tally, Verdict, verdict
+from harvester.verify.gather import gather
 
 
 @click.command()

@@ -5,8 +5,8 @@ What it does is decided in modules that know no network (`paperbuzz`, `operas`, 
 `server` and `deliver` bring it onto the wire. Nothing of the client is imported: it must not share its beliefs.
 """
 
-from harvester.sandbox.faults import FAULTS, PATIENCE, Faults, faults_of, parse_faults
-from harvester.sandbox.monitor import Violation, busiest_window, quota_violations, rate_violations
+from harvester.sandbox.faults.rates import FAULTS, PATIENCE, Faults, faults_of, parse_faults
+from harvester.sandbox.limits import Violation, busiest_window, quota_violations, rate_violations
 from harvester.sandbox.options import DEMO_ACCOUNTS, Account, Outage, SandboxOptions, Shares
 from harvester.sandbox.requestlog import RequestLog
 from harvester.sandbox.run import greeting, run_in_thread, serve

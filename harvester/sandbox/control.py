@@ -8,9 +8,9 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from harvester.errors import Usage
+from harvester.core.errors import Usage
 from harvester.sandbox.answer import HTML_UTF8, Answer, error_page, json_answer
-from harvester.sandbox.faults import SERVICES, Service, parse_faults
+from harvester.sandbox.faults.rates import SERVICES, Service, parse_faults
 from harvester.sandbox.page import page
 
 if TYPE_CHECKING:

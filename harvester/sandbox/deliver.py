@@ -13,8 +13,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from harvester.sandbox.answer import Answer
-from harvester.sandbox.faults import Faults
-from harvester.sandbox.paperbuzz import COMPRESSED_FROM, gzip
+from harvester.sandbox.faults.rates import Faults
+from harvester.sandbox.paperbuzz.service import COMPRESSED_FROM, gzip
 
 ON_THE_SOCKET = frozenset(
     {

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from harvester.sandbox.answer import MAX_REQUEST_LINE, Answer, Ask, gateway_page, line_too_long
 from harvester.sandbox.deliver import ON_THE_SOCKET, play, reset, response_of, spent
-from harvester.sandbox.faults import Service, chance
-from harvester.sandbox.hostile import REDIRECTED, REPLACES, replacement, spoiled
+from harvester.sandbox.faults.bodies import REDIRECTED, REPLACES, replacement, spoiled
+from harvester.sandbox.faults.rates import Service, chance
 from harvester.sandbox.requestlog import RequestLog
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harvester.sandbox.faults import Faults, Service
+from harvester.sandbox.faults.rates import Faults, Service
 
 
 @dataclass(frozen=True, slots=True)

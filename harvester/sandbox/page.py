@@ -3,7 +3,7 @@
 import html
 from typing import TYPE_CHECKING
 
-from harvester.sandbox.faults import FAULTS
+from harvester.sandbox.faults.rates import FAULTS
 
 if TYPE_CHECKING:
     from harvester.sandbox.server import Sandbox

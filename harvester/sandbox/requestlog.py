@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from harvester.clock import timestamp
+from harvester.core.clock import timestamp
 
 OFFENDERS_KEPT = 100
 

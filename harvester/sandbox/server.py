@@ -17,16 +17,17 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from harvester.clock import SystemClock
-from harvester.sandbox import control, monitor
+from harvester.core.clock import SystemClock
+from harvester.sandbox import control
+from harvester.sandbox import limits as monitor
 from harvester.sandbox.deliver import response_of
 from harvester.sandbox.exchange import Exchange
-from harvester.sandbox.faults import FAULTS, SERVICES, Faults, Service
+from harvester.sandbox.faults.bodies import ELSEWHERE
+from harvester.sandbox.faults.rates import FAULTS, SERVICES, Faults, Service
 from harvester.sandbox.gate import Gate
-from harvester.sandbox.hostile import ELSEWHERE
-from harvester.sandbox.operas import Operas
+from harvester.sandbox.operas.service import Operas
 from harvester.sandbox.options import SandboxOptions
-from harvester.sandbox.paperbuzz import Paperbuzz
+from harvester.sandbox.paperbuzz.service import Paperbuzz
 from harvester.sandbox.requestlog import Log, Overlaps
 
 MOUNTS: dict[str, Service] = {"/paperbuzz": "paperbuzz", "/operas": "operas"}

@@ -1,0 +1,171 @@
+"""What turns a value from a TOML file, the environment or a flag into a setting's type.
+
+Each parser takes any object and returns the value, or raises ValueError with what it takes, in words.
+"""
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+
+
+Reader = Callable[[object], object]
+
+
+def as_text(value: object) -> object:
+    """Text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("text that is not empty")
+    return value
+
+
+def as_path_text(value: object) -> object:
+    """A path or glob that stays text, for `-` may stand in its place; `~` is the home folder."""
+    text = str(as_text(value))
+    return str(as_path(text)) if text.startswith("~") else text
+
+
+def as_path_texts(value: object) -> object:
+    """Several of these; one alone may stand without a list."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item for item in items):
+        raise ValueError('text, or a list of texts such as ["a.csv", "b.csv"]')
+    return tuple(as_path_text(item) for item in items)
+
+
+def as_flag(value: object) -> object:
+    """True or false, also as `yes`, `no`, `1`, `0`."""
+    spelled = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if isinstance(value, str) and value.lower() in spelled:
+        return spelled[value.lower()]
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _finite(value: object) -> float | None:
+    """The number a value stands for; None if it is none, or one that cannot be counted with."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def as_number(least: float, above: bool = False) -> Reader:
+    """A finite number of at least `least`, or above it."""
+
+    def read(value: object) -> object:
+        number = _finite(value)
+        if number is None or not (number > least if above else number >= least):
+            raise ValueError(f"a number {'above' if above else 'of at least'} {least:g}")
+        return number
+
+    return read
+
+
+def as_whole(least: int) -> Reader:
+    """A whole number of at least `least`."""
+
+    def read(value: object) -> object:
+        number = as_number(least)(value)
+        if not isinstance(number, float) or number != int(number):
+            raise ValueError("a whole number")
+        return int(number)
+
+    return read
+
+
+def _measure(units: Mapping[str, float], example: str, *, whole: bool = False) -> Reader:
+    """A number with a unit, or without one in the smallest, which comes first."""
+    smallest = next(iter(units))
+
+    def read(value: object) -> object:
+        number, unit = _finite(value), smallest
+        if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", value)):
+            number, unit = _finite(match[1]), match[2] or smallest
+        if number is None or unit not in units or not math.isfinite(number * units[unit]):
+            raise ValueError(f"a measure such as {example}; units are {', '.join(units)}")
+        amount = int(number * units[unit]) if whole else number * units[unit]
+        if amount <= 0:
+            raise ValueError(f"a measure above 0 such as {example}")
+        return amount
+
+    return read
+
+
+as_duration = _measure({"s": 1, "min": 60, "h": 3600, "d": 86400}, '"35 s", "2 h" or "7 d"')
+
+
+as_size = _measure({"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}, '"32 MiB"', whole=True)
+
+
+def as_choice(*choices: str) -> Reader:
+    """One of some words, in any case of letters."""
+
+    def read(value: object) -> object:
+        spelled = value.lower() if isinstance(value, str) else None
+        if spelled not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return spelled
+
+    return read
+
+
+def as_path(value: object) -> object:
+    """A path; `~` is the home folder."""
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise ValueError("a path")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("a path; there is no such home folder") from None
+
+
+def as_web_address(value: object) -> object:
+    """A web address that may leave this machine only by https, and that carries no password."""
+    text = str(value)
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("a web address") from None
+    clean = text.isascii() and text.isprintable() and not set(' \\"<>') & set(text)
+    if parts.scheme not in ("http", "https") or not host or not clean:
+        raise ValueError("a web address such as https://api.paperbuzz.org/v0/")
+    if parts.username is not None:
+        raise ValueError("a web address without user and password")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError("https; plain http is for this machine (localhost) only")
+    return text
+
+
+def as_base_url(value: object) -> object:
+    """The base URL of a service, with a slash at its end, to which paths are appended."""
+    text = str(as_web_address(value))
+    if "?" in text or "#" in text:
+        raise ValueError("a web address without query and fragment")
+    return text if text.endswith("/") else text + "/"
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def as_mail(value: object) -> object:
+    """An e-mail address."""
+    if not isinstance(value, str) or not re.fullmatch(r"[^\s@]+@[^\s@]+", value) or not value.isprintable():
+        raise ValueError("an e-mail address")
+    return value

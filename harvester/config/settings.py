@@ -1,0 +1,151 @@
+"""The settings: their names, defaults, types and limits, one class a section.
+
+What a setting takes is said beside it, by a reader: a function that turns a value from a TOML file, the environment or
+a flag into the setting's type, or raises ValueError with what it takes, in words.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from harvester.config.parsers import (
+    Reader,
+    as_base_url,
+    as_choice,
+    as_duration,
+    as_flag,
+    as_mail,
+    as_number,
+    as_path,
+    as_path_text,
+    as_path_texts,
+    as_size,
+    as_text,
+    as_web_address,
+    as_whole,
+)
+
+T = TypeVar("T")
+
+
+def _key(default: T, read: Reader) -> T:
+    """A setting: its default, and what turns a value from outside into its type or raises ValueError."""
+    return field(default=default, metadata={"read": read})
+
+
+@dataclass(frozen=True, slots=True)
+class PaperbuzzSettings:
+    """`[paperbuzz]`: how the Paperbuzz API is asked. Rates a second, times in seconds, sizes in bytes."""
+
+    base_url: str = _key("https://api.paperbuzz.org/v0/", as_base_url)
+    email: str | None = _key(None, as_mail)
+    rate: float = _key(10.0, as_number(0, above=True))
+    burst: float | None = _key(None, as_number(1))
+    concurrency: int = _key(8, as_whole(1))
+    daily_budget: int = _key(95_000, as_whole(0))
+    timeout: float = _key(35.0, as_duration)
+    max_attempts: int = _key(5, as_whole(1))
+    patience: float = _key(2 * 3600.0, as_duration)
+    max_body: int = _key(32 * 2**20, as_size)
+
+
+@dataclass(frozen=True, slots=True)
+class OperasSettings:
+    """`[operas]`: whether and how DOIs are registered with OPERAS Altmetrics."""
+
+    enabled: bool = _key(False, as_flag)
+    base_url: str = _key("https://altmetrics.operas-eu.org/api/", as_base_url)
+    email: str | None = _key(None, as_mail)
+    password_file: Path | None = _key(None, as_path)
+    batch_size: int = _key(100, as_whole(1))
+    rate: float = _key(5.0, as_number(0, above=True))
+    urls_from_metadata: bool = _key(False, as_flag)
+
+
+@dataclass(frozen=True, slots=True)
+class InputSettings:
+    """`[input]`: what is read, and how."""
+
+    files: tuple[str, ...] = _key((), as_path_texts)
+    doi_column: str | None = _key(None, as_text)
+    url_column: str | None = _key(None, as_text)
+    format: str = _key("auto", as_choice("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart"))
+    encoding: str = _key("auto", as_text)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """`[output]`: where the records go."""
+
+    path: str | None = _key(None, as_path_text)
+    failures: Path | None = _key(None, as_path)
+    only_changed: bool = _key(False, as_flag)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """`[ledger]`: where it is remembered what became of every work."""
+
+    path: Path | None = _key(None, as_path)
+
+
+@dataclass(frozen=True, slots=True)
+class NightlySettings:
+    """`[nightly]`: the scheduled harvest. Times in seconds."""
+
+    min_interval: float = _key(86_400.0, as_duration)
+    max_interval: float = _key(90 * 86_400.0, as_duration)
+    time_limit: float = _key(6 * 3600.0, as_duration)
+    keep_nights: int = _key(30, as_whole(1))
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """`[log]`: how the run talks."""
+
+    format: Literal["text", "json"] = _key("text", as_choice("text", "json"))
+    level: Literal["debug", "info", "warning", "error"] = _key("info", as_choice("debug", "info", "warning", "error"))
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """`[metrics]`: who is told how a night went."""
+
+    textfile: Path | None = _key(None, as_path)
+    ping_url: str | None = _key(None, as_web_address)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, one attribute a section."""
+
+    paperbuzz: PaperbuzzSettings = field(default_factory=PaperbuzzSettings)
+    operas: OperasSettings = field(default_factory=OperasSettings)
+    input: InputSettings = field(default_factory=InputSettings)
+    output: OutputSettings = field(default_factory=OutputSettings)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    nightly: NightlySettings = field(default_factory=NightlySettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+
+
+SECTIONS: dict[str, type] = {
+    "paperbuzz": PaperbuzzSettings,
+    "operas": OperasSettings,
+    "input": InputSettings,
+    "output": OutputSettings,
+    "ledger": LedgerSettings,
+    "nightly": NightlySettings,
+    "log": LogSettings,
+    "metrics": MetricsSettings,
+}
+
+
+KEYS = tuple(f"{section}.{key.name}" for section, kind in SECTIONS.items() for key in fields(kind))
+"""All settings as `section.key`."""
+
+
+READERS: dict[str, Reader] = {
+    f"{section}.{key.name}": key.metadata["read"] for section, kind in SECTIONS.items() for key in fields(kind)
+}
+"""What each setting takes."""

@@ -1,0 +1,125 @@
+"""What became of one DOI: a Result, or a Failure with the reason."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+
+class Stage(StrEnum):
+    """Where a failure arose."""
+
+    INPUT = "input"
+    FETCH = "fetch"
+    REGISTER = "register"
+
+
+class Work(NamedTuple):
+    """A DOI to harvest, with the URLs to register for it; a tuple, because a list may have millions.
+
+    Args:
+        doi: canonical (see `harvester.core.doi`).
+        urls: to be registered with OPERAS, in the order of the input.
+        origin: where it was read first, `file:line`.
+    """
+
+    doi: str
+    urls: tuple[str, ...] = ()
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """A line, row or entry of the input with nothing in it that could be a DOI."""
+
+
+class Result(NamedTuple):
+    """The record of one DOI, as Paperbuzz gave it.
+
+    Args:
+        doi: canonical, and equal to the record's own `doi`.
+        outcome: `ok`; `empty` (neither metadata nor events); `degraded` (events without metadata, or no
+            open-access data). Wire fact P4.
+        harvested_at: UTC timestamp.
+        http_status: of the answer.
+        attempts: requests made for it in this run, this one included.
+        elapsed_ms: of the last attempt.
+        truncated: whether events are missing at the cap of 2,500; None if that cannot be known. Wire fact P6.
+        changed: against the record before; None where there is nothing to compare with.
+        paperbuzz: the server's own bytes without CR and LF: one JSON object.
+        sha256: of these bytes, in hex.
+        landing_urls: URLs that the record itself gives for the work, for registration; none where nobody wants them.
+        added: events by source that came since the record before; None where there is nothing to compare with.
+    """
+
+    doi: str
+    outcome: Literal["ok", "empty", "degraded"]
+    harvested_at: str
+    http_status: int
+    attempts: int
+    elapsed_ms: int
+    truncated: bool | None
+    changed: bool | None
+    paperbuzz: bytes
+    sha256: str
+    landing_urls: tuple[str, ...] = ()
+    added: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no record, or no registration.
+
+    Args:
+        doi: canonical, or None if the text is no DOI.
+        input: the text as it stood in the input, cut to a readable length.
+        origin: `file:line`.
+        kind: one of `invalid-doi`, `timeout`, `connection`, `http`, `invalid-json`, `doi-mismatch`, `too-large`,
+            `redirect`, `rejected`.
+        http_status: of the last answer, if there was one.
+        attempts: requests made for it.
+        message: what happened, for a person.
+        failed_at: UTC timestamp.
+        stage: where it arose.
+    """
+
+    doi: str | None
+    input: str
+    origin: str
+    kind: str
+    http_status: int | None
+    attempts: int
+    message: str
+    failed_at: str
+    stage: Stage
+
+
+class Due(NamedTuple):
+    """A work to be asked for now.
+
+    Args:
+        work_id: its key.
+        doi: canonical.
+        origin: `file:line`, for the failure if it becomes one.
+    """
+
+    work_id: int
+    doi: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A work that waits to be registered with OPERAS.
+
+    Args:
+        work_id: its key in the ledger.
+        doi: canonical.
+        urls: to be attached; may be empty.
+        origin: where it was read first, `file:line`.
+    """
+
+    work_id: int
+    doi: str
+    urls: tuple[str, ...] = ()
+    origin: str = ""

@@ -1,0 +1,38 @@
+"""The running counts of one run, for progress and for the summary."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Tally:
+    """The live figures of one run; the parts of the run count here, progress reads them.
+
+    Args:
+        works: DOIs in the list, each once.
+        results: works with a committed record, those of earlier runs included.
+        failures: works with a committed failure, those of earlier runs included.
+        pending: works with neither.
+        registered: works that OPERAS acknowledged.
+        rejected: works that OPERAS refuses.
+        registration_pending: works that wait in the outbox.
+        paperbuzz_requests: attempts sent to Paperbuzz in this run, probes included.
+        operas_requests: the same for OPERAS, tokens included.
+        retries: attempts beyond the first of each DOI, in this run.
+        bytes: decompressed bytes received from Paperbuzz in this run.
+        budget_left: requests left in the daily budget; None without a budget.
+        waiting_for: what everything waits for, in words; empty while work goes on.
+    """
+
+    works: int = 0
+    results: int = 0
+    failures: int = 0
+    pending: int = 0
+    registered: int = 0
+    rejected: int = 0
+    registration_pending: int = 0
+    paperbuzz_requests: int = 0
+    operas_requests: int = 0
+    retries: int = 0
+    bytes: int = 0
+    budget_left: int | None = None
+    waiting_for: str = ""

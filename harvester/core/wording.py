@@ -1,0 +1,22 @@
+"""Numbers and times in words, as people say them."""
+
+
+def are(number: int) -> str:
+    """`is` or `are`."""
+    return "is" if number == 1 else "are"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number with its noun: `1 work`, `2,500 works`; `many` where the plural has no plain s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it: `48 s`, `2 min 40 s`, `3 h 5 min`, `27 d 4 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    units = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
+    size, name, smaller, smaller_name = next(unit for unit in units if whole >= unit[0])
+    rest = whole % size // smaller
+    return f"{whole // size} {name}" + (f" {rest} {smaller_name}" if rest else "")

@@ -1,0 +1,217 @@
+"""The way of works from due to committed: fetchers between pages of works and one committer.
+
+Theory. Who owns what:
+
+- `_feed` reads due works from the store, page by page; an empty page is the end. A fetcher takes its next work from
+  `_page`, and whoever finds that empty turns to the next one. Never more than three pages are in memory, which stays
+  flat at ten million DOIs, and no work is handed out twice in a run.
+- N fetchers each hold one work until it has an outcome (`harvester.harvest.fetcher`). If the run stops they drop it,
+  and it is still due in the ledger.
+- One committer hands outcomes to the store in batches. Only what `store.commit` has returned for is done.
+- Works that are `_open`, in hand or not yet committed, are bounded together, so that a crash costs at most those
+  (promise G4), and a slow disk slows fetching down. So are the bytes of records not yet committed: one may have MBs.
+  Hands that found room, most of which wait for places in `harvester.harvest.fetcher`, still bring one record each.
+
+How it ends: when the feed is dry the fetchers end, then the committer. `stop` ends it early, in that order; answers
+under way have `grace_seconds`. A reason to end the run that a fetcher meets (budget, outage) is such a stop. An error
+of the committer cancels everything at once: nothing may be written after a failed write.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from harvester.core.errors import Stopped, StopRun
+from harvester.core.model import Due, Failure, Result
+from harvester.core.stop import Stop
+from harvester.core.tally import Tally
+
+PAGE = 1_000
+"""Due works that are read at a time."""
+
+UNCOMMITTED = 200
+"""Outcomes that may be fetched and not yet committed."""
+
+COMMIT_EVERY = UNCOMMITTED // 2
+"""Outcomes that are committed together at the most; one batch gathers while the other is written."""
+
+COMMIT_BYTES = 4 * 1024 * 1024
+"""Or this much of records, whichever comes first: giant records must not pile up in memory."""
+
+UNCOMMITTED_BYTES = 4 * COMMIT_BYTES
+"""Of records that may be fetched and not yet committed, save those in hand: where the disk is slower than the service,
+the service waits."""
+
+COMMIT_SECONDS = 1.0
+"""Or this long after the first of them."""
+
+Outcome = tuple[Due, Result | Failure]
+
+
+class Store(Protocol):
+    """What the pipeline needs of `harvester.storage.store`."""
+
+    async def due(self, after: int, limit: int) -> list[Due]:
+        """The next due works by key, those above `after`."""
+        ...
+
+    async def commit(self, outcomes: Sequence[Outcome]) -> int:
+        """Make outcomes durable; returns how many more works wait to be registered by that."""
+        ...
+
+
+class Fetcher(Protocol):
+    """What the pipeline needs of `harvester.harvest.fetcher`."""
+
+    async def outcome(self, due: Due) -> Result | Failure:
+        """What becomes of one work."""
+        ...
+
+
+class Pipeline:
+    """Fetches what is due and commits what comes.
+
+    Args:
+        store: gives due works and takes outcomes.
+        fetcher: makes outcomes.
+        hands: works that are in hand at a time, those that pause before another attempt included.
+        stop: the wish to end early.
+        tally: committed results and failures are counted here.
+        grace_seconds: time for answers under way when the run ends early.
+    """
+
+    def __init__(
+        self, store: Store, fetcher: Fetcher, *, hands: int, stop: Stop, tally: Tally, grace_seconds: float = 10.0
+    ) -> None:
+        self._store, self._fetcher = store, fetcher
+        self._hands, self._stop, self._tally, self._grace = hands, stop, tally, grace_seconds
+        self._pages: asyncio.Queue[list[Due]] = asyncio.Queue(1)
+        self._page: deque[Due] = deque()
+        self._turn = asyncio.Lock()
+        self._is_dry = False
+        self._done: deque[Outcome] = deque()
+        self._done_bytes = 0
+        self._uncommitted_bytes = 0
+        self._open = 0
+        self._room = asyncio.Event()
+        self._is_over = False
+        self._some, self._enough = asyncio.Event(), asyncio.Event()
+
+    async def run(self) -> None:
+        """Go on until nothing is due, or until the stop; then everything fetched is committed.
+
+        Raises:
+            ExceptionGroup: of what ended it at once; `stop.reason` tells what ended it early.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._commit_all())
+            group.create_task(self._fetch_all())
+
+    async def _fetch_all(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                feeder = group.create_task(self._feed())
+                fetchers = [group.create_task(self._fetch()) for _ in range(self._hands)]
+                ender = group.create_task(self._end_early(feeder, fetchers))
+                await asyncio.wait(fetchers)
+                feeder.cancel()
+                ender.cancel()
+        finally:
+            self._is_over = True
+            self._wake()
+
+    async def _feed(self) -> None:
+        last = 0
+        while page := await self._store.due(last, PAGE):
+            await self._pages.put(page)
+            last = max(due.work_id for due in page)
+        await self._pages.put([])
+
+    async def _next(self) -> Due | None:
+        """A work to ask for, as soon as another may be in hand; None at the end."""
+        while self._open >= UNCOMMITTED + self._hands or self._uncommitted_bytes >= UNCOMMITTED_BYTES:
+            self._room.clear()
+            await self._room.wait()
+        self._open += 1
+        if not self._page:
+            async with self._turn:
+                if not self._page and not self._is_dry:
+                    self._page.extend(await self._pages.get())
+                    self._is_dry = self._is_dry or not self._page
+        return self._page.popleft() if self._page else None
+
+    async def _fetch(self) -> None:
+        while True:
+            due = await self._next()
+            if due is None or self._stop.wished:
+                return
+            try:
+                self._hand_in(due, await self._fetcher.outcome(due))
+            except Stopped:
+                return
+            except StopRun as reason:
+                self._stop.wish(reason)
+                return
+
+    async def _end_early(self, feeder: asyncio.Task[None], fetchers: Sequence[asyncio.Task[None]]) -> None:
+        """At the stop hand out no more, let answers under way come in for a while, then cut them off."""
+        await self._stop.wait()
+        feeder.cancel()
+        self._is_dry = True
+        self._page.clear()
+        while not self._pages.empty():
+            self._pages.get_nowait()
+        self._pages.put_nowait([])  # somebody may wait for one
+        await asyncio.wait(fetchers, timeout=self._grace)
+        for task in fetchers:
+            task.cancel()
+
+    async def _commit_all(self) -> None:
+        while batch := await self._gather():
+            self._tally.registration_pending += await self._store.commit(batch)
+            self._uncommitted_bytes -= sum([_bytes(outcome) for _, outcome in batch])
+            self._open -= len(batch)
+            self._room.set()
+            for _, outcome in batch:
+                self._tally.pending -= 1
+                if isinstance(outcome, Result):
+                    self._tally.results += 1
+                else:
+                    self._tally.failures += 1
+
+    def _hand_in(self, due: Due, outcome: Result | Failure) -> None:
+        size = _bytes(outcome)
+        self._done.append((due, outcome))
+        self._done_bytes += size
+        self._uncommitted_bytes += size
+        self._wake()
+
+    def _wake(self) -> None:
+        """Tell the committer, which is not woken for each outcome: that would cost more than committing it."""
+        self._some.set()
+        if self._is_over or len(self._done) >= COMMIT_EVERY or self._done_bytes >= COMMIT_BYTES:
+            self._enough.set()
+
+    async def _gather(self) -> list[Outcome]:
+        """The next batch: as soon as it is full, or old enough, or the last; empty at the end."""
+        await self._some.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await self._enough.wait()
+        batch: list[Outcome] = []
+        size = 0
+        while self._done and len(batch) < COMMIT_EVERY and size < COMMIT_BYTES:
+            batch.append(self._done.popleft())
+            size += _bytes(batch[-1][1])
+        self._done_bytes -= size
+        self._some.clear()
+        self._enough.clear()
+        if self._done or self._is_over:
+            self._wake()
+        return batch
+
+
+def _bytes(outcome: Result | Failure) -> int:
+    return len(outcome.paperbuzz) if isinstance(outcome, Result) else 0

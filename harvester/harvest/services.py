@@ -1,0 +1,141 @@
+"""The two services, ready to be asked: transport, budget and client put together from the settings."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from harvester.config.credentials import Secret
+from harvester.config.settings import OperasSettings, PaperbuzzSettings
+from harvester.core.clock import Clock
+from harvester.core.stop import Stop
+from harvester.core.tally import Tally
+from harvester.operas.client import OperasClient
+from harvester.politeness.concurrency import Concurrency, Observed, Places
+from harvester.politeness.limiter import Budget, Metered
+from harvester.politeness.quota import Quota, quota_path
+from harvester.providers.paperbuzz import PaperbuzzClient
+from harvester.transport.aiohttp import AiohttpTransport
+from harvester.transport.messages import Transport
+
+BLOCKS_PER_MINUTE = 12
+"""How often a run goes to the quota's file at full rate; a crash wastes at most what one block holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paperbuzz:
+    """Paperbuzz, ready to be asked.
+
+    Args:
+        client: asks.
+        budget: what every request of it waits for.
+        places: for as many requests as it serves at a time without slowing down.
+    """
+
+    client: PaperbuzzClient
+    budget: Budget
+    places: Places
+
+
+@asynccontextmanager
+async def open_paperbuzz(
+    settings: PaperbuzzSettings,
+    email: str,
+    *,
+    clock: Clock,
+    tally: Tally,
+    wait: bool = False,
+    stop: Stop | None = None,
+    state: Path | None = None,
+    landing_urls: bool = False,
+) -> AsyncIterator[Paperbuzz]:
+    """Paperbuzz under its budget.
+
+    Args:
+        settings: of the service.
+        email: sent with each request.
+        clock: time; its sleep ends when the run does.
+        tally: requests and what is waited for are counted here.
+        wait: whether to wait when the daily budget is used up.
+        stop: the wish to end early; no request is begun after it.
+        state: where the daily budget is kept; None for the user's state directory.
+        landing_urls: whether somebody wants the URLs that records give.
+
+    Raises:
+        DiskFailed: the daily budget's file cannot be used.
+    """
+    quota = None
+    if settings.daily_budget:
+        path = quota_path(state or user_state_path("harvester"), settings.base_url)
+        quota = Quota(path, settings.daily_budget, clock, block=max(1, round(settings.rate * 60 / BLOCKS_PER_MINUTE)))
+
+    def started(left: int | None) -> None:
+        tally.paperbuzz_requests += 1
+        tally.budget_left = left
+
+    def waiting(reason: str) -> None:
+        tally.waiting_for = reason
+
+    budget = Budget(
+        settings.rate, clock, burst=settings.burst, quota=quota, wait=wait, stop=stop, on_wait=waiting, on_start=started
+    )
+    tally.budget_left = budget.left
+    try:
+        async with AiohttpTransport(connections=settings.concurrency + 1) as transport:
+            concurrency = Concurrency(settings.concurrency, clock)
+            client = PaperbuzzClient(
+                Observed(Metered(transport, budget), concurrency),
+                settings.base_url,
+                email,
+                clock,
+                timeout_seconds=settings.timeout,
+                max_body_bytes=settings.max_body,
+                landing_urls=landing_urls,
+            )
+            yield Paperbuzz(client, budget, Places(concurrency))
+    finally:
+        if quota is not None:
+            quota.give_back()
+
+
+@asynccontextmanager
+async def open_operas(
+    settings: OperasSettings, email: str, password: Secret, *, clock: Clock, tally: Tally
+) -> AsyncIterator[OperasClient]:
+    """OPERAS under its rate.
+
+    Args:
+        settings: of the service.
+        email: of the account.
+        password: of the account.
+        clock: time; its sleep ends when the run does.
+        tally: requests are counted here.
+    """
+
+    def started(_: int | None) -> None:
+        tally.operas_requests += 1
+
+    budget = Budget(settings.rate, clock, on_start=started)
+    async with AiohttpTransport(connections=2) as transport:
+        yield OperasClient(Metered(transport, budget), settings.base_url, email, password.reveal(), clock)
+
+
+def requests_left(
+    settings: PaperbuzzSettings, clock: Clock, state: Path | None, *, within_seconds: float
+) -> int | None:
+    """What may be sent of the daily budget within some time; None without a limit."""
+    if not settings.daily_budget:
+        return None
+    path = quota_path(state or user_state_path("harvester"), settings.base_url)
+    if not path.exists():  # nothing was spent, and to look at it makes no file
+        return settings.daily_budget
+    return Quota(path, settings.daily_budget, clock).left_within(within_seconds)
+
+
+@asynccontextmanager
+async def open_plain() -> AsyncIterator[Transport]:
+    """A transport without a budget, for the one who is told how a night went."""
+    async with AiohttpTransport(connections=1) as transport:
+        yield transport

@@ -1,0 +1,96 @@
+"""BibTeX: entries are cut out by counting braces, so that a broken one costs itself only, and parsed by the library."""
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from bibtexparser.entrypoint import parse_string
+from bibtexparser.model import DuplicateFieldKeyBlock, Entry
+
+from harvester.lists.rows import Row, doi_or_resolver, split_urls
+from harvester.lists.tagged import MAX_ENTRY_CHARS
+
+_BEGIN = re.compile(r"\s*@\s*([A-Za-z]+)\s*[{(]")
+_NOT_WORKS = frozenset({"string", "comment", "preamble"})
+
+_ESCAPED = re.compile(r"\{?\\([_%&#$])\}?")
+_COMMANDS = {r"\textless": "<", r"\textgreater": ">", r"\textunderscore": "_", r"\textasciitilde": "~"}
+_COMMAND = re.compile(r"\{?(\\text(?:less|greater|underscore|asciitilde))(?:\{\}|\s)?\}?")
+
+
+def read_bibtex(lines: Iterable[str]) -> Iterator[Row]:
+    """The rows of a BibTeX file: DOI in `doi`, URLs in `url`; strings, comments and preambles are no rows."""
+    logging.getLogger("bibtexparser").setLevel(logging.CRITICAL)  # a broken entry becomes a row with a problem
+    for number, kind, text in _entries(lines):
+        if kind not in _NOT_WORKS:
+            yield _row(number, text)
+
+
+def _row(number: int, text: str) -> Row:
+    if len(text) > MAX_ENTRY_CHARS:
+        return Row(number, text[:200], problem=f"an entry longer than {MAX_ENTRY_CHARS >> 20} MiB")
+    fields = _fields(text)
+    if fields is None:
+        return Row(number, text[:200], problem="the BibTeX entry cannot be read")
+    addresses = [_plain(fields.get(key, "")) for key in ("url", "howpublished")]
+    doi = doi_or_resolver(_plain(fields.get("doi", "")), addresses)
+    return Row(number, doi, split_urls(addresses) if doi is not None else ())
+
+
+def _fields(text: str) -> Mapping[str, str] | None:
+    """The fields of one entry by their names in lower case, of a repeated one the first; None if it is broken."""
+    try:
+        library = parse_string(text)
+    except Exception:  # noqa: BLE001 - whatever the library makes of a broken entry is that entry's own
+        return None
+    repeating = (
+        block.ignore_error_block for block in library.failed_blocks if isinstance(block, DuplicateFieldKeyBlock)
+    )
+    entries = [entry for entry in (*library.entries, *repeating) if isinstance(entry, Entry)]
+    if len(entries) != 1:
+        return None
+    return {field.key.lower(): str(field.value) for field in reversed(entries[0].fields)}
+
+
+def _plain(value: str) -> str:
+    """A field without the braces and escapes that are TeX's, not the DOI's."""
+    value = _COMMAND.sub(lambda match: _COMMANDS[match[1]], _ESCAPED.sub(r"\1", value.strip()))
+    while value.startswith("{") and value.endswith("}"):
+        value = value[1:-1].strip()
+    return value.removeprefix(r"\url{").removesuffix("}") if value.startswith(r"\url{") else value
+
+
+def _entries(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
+    """Each entry's first line number, kind and text.
+
+    An entry ends where its braces are closed, or, if they never are, where a line begins another one.
+    """
+    entry: list[str] = []
+    kind = ""
+    start = depth = size = 0
+    for number, line in enumerate(lines, 1):
+        begin = _BEGIN.match(line)
+        if begin and (not entry or line.startswith("@")):
+            if entry:
+                yield start, kind, "\n".join(entry)
+            start, kind, entry, depth, size = number, begin[1].lower(), [], 0, 0
+        elif not entry:
+            continue
+        size += len(line)
+        if size <= MAX_ENTRY_CHARS or len(entry) < 2:
+            entry.append(line)
+        depth += _depth(line)
+        if depth <= 0:
+            yield start, kind, "\n".join(entry) if size <= MAX_ENTRY_CHARS else " " * (MAX_ENTRY_CHARS + 1)
+            entry = []
+    if entry:
+        yield start, kind, "\n".join(entry)
+
+
+def _depth(line: str) -> int:
+    """How many braces a line leaves open."""
+    line = line.replace(r"\{", "").replace(r"\}", "") if "\\" in line else line
+    opening, closing = line.count("{"), line.count("}")
+    if not opening and not closing and line.lstrip().startswith("@"):
+        return 1  # @article( … ) has no braces of its own
+    return opening - closing

@@ -1,0 +1,212 @@
+"""Where the bytes come from: paths, globs and stdin, decompressed as they stream."""
+
+import bz2
+import glob
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import zstandard
+
+from harvester.core.errors import InputMissing, InputUnusable
+from harvester.core.sanitize import printable
+
+STDIN = "-"
+
+BLOCK_BYTES = 256 * 1024
+
+ZSTD_FEED_BYTES = 1024
+"""What the zstd decompressor is given at once: it can make 128 KiB of 4 bytes, so 1 KiB is at most 32 MiB."""
+
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
+_SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
+_NOT_A_LIST = {
+    b"PK\x03\x04": "a spreadsheet or a ZIP archive. Save the sheet as CSV, or unpack the archive first",
+    b"\xd0\xcf\x11\xe0": "an old Office document. Save the sheet as CSV",
+    b"%PDF": "a PDF. Export the list as text or CSV",
+}
+
+
+class Damaged(Exception):
+    """The archive is corrupt or cut off; the message says which."""
+
+
+def expand(inputs: Sequence[str], notice: Callable[[str], None]) -> list[str]:
+    """The files that the inputs name, each once, globs sorted; `-` stays.
+
+    Raises:
+        InputMissing: a file that is not there or cannot be read, a folder, a glob that matches nothing.
+    """
+    found: dict[str, str] = {}
+    for name in inputs:
+        for path in [name] if name == STDIN else _matches(name):
+            key = STDIN if path == STDIN else os.path.realpath(path)
+            if key in found:
+                notice(f"{printable(path)} is named twice and read once")
+            found.setdefault(key, path)
+    return list(found.values())
+
+
+def fingerprint(inputs: Sequence[str]) -> str | None:
+    """The digest of all that the inputs hold, by which they are known again; None where one cannot be read twice.
+
+    Raises:
+        InputMissing: as `expand`, or reading failed.
+    """
+    whole = hashlib.sha256()
+    for name in expand(inputs, lambda _: None):
+        if name == STDIN or not Path(name).is_file():
+            return None
+        try:
+            with Path(name).open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(name, error) from error
+        whole.update(f"{name}\0{content}\0".encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
+
+
+def _matches(name: str) -> list[str]:
+    path = Path(name)
+    if not path.exists() and glob.has_magic(name):
+        matches = sorted(match for match in glob.glob(name, recursive=True) if not Path(match).is_dir())  # noqa: PTH207 - takes absolute patterns
+        if not matches:
+            raise InputMissing(f"no file matches {printable(name)}. Check the folder and the pattern.")
+        return [_readable(match) for match in matches]
+    return [_readable(name)]
+
+
+def _readable(name: str) -> str:
+    path, shown = Path(name), printable(name)
+    if not name:
+        raise InputMissing("the name of an input is empty.")
+    if path.is_dir():
+        raise InputMissing(f"{shown} is a folder. Name the files in it, such as {shown}/*.csv.")
+    if not path.exists():
+        raise InputMissing(f"{shown} does not exist. Check the name and the folder you are in.")
+    if not os.access(path, os.R_OK):
+        raise InputMissing(f"{shown} is not readable for you. Check its permissions.")
+    return name
+
+
+def bare_name(name: str) -> str:
+    """The file name without the ending of a compression."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in _SUFFIXES else path.name
+
+
+def blocks(name: str, stdin: BinaryIO | None, notice: Callable[[str], None]) -> Iterator[bytes]:
+    """The decompressed bytes of an input, block by block; what the bytes are wins over what the name says.
+
+    Raises:
+        InputMissing: reading failed.
+        InputUnusable: it is a kind of file that holds no list.
+        Damaged: the archive is corrupt or cut off.
+    """
+    if name == STDIN:
+        if stdin is None:
+            raise InputMissing("there is no standard input to read.")
+        yield from _decompressed(name, stdin, notice)
+        return
+    try:
+        with Path(name).open("rb") as file:
+            yield from _decompressed(name, file, notice)
+    except OSError as error:
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: OSError) -> InputMissing:
+    return InputMissing(f"{printable(name)} cannot be read: {error.strerror or error}.")
+
+
+def _decompressed(name: str, file: BinaryIO, notice: Callable[[str], None]) -> Iterator[bytes]:
+    head = read_fully(file, 8)
+    for magic, what in _NOT_A_LIST.items():
+        if head.startswith(magic):
+            raise InputUnusable(f"{printable(name)} is {what}.")
+    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    told = _SUFFIXES.get(Path(name).suffix.lower())
+    if told and kind != told and head:
+        notice(f"{printable(name)} is not compressed with {told} as its name says; read as {kind or 'plain text'}")
+    stream = _Rejoined(head, file)
+    if kind is None:
+        yield from iter(lambda: stream.read(BLOCK_BYTES), b"")
+        return
+    try:
+        yield from _READERS[kind](stream)
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        raise Damaged(f"the {kind} archive is cut off or corrupt ({printable(str(error), 100)})") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise Damaged(f"the {kind} archive is corrupt ({printable(str(error), 100)})") from error
+
+
+def read_fully(file: BinaryIO, size: int) -> bytes:
+    """The next bytes, also where a pipe hands them out in pieces; fewer only at the end."""
+    data = b""
+    while len(data) < size and (more := file.read(size - len(data))):
+        data += more
+    return data
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream whose first bytes were read already. Closing it leaves the stream open: it belongs to others."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        super().__init__()
+        self._head, self._rest = head, rest
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not self._head:
+            return self._rest.read(-1 if size is None else size)
+        data, self._head = (self._head, b"") if size is None or size < 0 else (self._head[:size], self._head[size:])
+        return data
+
+    def readable(self) -> bool:
+        return True
+
+
+def _read_gzip(stream: _Rejoined) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=stream, mode="rb") as archive:
+        yield from iter(lambda: archive.read(BLOCK_BYTES), b"")
+
+
+def _read_bzip2(stream: _Rejoined) -> Iterator[bytes]:
+    with bz2.BZ2File(cast("BinaryIO", stream), "rb") as archive:
+        yield from iter(lambda: archive.read(BLOCK_BYTES), b"")
+
+
+def _read_xz(stream: _Rejoined) -> Iterator[bytes]:
+    with lzma.LZMAFile(cast("BinaryIO", stream), "rb") as archive:
+        yield from iter(lambda: archive.read(BLOCK_BYTES), b"")
+
+
+def _read_zstd(stream: _Rejoined) -> Iterator[bytes]:
+    """Frame after frame by hand: the library's own reader takes a frame that is cut off for a whole one."""
+    frame = None
+    for fed in iter(lambda: stream.read(ZSTD_FEED_BYTES), b""):
+        data = fed
+        while data:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            made = frame.decompress(data)
+            if made:
+                yield made
+            data = frame.unused_data if frame.eof else b""
+            frame = None if frame.eof else frame
+    if frame is not None:
+        raise EOFError("the last frame has no end")
+
+
+_READERS: dict[str, Callable[[_Rejoined], Iterable[bytes]]] = {
+    "gzip": _read_gzip,
+    "zstd": _read_zstd,
+    "bzip2": _read_bzip2,
+    "xz": _read_xz,
+}

@@ -1,0 +1,125 @@
+"""Bytes become lines of text, in flat memory whatever the bytes are.
+
+Lines end with LF, CRLF or CR, and nowhere else: U+2028 and U+0085 are characters like others (pitfall 18). A line over
+the limit comes cut to one byte more than the limit, so that the reader sees it is too long, and its rest is skipped.
+"""
+
+import codecs
+from collections.abc import Callable, Iterable, Iterator
+
+from harvester.core.errors import Usage
+from harvester.core.sanitize import printable
+
+MAX_LINE_BYTES = 1024 * 1024
+"""Of a line of text or a table; rows with abstracts reach some tens of KiB."""
+
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+"""Byte order marks. UTF-32 LE stands before UTF-16 LE, whose mark its own begins with."""
+
+
+def detect_encoding(head: bytes, chosen: str) -> tuple[str, int]:
+    """How bytes become text, and how many bytes of a byte order mark to skip.
+
+    Args:
+        head: the beginning of the input.
+        chosen: a codec's name, or `auto`: a byte order mark, else UTF-16 by its zeros, else UTF-8, and line by line
+            Windows-1252 where that fails.
+
+    Raises:
+        Usage: there is no such codec.
+    """
+    mark, marked = next(((mark, name) for mark, name in _MARKS.items() if head.startswith(mark)), (b"", None))
+    if chosen != "auto":
+        name = text_codec(chosen)
+        same = marked is not None and marked.startswith(name.removesuffix("-sig"))
+        return (marked or name if same else name), len(mark) if same else 0
+    if marked:
+        return marked, len(mark)
+    start = head[:400]
+    if len(start) >= 8 and start[1::2].count(0) > 0.4 * len(start) and start[::2].count(0) == 0:
+        return "utf-16-le", 0
+    if len(start) >= 8 and start[::2].count(0) > 0.4 * len(start) and start[1::2].count(0) == 0:
+        return "utf-16-be", 0
+    return "utf-8", 0
+
+
+def text_codec(name: str) -> str:
+    """The proper name of a text encoding.
+
+    Raises:
+        Usage: Python knows no such encoding.
+    """
+    try:
+        proper = codecs.lookup(name).name
+        "".encode(proper)
+    except (LookupError, ValueError):
+        raise Usage(f"there is no text encoding {printable(name, 40)}. Try utf-8, cp1252, latin-1 or utf-16.") from None
+    return proper
+
+
+def as_utf8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """The same text in UTF-8; what cannot be decoded becomes U+FFFD, and so costs its own line only."""
+    decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+    for block in blocks:
+        yield decoder.decode(block).encode("utf-8", "surrogatepass")
+    yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
+
+
+def byte_lines(blocks: Iterable[bytes], limit: int = MAX_LINE_BYTES) -> Iterator[list[bytes]]:
+    """Lines without their ends, many at a time."""
+    rest = b""
+    after_cr = False
+    for raw in blocks:
+        block = raw[1:] if after_cr and raw.startswith(b"\n") else raw
+        after_cr = raw.endswith(b"\r") if raw else after_cr
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = block.split(b"\n")
+        lines[0] = rest + lines[0]
+        rest = lines.pop()[: limit + 1]
+        if len(raw) > limit or (lines and len(lines[0]) > limit):
+            lines = [line[: limit + 1] for line in lines]
+        if lines:
+            yield lines
+    if rest:
+        yield [rest]
+
+
+class Decoder:
+    """Turns lines of bytes that should be UTF-8 into text, and says so once if they are not.
+
+    Args:
+        notice: takes the sentence for the user.
+        name: of the input, for that sentence.
+    """
+
+    def __init__(self, notice: Callable[[str], None], name: str) -> None:
+        self._notice, self._name = notice, name
+        self._said = False
+
+    def text_lines(self, batches: Iterable[list[bytes]], limit: int = MAX_LINE_BYTES) -> Iterator[str]:
+        """The lines as text."""
+        for batch in batches:
+            try:
+                yield from b"\n".join(batch).decode("utf-8").split("\n")
+            except UnicodeDecodeError:
+                yield from (self._text(line, limit) for line in batch)
+
+    def _text(self, line: bytes, limit: int) -> str:
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError:
+            if len(line) > limit:
+                return line.decode("ascii", "replace")
+        if not self._said:
+            self._said = True
+            self._notice(f"{self._name} is not all UTF-8; where it is not, it is read as Windows-1252")
+        try:
+            return line.decode("cp1252")
+        except UnicodeDecodeError:
+            return line.decode("latin-1")

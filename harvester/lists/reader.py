@@ -1,0 +1,193 @@
+"""Lists of DOIs as people keep them, read line by line: works, failures that say where, and blanks.
+
+The way of one input: `source` opens and decompresses it, `lines` makes text of it, `sniff` tells the format from its
+first 64 KiB, a reader of that format (`plain`, `tabular` with `columns`, `jsonlist`, `tagged`, `bibtex`) makes rows,
+and here each row becomes exactly one `Work`, `Failure` or `Blank`. Memory stays flat: nothing but a JSON document is
+ever held whole.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import BinaryIO
+
+from harvester.core.doi import lost_full_stop, parse_doi
+from harvester.core.errors import InputUnusable, InvalidDoi, Usage
+from harvester.core.model import Blank, Failure, Stage, Work
+from harvester.core.sanitize import printable
+from harvester.core.version import __version__
+from harvester.lists import inputs as source
+from harvester.lists.bibtex import read_bibtex
+from harvester.lists.jsonlist import MAX_JSON_LINE_BYTES, read_document, read_json_lines
+from harvester.lists.lines import MAX_LINE_BYTES, Decoder, as_utf8, byte_lines, detect_encoding, text_codec
+from harvester.lists.plain import read_plain
+from harvester.lists.rows import Row, is_doi, is_nothing
+from harvester.lists.sniff import sniff_format
+from harvester.lists.tabular import DELIMITERS, find_delimiter, plan_table, read_table
+from harvester.lists.tagged import read_ris, read_wos
+
+__all__ = ["FORMATS", "Blank", "ListOptions", "fingerprint", "read_list"]
+
+FORMATS = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
+
+SAMPLE_BYTES = 64 * 1024
+MAX_INPUT_SHOWN = 200
+
+_BLANK = Blank()
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """How lists are read.
+
+    Args:
+        doi_column: the column (or JSON key) with the DOIs, by name or number from 1; None to find it.
+        url_column: the one with the URLs to register.
+        format: one of `FORMATS`.
+        encoding: a codec's name, or `auto`.
+    """
+
+    doi_column: str | None = None
+    url_column: str | None = None
+    format: str = "auto"
+    encoding: str = "auto"
+
+
+def read_list(
+    inputs: Sequence[str],
+    options: ListOptions,
+    *,
+    notice: Callable[[str], None],
+    now: str,
+    stdin: BinaryIO | None = None,
+) -> Iterator[Work | Failure | Blank]:
+    """Read inputs in their order; each line, row or entry is one item, duplicates included.
+
+    Args:
+        inputs: paths, globs (their files sorted), `-` for stdin.
+        options: how.
+        notice: takes a sentence for the user where something was decided that they may want to know.
+        now: the timestamp that failures carry.
+        stdin: binary, for `-`.
+
+    Raises:
+        InputMissing: an input is not there or not readable; at once, before anything is read.
+        Usage: there is no such format or encoding; at once.
+        InputUnusable: while reading: the file holds no list, its DOI column cannot be told, or its archive is damaged.
+    """
+    if options.format not in FORMATS:
+        raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(FORMATS)}.")
+    if options.encoding != "auto":
+        text_codec(options.encoding)
+    files = source.expand(inputs, notice)
+    return chain.from_iterable(_read(name, options, notice, now, stdin) for name in files)
+
+
+def fingerprint(inputs: Sequence[str], options: ListOptions) -> str | None:
+    """What tells whether a list would be read as it was: by its content, the options and the version that reads it.
+
+    Args:
+        inputs: as for `read_list`.
+        options: how they are read.
+
+    Returns:
+        A short text; None where an input can be read but once, as stdin.
+
+    Raises:
+        InputMissing: an input is not there or not readable.
+    """
+    content = source.fingerprint(inputs)
+    return content and f"{__version__} {options} {content}"
+
+
+def _read(
+    name: str, options: ListOptions, notice: Callable[[str], None], now: str, stdin: BinaryIO | None
+) -> Iterator[Work | Failure | Blank]:
+    shown, number, stops = printable(name), 0, 0
+    stopped_at = ""
+    try:
+        for row in _rows(name, options, notice, stdin):
+            number, text, urls, problem = row
+            if text is None:
+                yield _BLANK
+                continue
+            origin = f"{shown}:{number}"
+            try:
+                if problem:
+                    raise InvalidDoi(problem)
+                doi = parse_doi(text)
+            except InvalidDoi as error:
+                yield _failure(text, origin, str(error), now)
+                continue
+            if doi is not text and lost_full_stop(text, doi):
+                stops, stopped_at = stops + 1, stopped_at or origin
+            yield Work(doi, urls, origin)
+    except source.Damaged as error:
+        raise InputUnusable(
+            f"{shown}: {error}. It was readable up to line {number}; what comes after is lost. Make the file again."
+        ) from error
+    if stops:
+        taken_off = f"{stops:,} {'DOI' if stops == 1 else 'DOIs'} (the first: {stopped_at})"
+        notice(f"{shown}: a full stop at the end was taken off {taken_off}")
+
+
+def _failure(text: str, origin: str, message: str, now: str) -> Failure:
+    shown = printable(text, MAX_INPUT_SHOWN)
+    return Failure(None, shown, origin, InvalidDoi.kind, None, 0, message, now, Stage.INPUT)
+
+
+def _rows(name: str, options: ListOptions, notice: Callable[[str], None], stdin: BinaryIO | None) -> Iterator[Row]:
+    """Open one input, find out what it is, and read it."""
+    blocks = source.blocks(name, stdin, notice)
+    head = _head(blocks)
+    encoding, mark = detect_encoding(head, options.encoding)
+    whole: Iterable[bytes] = chain([head[mark:]], blocks)
+    if encoding != "utf-8" or options.encoding != "auto":
+        whole = as_utf8(whole, encoding)
+    sample = _sample(head[mark:], encoding)
+    bare = source.bare_name(name)
+    kind = sniff_format(bare, sample) if options.format == "auto" else options.format
+    if kind == "json":
+        yield from read_document(name, whole, options.doi_column, options.url_column)
+        return
+    limit = MAX_JSON_LINE_BYTES if kind == "jsonl" else MAX_LINE_BYTES
+    lines = Decoder(notice, printable(name)).text_lines(byte_lines(whole, limit), limit)
+    if kind in ("csv", "tsv", "kbart"):
+        yield from _table_rows(name, kind, sample, lines, options)
+    elif kind == "jsonl":
+        yield from read_json_lines(lines, options.doi_column, options.url_column)
+    else:
+        yield from {"txt": read_plain, "ris": read_ris, "wos": read_wos, "bibtex": read_bibtex}[kind](lines)
+
+
+def _head(blocks: Iterator[bytes]) -> bytes:
+    """The first blocks, enough for a sample."""
+    head = b""
+    while len(head) < SAMPLE_BYTES and (block := next(blocks, None)) is not None:
+        head += block
+    return head
+
+
+def _sample(head: bytes, encoding: str) -> list[str]:
+    """The first lines as text; the last one only if there is no other, for it may be cut."""
+    sample = b"".join(as_utf8([head[: 2 * SAMPLE_BYTES]], encoding))
+    lines = [line.decode("utf-8", "replace") for batch in byte_lines([sample]) for line in batch]
+    return lines[:-1] if len(lines) > 1 and len(head) >= SAMPLE_BYTES else lines
+
+
+def _table_rows(name: str, kind: str, sample: list[str], lines: Iterable[str], options: ListOptions) -> Iterator[Row]:
+    delimiter = find_delimiter(sample, only="\t" if kind in ("tsv", "kbart") else DELIMITERS)
+    if delimiter is None and options.doi_column in (None, "1"):
+        values = [line for line in sample if not is_nothing(line) and not line.startswith("#")]
+        has_header = bool(values) and not is_doi(values[0]) and any(map(is_doi, values[1:2]))
+        yield from read_plain(lines, has_header=has_header)
+        return
+    table = plan_table(
+        name,
+        sample,
+        delimiter or "\t",
+        doi_column=options.doi_column,
+        url_column=options.url_column,
+        kbart=kind == "kbart",
+    )
+    yield from read_table(lines, table)

@@ -1,0 +1,73 @@
+"""What every reader of a format makes: rows."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from harvester.core.doi import parse_doi
+from harvester.core.errors import InvalidDoi
+
+_NOTHING = frozenset({"", "0", ".", "na", "n/a", "#n/a", "nan", "none", "null", "nil", "-", "--", "–", "—", "?"})
+"""What people put where there is no DOI."""
+
+_AROUND = " \t\"',;\u00a0\ufeff"
+_URL_START = re.compile(r"(?:^|[\s|;,]+)(?=(?:https?|ftp)://)", re.IGNORECASE)
+_ONE_URL = re.compile(r"https?://[^\s|;,\"'<>]+\Z")
+_RESOLVER = re.compile(r"https?://(?:www\.)?(?:dx\.)?doi\.org/", re.IGNORECASE)
+
+
+class Row(NamedTuple):
+    """One line, row or entry of an input.
+
+    Args:
+        number: of its line (in a JSON document: of the entry), from 1.
+        text: where the DOI should be; None where there is nothing.
+        urls: to be registered for it.
+        problem: why the row cannot be read, if so.
+    """
+
+    number: int
+    text: str | None
+    urls: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def is_nothing(text: str) -> bool:
+    """Whether a cell says that there is no DOI."""
+    return len(text) < 20 and text.strip(_AROUND).lower() in _NOTHING
+
+
+def is_doi(text: str) -> bool:
+    """Whether a cell is a DOI."""
+    try:
+        parse_doi(text)
+    except InvalidDoi:
+        return False
+    return True
+
+
+def split_urls(cells: Iterable[str]) -> tuple[str, ...]:
+    """The URLs in some cells, each once: several in a cell stand apart by white space, `|`, `;` or `,`.
+
+    Addresses of doi.org are left out: they say again what the DOI says, and are not where the work is.
+    """
+    found: dict[str, None] = {}
+    for cell in cells:
+        if _ONE_URL.match(cell):  # as nearly all are
+            if not _RESOLVER.match(cell):
+                found[cell] = None
+        elif "://" in cell:
+            pieces = (piece.strip(" \t\r\n\"'<>|;,") for piece in _URL_START.split(cell))
+            found.update(dict.fromkeys(piece for piece in pieces if _is_registrable(piece)))
+    return tuple(found)
+
+
+def _is_registrable(url: str) -> bool:
+    return _URL_START.match(url) is not None and not _RESOLVER.match(url)
+
+
+def doi_or_resolver(doi: str, urls: Iterable[str]) -> str | None:
+    """The text for the DOI: the field for it, else the one URL that is an address of doi.org, else None."""
+    if not is_nothing(doi):
+        return doi
+    return next((url for url in map(str.strip, urls) if _RESOLVER.match(url)), None)

@@ -1,0 +1,86 @@
+"""What a nightly harvest calls its files: one ledger for all nights, and an output for each with others beside it."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harvester.config.settings import Settings
+from harvester.core.errors import Misconfigured
+from harvester.records.packing import output_format
+from harvester.reports.summary import Report, from_json
+
+PLACES = ("{date}", "{run_id}")
+"""What a nightly harvest fills in in the name of its output."""
+
+
+FIRST_NIGHT = datetime(1970, 1, 1, tzinfo=UTC)
+"""Any night will do to see whether a template does."""
+
+
+def ledger_of(settings: Settings) -> Path:
+    """The ledger of the nights.
+
+    Raises:
+        Misconfigured: the settings do not do for nights: something is missing, or is for `harvester run` alone.
+    """
+    for name, value in (("[input] files", settings.input.files), ("[output] path", settings.output.path)):
+        if not value:
+            raise Misconfigured(f"a nightly harvest needs {name} in its configuration.")
+    if "-" in settings.input.files:
+        raise Misconfigured('[input] files has "-", standard input, to which nobody writes at night. Name a file.')
+    if settings.ledger.path is None:
+        raise Misconfigured(
+            "a nightly harvest needs [ledger] path in its configuration: one ledger for all nights, while each night "
+            "has an output of its own."
+        )
+    if settings.output.failures is not None:
+        raise Misconfigured(
+            "[output] failures is for harvester run: each night's failures lie beside its output. Leave it out."
+        )
+    output_of(settings.output.path or "", FIRST_NIGHT)
+    return settings.ledger.path
+
+
+def output_of(template: str, night: datetime) -> str:
+    """The output of a night: the template with `{date}` (2026-11-22) and `{run_id}` (20261122T021700Z) filled in.
+
+    Raises:
+        Misconfigured: it has other places, or none, so that each night would meet the output of the one before.
+    """
+    folder, _, name = template.rpartition("/")
+    filled = name.replace("{date}", f"{night:%Y-%m-%d}").replace("{run_id}", f"{night:%Y%m%dT%H%M%SZ}")
+    if filled == name or re.search(r"[{}]", folder + filled):
+        raise Misconfigured(
+            f"[output] path is {template}; for a nightly harvest its file name needs {' or '.join(PLACES)}, and there "
+            "may be no other places, nor any in the folder. Write for example /var/lib/harvester/{date}.jsonl.zst."
+        )
+    output_format(filled)
+    return f"{template.removesuffix(name)}{filled}"
+
+
+def stem_of(path: Path) -> str:
+    """The name of an output without its ending."""
+    return path.name.removesuffix(output_format(path.name))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a night, by its output."""
+    stem = stem_of(path)
+    return [path, *(path.with_name(f"{stem}.{name}") for name in ("failures.jsonl", "summary.json", "report.txt"))]
+
+
+def page_of(path: Path) -> Path:
+    """Where the page of a night lies, by its output."""
+    return path.with_name(f"{stem_of(path)}.report.txt")
+
+
+def last_report(outputs: Sequence[str]) -> Report | None:
+    """The report of the night before, if it can still be read."""
+    if not outputs:
+        return None
+    path = Path(outputs[-1])
+    try:
+        return from_json(path.with_name(f"{stem_of(path)}.summary.json").read_bytes())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

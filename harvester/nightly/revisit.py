@@ -1,0 +1,324 @@
+"""Which DOIs tonight: known works ranked by the events that probably wait there, times the days they have waited.
+
+Theory. The loss is lateness: the days that pass until an event is captured, summed over events. A work that gains
+`rate` events a day and was read `t` days ago has made us `rate · t²/2` event-days late by now, and asking it ends that.
+To ask where most lateness has gathered is the best a steady rate allows: visits then go by the square root of the rate.
+Hence `score = weight · rate · exposed · waited`: `waited` days since the record, `exposed` those in which the article
+was out. For an article older than its record the two are one number, and the score is `rate · t²`.
+
+Three traps, each measured in docs/revisit.md:
+
+1. *A rate of its own for each cohort is noise* (`cohorts.py`). Events come in bursts, so that one lucky visit makes a
+   cohort look hot and an unlucky one starves it. So a cohort's rate is held to a product of four factors, a visit
+   counts 20 events at most, and a work's own last fortnight moves it only a little away from its cohort.
+2. *An article that came out three days ago had three days for its events*, however old our record is.
+3. *What is never asked is never learnt.* A tenth of the budget goes to the oldest, whatever the scores say.
+
+Pure: numbers in, numbers out. Times are in days since 1970 UTC: 1.5 is noon on 2 January 1970. A *day* is a whole one.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from heapq import heappush, heapreplace
+from typing import NamedTuple
+
+from harvester.nightly.cohorts import Rates, cohort_of, exposed_days, gained, own_rate
+from harvester.records.events import History
+
+GIANT_EVENTS = 1_000
+"""The server keeps answers of more events than this for a week (docs/sandbox.md): asking sooner tells nothing new."""
+
+GIANT_INTERVAL_DAYS = 7.0
+
+SHARE_FOR_OLDEST = 0.1
+
+
+class State(StrEnum):
+    """What the last answer about a work was."""
+
+    NEW = "new"
+    OK = "ok"
+    DEGRADED = "degraded"
+    EMPTY = "empty"
+    FAILED = "failed"
+
+
+class Reason(StrEnum):
+    """Why a work is asked tonight."""
+
+    NEW = "never harvested"
+    DEGRADED = "degraded"
+    RETRY = "no record yet"
+    OVERDUE = "longer ago than max_interval"
+    SCORE = "score"
+    OLDEST = "oldest"
+
+
+class Candidate(NamedTuple):
+    """A listed work, as the ledger knows it.
+
+    Args:
+        key: its key in the ledger; breaks ties, the smaller first.
+        state: of the last answer.
+        asked: when it was asked last, whatever came of it; None if never.
+        recorded: when the last record with a history came, a degraded one included; None without one.
+        history: of that record.
+        misses: answers in a row that were `state`, if that is degraded, empty or failed.
+        weight: how much an event of it matters.
+    """
+
+    key: int
+    state: State = State.NEW
+    asked: float | None = None
+    recorded: float | None = None
+    history: History | None = None
+    misses: int = 0
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How often a work may be asked, in days."""
+
+    min_interval: float = 1.0
+    max_interval: float = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The rank of one work, part by part.
+
+    Args:
+        weight: how much an event of it matters.
+        typical: events a day of a work of its cohort.
+        rate: its own events a day: those of its last fortnight, shrunk towards `typical`.
+        exposed: days since the last record in which the article was out.
+        waited: days since the last record.
+        cohort: its number; `described` has it in words.
+    """
+
+    weight: float
+    typical: float
+    rate: float
+    exposed: float
+    waited: float
+    cohort: int
+
+    @property
+    def expected(self) -> float:
+        """How many events probably wait."""
+        return self.rate * self.exposed
+
+    @property
+    def value(self) -> float:
+        """The product: the higher, the sooner."""
+        return self.weight * self.rate * self.exposed * self.waited
+
+
+class Pick(NamedTuple):
+    """A work to ask tonight, why, and how many new events are expected of it (0 where there is no history)."""
+
+    key: int
+    reason: Reason
+    expected: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Tonight's works, in the order to ask them.
+
+    Args:
+        picks: at most the budget.
+        known: candidates in all, those that may not be asked tonight included.
+        trusted: whether the scores counted; otherwise the oldest go first.
+    """
+
+    picks: tuple[Pick, ...]
+    known: int
+    trusted: bool = True
+
+    @property
+    def expected(self) -> float:
+        """New events that tonight should find in works with a history."""
+        return sum(pick.expected for pick in self.picks)
+
+    def count(self, reason: Reason) -> int:
+        """How many are asked for this reason."""
+        return sum(pick.reason is reason for pick in self.picks)
+
+
+class Night(NamedTuple):
+    """What was expected of a night's works with a history, and what they gave, by `gained`."""
+
+    expected: float
+    found: float
+
+
+def lesson(before: Candidate, after: History, now: float) -> tuple[int, float, float] | None:
+    """What a visit teaches, for `Rates.learn`: cohort, events gained, days. None if there was no record before."""
+    if before.history is None or before.recorded is None:
+        return None
+    cohort = cohort_of(before.history, before.recorded, now)
+    return cohort, gained(before.history, after), exposed_days(before.history, before.recorded, now)
+
+
+def is_worthless(nights: Sequence[Night]) -> bool:
+    """Whether what was expected of the last nights says so little that tonight had better go oldest first.
+
+    It does if they found over four times as much as expected, or under a quarter. Under 50 events in all say nothing.
+    """
+    expected, found = sum(night.expected for night in nights), sum(night.found for night in nights)
+    return max(expected, found) >= 50 and not expected / 4 <= found <= expected * 4
+
+
+# --- Tonight
+
+
+def score(candidate: Candidate, rates: Rates, now: float) -> Score | None:
+    """The rank of one work, part by part; None without a record."""
+    history, recorded = candidate.history, candidate.recorded
+    if history is None or recorded is None:
+        return None
+    cohort = cohort_of(history, recorded, now)
+    typical, exposed = rates.rate(cohort), exposed_days(history, recorded, now)
+    return Score(candidate.weight, typical, own_rate(history, typical), exposed, now - recorded, cohort)
+
+
+def earliest(candidate: Candidate, limits: Limits) -> float:
+    """From when on a work may be asked again.
+
+    1. Never asked: at once.
+    2. `empty` or failed: after `min_interval`, then 2, 4, 8 … times that, up to `max_interval`.
+    3. Anything else: after `min_interval`.
+    Giants never before seven days have passed.
+    """
+    if candidate.asked is None:
+        return 0.0
+    wait = limits.min_interval
+    if candidate.state in (State.EMPTY, State.FAILED):
+        wait = _doubled(candidate.misses, limits)
+    if candidate.history is not None and candidate.history.total > GIANT_EVENTS:
+        wait = max(wait, GIANT_INTERVAL_DAYS)
+    return candidate.asked + wait
+
+
+def _doubled(misses: int, limits: Limits) -> float:
+    """The pause after so many misses in a row."""
+    return min(limits.min_interval * 2.0 ** min(max(misses - 1, 0), 60), max(limits.max_interval, limits.min_interval))
+
+
+class _Best:
+    """The entries of the highest value, at most `size`: what flat memory is made of. The smaller key wins a tie."""
+
+    __slots__ = ("_heap", "_size")
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._heap: list[tuple[float, int, float]] = []
+
+    def offer(self, value: float, key: int, expected: float = 0.0) -> None:
+        heap = self._heap
+        if len(heap) < self._size:
+            heappush(heap, (value, -key, expected))
+        elif heap and value >= heap[0][0] and (value, -key) > heap[0][:2]:
+            heapreplace(heap, (value, -key, expected))
+
+    def ordered(self) -> list[tuple[float, int, float]]:
+        """Value, key, expected events: the highest first."""
+        return [(value, -key, expected) for value, key, expected in sorted(self._heap, reverse=True)]
+
+
+class _Groups:
+    """One pass over the candidates: for each group of them the best, as many as the budget could take."""
+
+    def __init__(self, budget: int, now: float, rates: Rates, limits: Limits) -> None:
+        self._now, self._limits, self._rates = now, limits, rates.all()
+        self.new, self.degraded, self.retry = _Best(budget), _Best(budget), _Best(budget)
+        self.scored, self.oldest = _Best(budget), _Best(budget)
+        self.known = 0
+
+    def sort(self, candidate: Candidate) -> None:
+        """Puts a candidate where it belongs, if it may be asked at all.
+
+        1. Never asked, or asked in the future, by a clock that was wrong then: the weightiest first.
+        2. Without a record so far, and due: the longest due first.
+        3. Degraded, and due by the doubling pauses: the longest due first. Permanently degraded ones fall behind.
+        4. With a record: by score, and by age. Those of case 3 take part here too.
+        """
+        self.known += 1
+        key, state, asked, recorded, history, misses, weight = candidate
+        now = self._now
+        if asked is None or asked > now + self._limits.min_interval:
+            return self.new.offer(weight, key)
+        if now < (due := earliest(candidate, self._limits)):
+            return None
+        if history is None or recorded is None:
+            return self.retry.offer(now - due, key)
+        waited, exposed = now - recorded, exposed_days(history, recorded, now)
+        expected = own_rate(history, self._rates[cohort_of(history, recorded, now)]) * exposed
+        if state is State.DEGRADED and (overdue := now - asked - _doubled(misses, self._limits)) >= 0:
+            self.degraded.offer(overdue, key, expected)
+        self.scored.offer(weight * expected * waited, key, expected)
+        return self.oldest.offer(waited, key, expected)
+
+
+class _Chosen:
+    """Tonight's list as it fills, each work once."""
+
+    def __init__(self, budget: int) -> None:
+        self.picks: dict[int, Pick] = {}
+        self._budget = budget
+
+    @property
+    def left(self) -> int:
+        return self._budget - len(self.picks)
+
+    def take(self, best: _Best, at_most: int, reason: Reason, at_least: float = float("-inf")) -> None:
+        """Takes the best that are not on the list yet, of that value or more."""
+        end = len(self.picks) + min(at_most, self.left)
+        for value, key, expected in best.ordered():
+            if len(self.picks) >= end or value < at_least:
+                return
+            if key not in self.picks:
+                self.picks[key] = Pick(key, reason, expected)
+
+
+def tonight(
+    candidates: Iterable[Candidate],
+    budget: int,
+    now: float,
+    rates: Rates,
+    limits: Limits = Limits(),
+    *,
+    trusted: bool = True,
+) -> Selection:
+    """Chooses at most `budget` works to ask, in one pass, with memory for the budget and not for the candidates.
+
+    1. Never harvested: at most half of the budget.
+    2. Degraded and due: at most half of the rest.
+    3. Without a record so far (`empty`, failed), and due: at most a tenth of the budget.
+    4. Not read for `max_interval`, if the budget could read every work twice in that time.
+    5. Nine tenths of what is left by score; the last tenth oldest first, as all of it if the scores are not `trusted`.
+    6. Room that is left goes to what the bounds of 1 to 3 kept out.
+    """
+    groups = _Groups(budget, now, rates, limits)
+    _each(groups.sort, candidates)
+    chosen = _Chosen(budget)
+    chosen.take(groups.new, (budget + 1) // 2, Reason.NEW)
+    chosen.take(groups.degraded, (chosen.left + 1) // 2, Reason.DEGRADED)
+    chosen.take(groups.retry, (budget + 9) // 10, Reason.RETRY)
+    if groups.known <= budget * limits.max_interval / 2:
+        chosen.take(groups.oldest, chosen.left, Reason.OVERDUE, at_least=limits.max_interval)
+    if trusted:
+        chosen.take(groups.scored, chosen.left - int(chosen.left * SHARE_FOR_OLDEST), Reason.SCORE)
+    chosen.take(groups.oldest, chosen.left, Reason.OLDEST)
+    chosen.take(groups.new, chosen.left, Reason.NEW)
+    chosen.take(groups.degraded, chosen.left, Reason.DEGRADED)
+    chosen.take(groups.retry, chosen.left, Reason.RETRY)
+    return Selection(tuple(chosen.picks.values()), groups.known, trusted)
+
+
+def _each(take: Callable[[Candidate], None], candidates: Iterable[Candidate]) -> None:
+    for candidate in candidates:
+        take(candidate)

@@ -1,0 +1,292 @@
+"""What a night learns and remembers: how each record differs from the one before, and how well the choice was made.
+
+Kept in the ledger, in the transaction that commits the records, so that a crash forgets neither more nor less than the
+outcomes themselves. One thread uses it: the store's.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import orjson
+
+from harvester.core.clock import DAY_SECONDS
+from harvester.core.model import Due, Failure, Result
+from harvester.nightly.cohorts import Rates, gained
+from harvester.nightly.revisit import (
+    Candidate,
+    Limits,
+    Night,
+    Score,
+    Selection,
+    State,
+    earliest,
+    is_worthless,
+    lesson,
+    score,
+    tonight,
+)
+from harvester.nightly.visits import Visit, Visits, note
+from harvester.records.changes import Content, added, content_of, differs, merged
+from harvester.records.events import history_of
+from harvester.storage.database import Database, remember
+
+NIGHTS_JUDGED = 7
+"""Nights whose expectation is compared with what they found, and whose pace is the usual one."""
+
+
+class Pace(NamedTuple):
+    """How a night went, for those that follow to be compared with.
+
+    Args:
+        records: received.
+        truncated: of these, at the cap of events, or so near that it cannot be told.
+        median_seconds: of the answers; None without one.
+    """
+
+    records: int
+    truncated: int
+    median_seconds: float | None
+
+
+@dataclass(slots=True)
+class Tonight:
+    """What the open night found so far; the same in memory however many works it asks.
+
+    Args:
+        found: new events, by `gained`.
+        first: works that were asked for the first time.
+        records: received.
+        changed: of these, other than the ones before.
+        truncated: of these, at the cap of events, or so near that it cannot be told.
+        milliseconds: how many answers took so long, to two digits.
+    """
+
+    found: int = 0
+    first: int = 0
+    records: int = 0
+    changed: int = 0
+    truncated: int = 0
+    milliseconds: dict[str, int] = field(default_factory=dict)
+
+    def add(self, result: Result) -> None:
+        """One more record."""
+        self.records += 1
+        self.changed += result.changed is True
+        self.truncated += result.truncated is not False  # merged pages hide it: near the cap nobody can tell (P6)
+        took = f"{result.elapsed_ms:.2g}"
+        self.milliseconds[took] = self.milliseconds.get(took, 0) + 1
+
+    @property
+    def pace(self) -> Pace:
+        """How it went."""
+        return Pace(self.records, self.truncated, _median_seconds(self.milliseconds))
+
+    @classmethod
+    def from_json(cls, text: object) -> Self:
+        """What was remembered of an open night; a new one if nothing was."""
+        return cls(**orjson.loads(text)) if isinstance(text, str) else cls()
+
+    def as_json(self) -> str:
+        """To be remembered."""
+        return orjson.dumps(asdict(self)).decode()
+
+
+def _median_seconds(milliseconds: Mapping[str, int]) -> float | None:
+    passed, half = 0, sum(milliseconds.values()) / 2
+    for took, count in sorted((float(took), count) for took, count in milliseconds.items()):
+        passed += count
+        if passed >= half:
+            return took / 1000
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a DOI is asked when.
+
+    Args:
+        candidate: what is known of it.
+        earliest: from when on it may be asked again, in days since 1970.
+        score: its rank, part by part; None without a record.
+    """
+
+    candidate: Candidate
+    earliest: float
+    score: Score | None
+
+
+class Nightbook:
+    """The memory of nightly harvests in a ledger.
+
+    Args:
+        file: the open ledger file.
+        limits: how often a work may be asked.
+    """
+
+    def __init__(self, file: Database, limits: Limits) -> None:
+        self._file, self._limits = file, limits
+        self._visits = Visits(file)
+        self._rates = Rates.of_numbers(_numbers(file.get("rates")))
+        self._tonight = Tonight.from_json(file.get("night_figures"))
+
+    def choose(self, budget: int, now: datetime) -> Selection:
+        """The works to ask tonight, and why."""
+        trusted = not is_worthless(self.nights())
+        return tonight(self._visits.candidates(), budget, _days(now), self._rates, self._limits, trusted=trusted)
+
+    def explained(self, doi: str, now: datetime) -> Explanation | None:
+        """What is known of a DOI, and its score; None if it is not listed."""
+        with self._file.reading() as db:
+            row = db.execute(
+                "SELECT id FROM work WHERE doi = ? AND listed >= ?", (doi, self._file.number("reading"))
+            ).fetchone()
+        if row is None:
+            return None
+        candidate = self._visits.known([row[0]]).get(row[0], Candidate(row[0]))
+        return Explanation(candidate, earliest(candidate, self._limits), score(candidate, self._rates, _days(now)))
+
+    def nights(self) -> list[Night]:
+        """What the last nights were expected to find, and found."""
+        known = self._file.get("nights")
+        return [Night(*night) for night in orjson.loads(known)] if isinstance(known, str) else []
+
+    def paces(self) -> list[Pace]:
+        """How the last nights went, the latest last."""
+        known = self._file.get("paces")
+        return [Pace(*pace) for pace in orjson.loads(known)] if isinstance(known, str) else []
+
+    def outputs(self) -> list[str]:
+        """Paths of the outputs of all nights that are over and still kept, the latest last."""
+        known = self._file.get("outputs")
+        return orjson.loads(known) if isinstance(known, str) else []
+
+    def keep(self, outputs: Sequence[str]) -> None:
+        """Forget the outputs of all other nights."""
+        self._file.put(outputs=orjson.dumps(outputs).decode())
+
+    def output(self) -> Path | None:
+        """The output of the night that was begun last; None before the first one."""
+        path = self._file.get("night_path") or self._file.get("output")
+        return Path(path) if isinstance(path, str) and self._file.get("night") is not None else None
+
+    def is_open(self) -> bool:
+        """Whether a night was begun and is not over."""
+        return bool(self._file.number("night"))
+
+    def covered(self) -> int:
+        """Listed works that were asked at least once, whatever came of it."""
+        with self._file.reading() as db:
+            return int(
+                db.execute(
+                    "SELECT COUNT(*) FROM visit JOIN work ON work.id = work_id WHERE listed >= ?",
+                    (self._file.number("reading"),),
+                ).fetchone()[0]
+            )
+
+    def begin(self, selection: Selection, output: Path) -> None:
+        """A night begins that is expected to find something."""
+        self._tonight = Tonight()
+        self._file.put(
+            night_expected=orjson.dumps(selection.expected).decode(),
+            night_figures=self._tonight.as_json(),
+            night_path=str(output),
+        )
+
+    def so_far(self) -> tuple[Night, Tonight]:
+        """What the open night was expected to find and found, and all its figures."""
+        expected = self._file.get("night_expected")
+        return Night(float(expected) if isinstance(expected, str) else 0.0, self._tonight.found), self._tonight
+
+    def end(self, output: Path) -> None:
+        """The night is over: what it found is held against what was expected, and older lessons fade."""
+        night, figures = self.so_far()
+        nights = [*self.nights(), night][-NIGHTS_JUDGED:]
+        paces = [*self.paces(), figures.pace][-NIGHTS_JUDGED:]
+        self._rates.end_night()
+        self._file.put(
+            nights=orjson.dumps([[*each] for each in nights]).decode(),
+            paces=orjson.dumps([[*each] for each in paces]).decode(),
+            outputs=orjson.dumps([*self.outputs(), str(output)]).decode(),
+            rates=self._as_text(),
+            night=0,
+        )
+
+    def compared(
+        self, outcomes: Sequence[tuple[Due, Result | Failure]]
+    ) -> tuple[list[tuple[Due, Result | Failure]], list[Visit]]:
+        """Outcomes that say what changed, and the visits to be written down with them."""
+        before = self._visits.known([due.work_id for due, _ in outcomes])
+        said: list[tuple[Due, Result | Failure]] = []
+        visits = []
+        for due, outcome in outcomes:
+            self._tonight.first += due.work_id not in before
+            if isinstance(outcome, Failure):
+                said.append((due, outcome))
+                visits.append(Visit(due.work_id, _seconds(outcome.failed_at), State.FAILED))
+            else:
+                result, visit = self._of_result(due, outcome, before.get(due.work_id))
+                said.append((due, result))
+                visits.append(visit)
+        return said, visits
+
+    def note(self, db: sqlite3.Connection, visits: Sequence[Visit]) -> None:
+        """Write visits and lessons down, in a transaction."""
+        note(db, visits)
+        remember(db, {"rates": self._as_text(), "night_figures": self._tonight.as_json()})
+
+    def _of_result(self, due: Due, result: Result, before: Candidate | None) -> tuple[Result, Visit]:
+        """A result that says what changed, and its visit.
+
+        A record with nothing in it says nothing about the work: mostly Crossref was down behind the service (P4). What
+        was known before stays, and the policy learns nothing.
+        """
+        at, state = _seconds(result.harvested_at), State(result.outcome)
+        record = orjson.loads(result.paperbuzz)
+        content, history = content_of(record), history_of(record, int(at / DAY_SECONDS))
+        known = self._visits.contents([due.work_id]).get(due.work_id) if before else None
+        changed, new = _compared(state, before, known, content)
+        result = result._replace(changed=changed, added=new)
+        self._tonight.add(result)
+        if state is State.EMPTY:
+            return result, Visit(due.work_id, at, state)
+        if before is not None and (taught := lesson(before, history, at / DAY_SECONDS)):
+            self._rates.learn(*taught)
+            self._tonight.found += gained(before.history, history)
+        return result, Visit(due.work_id, at, state, merged(known, content) if known else content, history)
+
+    def _as_text(self) -> str:
+        return orjson.dumps(self._rates.numbers()).decode()
+
+
+def _compared(
+    state: State, before: Candidate | None, known: Content | None, now: Content
+) -> tuple[bool | None, dict[str, int] | None]:
+    """Whether a record changed, and the events that were added by source.
+
+    1. It is empty: no change where there was a record before, empty or not.
+    2. There was one with content: compared with that.
+    3. The one before was empty: all of it is new.
+    4. There was none.
+    """
+    was_empty = before is not None and before.state is State.EMPTY
+    if state is State.EMPTY:
+        return (False, {}) if known or was_empty else (None, None)
+    if known:
+        return differs(known, now), added(known.counts, now.counts)
+    return (True, dict(now.counts)) if was_empty else (None, None)
+
+
+def _numbers(text: object) -> list[float]:
+    return orjson.loads(text) if isinstance(text, str) else []
+
+
+def _seconds(timestamp: str) -> int:
+    return int(datetime.fromisoformat(timestamp).timestamp())
+
+
+def _days(now: datetime) -> float:
+    return now.timestamp() / DAY_SECONDS

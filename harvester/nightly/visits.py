@@ -1,0 +1,168 @@
+"""What the ledger remembers of each work from visit to visit: content, counts, and what a policy needs to know of it.
+
+One row for each work that was ever asked in a nightly harvest, and one in `history` for each visit that found other
+counts than the one before. Times are seconds since 1970, in whole numbers.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from harvester.core.clock import DAY_SECONDS
+from harvester.nightly.revisit import Candidate, State
+from harvester.records.changes import Content
+from harvester.records.events import History
+from harvester.storage.database import Database
+from harvester.storage.database import State as Due
+from harvester.storage.status import opened_ledger
+
+
+def history_of(path: Path, doi: str) -> list[tuple[int, dict[str, int]]]:
+    """How the counts of a DOI grew over the nights: when, in seconds since 1970, and events by source.
+
+    Raises:
+        InputMissing: there is no ledger.
+        Misconfigured: the file is none.
+    """
+    with opened_ledger(path) as ledger:
+        return Visits(ledger.file).history(doi)
+
+
+KEYS_A_QUERY = 500
+"""Works that are looked up together; SQLite takes 999 parameters at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What became of one work at one visit.
+
+    Args:
+        work_id: its key.
+        at: when, in seconds since 1970.
+        state: what the answer was.
+        content: of the record, merged with what was known before; None without a record.
+        history: of the record, for the policy; None without one.
+    """
+
+    work_id: int
+    at: int
+    state: State
+    content: Content | None = None
+    history: History | None = None
+
+
+class Visits:
+    """The visits in a ledger.
+
+    Args:
+        file: the open ledger file.
+    """
+
+    def __init__(self, file: Database) -> None:
+        self._file = file
+
+    def contents(self, works: Sequence[int]) -> dict[int, Content]:
+        """What is known of the records of some works; those without one are left out."""
+        found: dict[int, Content] = {}
+        with self._file.reading() as db:
+            for start in range(0, len(works), KEYS_A_QUERY):
+                keys = works[start : start + KEYS_A_QUERY]
+                marks = ", ".join("?" * len(keys))
+                for key, events, metadata, open_access, counts in db.execute(
+                    "SELECT work_id, events, metadata, open_access, counts FROM visit "  # noqa: S608 - marks alone
+                    f"WHERE counts IS NOT NULL AND work_id IN ({marks})",
+                    keys,
+                ):
+                    found[key] = Content(events, metadata, open_access, orjson.loads(counts))
+        return found
+
+    def known(self, works: Sequence[int]) -> dict[int, Candidate]:
+        """Some works as the policy sees them; those never asked are left out."""
+        found: dict[int, Candidate] = {}
+        with self._file.reading() as db:
+            for start in range(0, len(works), KEYS_A_QUERY):
+                keys = works[start : start + KEYS_A_QUERY]
+                rows = db.execute(
+                    "SELECT work_id, state, tried_at, good_at, misses, facts FROM visit "  # noqa: S608 - marks alone
+                    f"WHERE work_id IN ({', '.join('?' * len(keys))})",
+                    keys,
+                )
+                found |= {row[0]: _candidate(*row) for row in rows}
+        return found
+
+    def history(self, doi: str) -> list[tuple[int, dict[str, int]]]:
+        """How the counts of a DOI grew: when, and events by source; the earliest first."""
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT at, history.counts FROM history JOIN work ON work.id = work_id WHERE doi = ? ORDER BY at",
+                (doi,),
+            ).fetchall()
+        return [(at, orjson.loads(counts)) for at, counts in rows]
+
+    def candidates(self) -> Iterator[Candidate]:
+        """The works of the last reading as the policy sees them, in the order of their keys; times in days.
+
+        Those that an open night still has to ask are left out: they are asked anyway.
+        """
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT id, visit.state, tried_at, good_at, misses, facts "
+                "FROM work LEFT JOIN visit ON work_id = id "
+                "WHERE listed >= ? AND (work.state <> ? OR NOT ?) ORDER BY id",
+                (self._file.number("reading"), Due.DUE, self._file.number("night")),
+            )
+            for key, state, tried_at, good_at, misses, facts in rows:
+                yield _candidate(key, state, tried_at, good_at, misses, facts)
+
+
+def note(db: sqlite3.Connection, visits: Sequence[Visit]) -> None:
+    """Write down some visits, in a transaction; a work without a record this time keeps what was known of it."""
+    db.executemany(
+        "INSERT INTO history (work_id, at, counts) SELECT ?1, ?2, ?3 WHERE ?3 IS NOT NULL AND NOT EXISTS "
+        "(SELECT 1 FROM visit WHERE work_id = ?1 AND counts = ?3) "
+        "ON CONFLICT DO UPDATE SET counts = excluded.counts",
+        ((visit.work_id, visit.at, _counts(visit)) for visit in visits),
+    )
+    db.executemany(
+        "INSERT INTO visit (work_id, tried_at, good_at, state, misses, facts, events, metadata, open_access, counts) "
+        "VALUES (?1, ?2, CASE WHEN ?3 IS NOT NULL THEN ?2 END, ?4, ?5, ?3, ?6, ?7, ?8, ?9) "
+        "ON CONFLICT DO UPDATE SET tried_at = ?2, good_at = COALESCE(excluded.good_at, good_at), "
+        "misses = CASE WHEN ?5 = 0 THEN 0 WHEN state = ?4 THEN misses + 1 ELSE 1 END, state = ?4, "
+        "facts = COALESCE(?3, facts), events = COALESCE(?6, events), metadata = COALESCE(?7, metadata), "
+        "open_access = COALESCE(?8, open_access), counts = COALESCE(?9, counts)",
+        (_row(visit) for visit in visits),
+    )
+
+
+def _row(visit: Visit) -> tuple[object, ...]:
+    content = visit.content
+    facts = orjson.dumps([*visit.history]).decode() if visit.history else None
+    parts = (content.events, content.metadata, content.open_access) if content else (None, None, None)
+    misses = 0 if visit.state is State.OK else 1
+    return (visit.work_id, visit.at, facts, visit.state, misses, *parts, _counts(visit))
+
+
+def _counts(visit: Visit) -> str | None:
+    return _as_text(visit.content.counts) if visit.content else None
+
+
+def _as_text(counts: Mapping[str, int]) -> str:
+    return orjson.dumps(dict(counts), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _candidate(
+    key: int, state: str | None, tried_at: int | None, good_at: int | None, misses: int | None, facts: str | None
+) -> Candidate:
+    if state is None or tried_at is None:
+        return Candidate(key)
+    return Candidate(
+        key,
+        State(state),
+        tried_at / DAY_SECONDS,
+        None if good_at is None else good_at / DAY_SECONDS,
+        History(*orjson.loads(facts)) if facts else None,
+        misses or 0,
+    )

@@ -1,0 +1,173 @@
+"""Reading what OPERAS answers: tokens, acknowledgements, pages, refusals. Pure."""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+import orjson
+
+from harvester.core.errors import (
+    CredentialsRefused,
+    GiveUp,
+    InvalidJson,
+    Misconfigured,
+    NotJson,
+    RedirectRefused,
+    ServerBusy,
+    ServerFailed,
+    TryAgain,
+)
+from harvester.core.sanitize import printable, redacted
+from harvester.transport.messages import Response, retry_after
+
+_REFUSALS = frozenset({400, 413, 422, 500})
+"""Answers that may be about the batch itself (O10). Any other comes from something in front of the application and says
+nothing of the entries: nobody's DOI is written off for a 403 or a 521."""
+
+
+_NO_SUCH_PLACE = frozenset({404, 405, 410})
+"""Answers to `get_token` which say that this is not the API."""
+
+
+_PAGE_BYTES_READ = 4096
+"""How much of an error page is looked at; what is shown of it is shorter."""
+
+
+Row = dict[str, object]
+"""What OPERAS holds for one DOI: `raw` (the DOI), `urls`, `last_checked`."""
+
+
+class BatchRefused(GiveUp):
+    """The application itself refused a batch; some entry of it may be bad, and part of it may be stored (O4)."""
+
+    kind = "rejected"
+
+
+def read_token(response: Response, now: datetime) -> str:
+    """The token in an answer of `get_token`, which is the bare text of a JWT (O1).
+
+    Raises:
+        CredentialsRefused: 401; an account that is not approved is told apart by the text (O2).
+        Misconfigured: a redirect, a 404 or something that is no token: the base URL is not that of the API.
+        TryAgain: the service does not answer as it should.
+    """
+    if response.status == 401:
+        if b"not yet been approved" in response.body:
+            raise CredentialsRefused(
+                "your OPERAS account has not been approved yet, though e-mail and password are right. "
+                "Ask OPERAS to approve it."
+            )
+        raise CredentialsRefused(
+            "OPERAS does not accept e-mail and password. Check [operas] email (or HARVESTER_OPERAS__EMAIL; it is "
+            "case-sensitive) and HARVESTER_OPERAS__PASSWORD or password_file."
+        )
+    _refuse_redirect(response)
+    if response.status in _NO_SUCH_PLACE:
+        raise Misconfigured(_wrong_address(f"answers the request for a token with {response.status}"))
+    if response.status != 200:
+        raise _passing(response, now)
+    text = response.body.decode("utf-8", "replace").strip()
+    try:
+        token_life(text)
+    except ValueError:
+        raise Misconfigured(_wrong_address("answers the request for a token with something that is none")) from None
+    return text
+
+
+def _wrong_address(what: str) -> str:
+    return (
+        f"OPERAS {what}. Check [operas] base_url: it has to be the address of the API, such as "
+        "https://altmetrics.operas-eu.org/api/."
+    )
+
+
+def token_life(token: str) -> tuple[float, float]:
+    """When a JWT was issued and when it expires, in seconds since 1970; its signature is none of our business.
+
+    Raises:
+        ValueError: it is no JWT.
+    """
+    parts = token.split(".")
+    if len(parts) != 3 or not all(re.fullmatch(r"[A-Za-z0-9_-]+", part) for part in parts):
+        raise ValueError("not three parts")
+    try:
+        claims = orjson.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return float(claims["iat"]), float(claims["exp"])
+    except (binascii.Error, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError("not the claims of a token") from error
+
+
+def check_posted(response: Response, now: datetime, secrets: Sequence[str] = ()) -> None:
+    """Read the answer to a batch: `200` as JSON, and nothing more, is all the acknowledgement there is (O3).
+
+    Args:
+        response: the answer.
+        now: wall time, for a `Retry-After` that is a date.
+        secrets: texts that must not be shown, should the answer repeat them.
+
+    Raises:
+        RedirectRefused: a redirect, as of a service under maintenance. Followed, it would turn the POST into a GET,
+            which answers 200 and registers nothing.
+        BatchRefused: the application refused it.
+        TryAgain: somebody else answered.
+    """
+    if 300 <= response.status < 400:
+        raise RedirectRefused(_redirected(response), status=response.status)
+    if response.status == 200:
+        if response.body.strip() != b"200":
+            raise NotJson("OPERAS answers a batch with 200, but not with its acknowledgement", status=200)
+        return
+    if response.status not in _REFUSALS:
+        raise _passing(response, now)
+    raise BatchRefused(f"OPERAS answers {response.status}: {excerpt(response, secrets)}", status=response.status)
+
+
+def read_page(response: Response, now: datetime) -> tuple[list[Row], bool]:
+    """The rows of a page, and whether there are more pages.
+
+    `next` says only that: the address in it is what the server takes for its own (O8).
+
+    Raises:
+        InvalidJson: this is not the list.
+        Misconfigured: a redirect.
+        TryAgain: the service does not answer as it should.
+    """
+    _refuse_redirect(response)
+    if response.status != 200:
+        raise _passing(response, now)
+    try:
+        content = orjson.loads(response.body)
+        rows, more = content["data"], "next" in content
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise InvalidJson("the list of OPERAS is not the JSON it should be", status=200) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("raw"), str) for row in rows):
+        raise InvalidJson("the list of OPERAS holds rows without a DOI", status=200)
+    return rows, more
+
+
+def _refuse_redirect(response: Response) -> None:
+    if 300 <= response.status < 400:
+        raise Misconfigured(_redirected(response))
+
+
+def _redirected(response: Response) -> str:
+    where = printable(redacted(response.headers.get("location", "")), 100)
+    return _wrong_address(f"redirects to {where!r}, which is not followed")
+
+
+def _passing(response: Response, now: datetime) -> TryAgain:
+    kind = ServerBusy if response.status in (429, 503) else ServerFailed
+    return kind(f"OPERAS answers {response.status}", status=response.status, retry_after=retry_after(response, now))
+
+
+def excerpt(response: Response, secrets: Sequence[str]) -> str:
+    """What an answer says, fit to be stored: one short line, without tags and secrets; it may echo headers (O2)."""
+    text = response.body[:_PAGE_BYTES_READ].decode("utf-8", "replace")
+    if len(response.body) > _PAGE_BYTES_READ:
+        text = " ".join(text.split()[:-1])
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    # Whole words only, and redacted before they are cut: half an address or half a token would not be known for one.
+    return printable(redacted(" ".join(re.sub(r"<[^<>]*>", " ", text).split())))

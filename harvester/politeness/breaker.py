@@ -1,0 +1,107 @@
+"""Whether a service is up, told by what its answers are together: one DOI may fail by itself, all DOIs do not.
+
+Theory. A 500 may belong to one DOI for good (P11) and many to an outage (P10). What tells them apart is success: while
+anything succeeds the service is up, and each failing DOI spends its own attempts. The breaker opens when `threshold`
+*different* DOIs failed in a row, or when one DOI has spent all its attempts and nothing succeeded meanwhile. It closes
+with the next good record. After `patience` without one the run ends.
+
+The breaker decides and remembers; it neither waits nor sends. `harvester.harvest.fetcher` acts on what it says.
+"""
+
+import logging
+
+from harvester.core.clock import Clock, timestamp
+from harvester.core.errors import ServiceDown
+
+log = logging.getLogger("harvester.breaker")
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 300.0
+
+SHORTEST_PAUSE_SECONDS = 0.001
+"""What is left of the patience below this is rounding, and would be slept again and again."""
+
+
+class Breaker:
+    """Watches one service.
+
+    Args:
+        service: its name, for people.
+        threshold: different DOIs that fail in a row until it opens.
+        patience_seconds: how long it may stay open.
+        clock: for both.
+    """
+
+    def __init__(self, service: str, clock: Clock, *, threshold: int, patience_seconds: float) -> None:
+        self._service = service
+        self._clock = clock
+        self._threshold = threshold
+        self._patience = patience_seconds
+        self._suspects: set[str] = set()
+        self._opened_at: float | None = None
+        self._pause = FIRST_PAUSE_SECONDS
+        self._reason = ""
+        self._is_told = False
+        self.since = ""
+        """When it opened last, as a timestamp."""
+        self.successes = 0
+        """Good records so far."""
+        self.outages = 0
+        """Probes so far that found the service down: an open breaker is a suspicion, this is the proof."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether fetching has to stop."""
+        return self._opened_at is not None
+
+    def succeeded(self) -> None:
+        """A DOI got its record: the service is up."""
+        self.successes += 1
+        if self._is_told:
+            log.warning("%s answers again", self._service)
+            self._is_told = False
+        if self._suspects or self.is_open:
+            self._suspects.clear()
+            self._opened_at = None
+            self._pause = FIRST_PAUSE_SECONDS
+
+    def failed(self, doi: str, reason: str) -> None:
+        """An attempt for a DOI failed in a way that an outage would explain."""
+        self._suspects.add(doi)
+        if len(self._suspects) >= self._threshold:
+            self.trip(reason)
+
+    def trip(self, reason: str) -> None:
+        """Open, if not open already."""
+        self._reason = reason
+        if self._opened_at is None:
+            self._opened_at = self._clock.monotonic()
+            self.since = timestamp(self._clock.now())
+            log.info("%s may be down (%s); asking it before going on", self._service, reason)
+
+    def still_down(self, reason: str) -> None:
+        """A probe found the service down."""
+        self.outages += 1
+        self._reason = reason
+        if not self._is_told:
+            log.warning("%s is down (%s); waiting for it", self._service, reason)
+            self._is_told = True
+
+    def next_pause(self, *, at_least: float = 0.0) -> float:
+        """Seconds to wait before the next probe; they grow from call to call.
+
+        Args:
+            at_least: what the service itself asked for.
+
+        Raises:
+            ServiceDown: the patience is over, or will be before the service wants to be asked again.
+        """
+        down_for = 0.0 if self._opened_at is None else self._clock.monotonic() - self._opened_at
+        left = self._patience - down_for
+        if left < max(SHORTEST_PAUSE_SECONDS, at_least):
+            raise ServiceDown(
+                f"{self._service} has given no good answer since {self.since} (last: {self._reason}). Nothing is lost, "
+                "and no DOI was written off for it; give the same command again when the service is back."
+            )
+        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+        return max(at_least, min(pause, left))

@@ -1,0 +1,202 @@
+"""How many requests are under way at a time: as many as the service serves without slowing down.
+
+Theory. A service that is asked for more than it can serve at a time lets the rest wait: answers become slower, and not
+more. So the number of requests worth having under way is (L. Brakmo, L. Peterson, "TCP Vegas", 1995)
+
+    limit * base / latency + headroom
+
+where `base` is the latency of an idle service: as long as answers take that time the limit grows by its headroom, and
+when they take twice as long half of it stood in a queue and is given up. Until answers become slower for the first time
+the headroom is a quarter of the limit, so that a service which takes fifty requests at a time is found out after 256
+answers; with a tenth from the beginning it would be after 564. Latencies are medians over as many answers as are under
+way, which a few giant records do not move. What is not known is whether the service has become slower by itself; so now
+and then half the limit is tried, and what is measured then is the new base.
+
+429, 503 and timeouts say the same more clearly: the limit falls at once, once for all requests that were under way.
+"""
+
+import math
+from asyncio import Future, get_running_loop
+from collections import deque
+from statistics import median
+from types import TracebackType
+
+from harvester.core.clock import Clock
+from harvester.core.errors import TimedOut
+from harvester.transport.messages import Request, Response, Transport
+
+START = 2
+
+FEWEST_ANSWERS = 10
+"""A median of fewer says little."""
+
+HEADROOM = 0.1
+"""Share of the limit that is tried beyond what the service is known to take; at least half a request."""
+
+FIRST_HEADROOM = 0.25
+"""The same until answers become slower for the first time."""
+
+SLOWER = 1.2
+"""By how much slower: medians of a few answers differ a little by chance."""
+
+ANSWERS_FOR_A_BASE = 30
+
+CUT = 0.85
+"""What is left of the limit after a 429, a 503 or a timeout."""
+
+BUSY = 0.8
+"""Share of the limit that has to be in use for it to grow: otherwise the rate is what limits us."""
+
+QUICK_SECONDS = 0.05
+"""Answers within this time tell more of our own machine than of the service, and are never too slow."""
+
+WINDOWS_A_BASE = 60
+"""Medians until the latency of the idle service is measured anew."""
+
+OVERLOADED = frozenset({429, 503})
+
+
+class Concurrency:
+    """The limit of one service, learned from its answers.
+
+    Args:
+        ceiling: never more than this.
+        clock: tells how many requests were under way.
+    """
+
+    def __init__(self, ceiling: int, clock: Clock) -> None:
+        self._ceiling, self._clock = ceiling, clock
+        self._set_limit(min(START, ceiling))
+        self._base = 0.0
+        self._before = 0.0
+        self._drained = False
+        self._windows = 0
+        self._ignored = 0
+        self._headroom = FIRST_HEADROOM
+        self._begin()
+
+    def _set_limit(self, limit: float) -> None:
+        self._limit = limit
+        self.limit = max(1, min(self._ceiling, math.floor(limit + 1e-9)))
+        """Requests that may be under way."""
+
+    def answered(self, seconds: float) -> None:
+        """An answer came, after this time."""
+        self._ignored = max(0, self._ignored - 1)
+        self._latencies.append(seconds)
+        if len(self._latencies) >= self._window():
+            self._learn()
+            self._begin()
+
+    def _window(self) -> int:
+        """Answers to learn from: those that are under way now, or more to measure a base."""
+        if self._before:
+            return max(ANSWERS_FOR_A_BASE, self.limit) if self._drained else 2 * self.limit + 1
+        return max(FEWEST_ANSWERS, self.limit)
+
+    def overloaded(self) -> None:
+        """The service wants fewer requests, or did not answer at all."""
+        if self._ignored:
+            self._ignored -= 1
+            return
+        self._ignored = self.limit - 1
+        self._headroom = HEADROOM
+        self._set_limit(max(1.0, (self._before or self._limit) * CUT))
+        self._before = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._latencies: list[float] = []
+        self._since = self._clock.monotonic()
+
+    def _learn(self) -> None:
+        latency = max(QUICK_SECONDS, median(self._latencies))
+        under_way = sum(self._latencies) / max(1e-9, self._clock.monotonic() - self._since)
+        self._windows += 1
+        if self._before and not self._drained:  # these stood in the queue still
+            self._drained = True
+        elif self._before:
+            self._set_limit(self._before)
+            self._base, self._before = latency, 0.0
+        elif not self._base or self.limit == 1:
+            self._base = latency
+            self._follow(latency, is_busy=True)
+        elif self._windows % WINDOWS_A_BASE == 0:
+            self._before, self._drained = self._limit, False
+            self._set_limit(self._limit / 2)
+        else:
+            self._follow(latency, is_busy=under_way >= BUSY * self.limit)
+
+    def _follow(self, latency: float, *, is_busy: bool) -> None:
+        """Set the limit after a latency. A limit that is not in use does not grow: nothing says it would be served."""
+        share = min(1.0, self._base / latency)
+        if share < 1 / SLOWER:
+            self._headroom = HEADROOM
+        headroom = max(0.5, self._headroom * self._limit)
+        most = float(self._ceiling) if is_busy else self._limit
+        self._set_limit(max(1.0, min(most, self._limit * share + headroom)))
+
+
+class Observed:
+    """A transport that lets a limit learn from each answer.
+
+    Args:
+        transport: what sends.
+        concurrency: what learns.
+    """
+
+    def __init__(self, transport: Transport, concurrency: Concurrency) -> None:
+        self._transport, self._concurrency = transport, concurrency
+
+    async def send(self, request: Request) -> Response:
+        """Send, and tell how it went; see `harvester.transport.messages.Transport`."""
+        try:
+            response = await self._transport.send(request)
+        except TimedOut:
+            self._concurrency.overloaded()
+            raise
+        if response.status in OVERLOADED:
+            self._concurrency.overloaded()
+        else:
+            self._concurrency.answered(response.elapsed_seconds)
+        return response
+
+
+class Places:
+    """As many places as the limit allows; `async with places:` waits for one, first come first served.
+
+    Args:
+        concurrency: the limit, which may change at any time.
+    """
+
+    def __init__(self, concurrency: Concurrency) -> None:
+        self._concurrency = concurrency
+        self._busy = 0
+        self._line: deque[Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        if not self._line and self._busy < self._concurrency.limit:
+            self._busy += 1
+            return
+        place: Future[None] = get_running_loop().create_future()
+        self._line.append(place)
+        try:
+            await place
+        except BaseException:
+            if place.done() and not place.cancelled():
+                self._leave()  # called, and gone away: the next one takes it
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self._busy -= 1
+        # More than one if the limit has grown, none if it has fallen.
+        while self._line and self._busy < self._concurrency.limit:
+            place = self._line.popleft()
+            if not place.done():
+                self._busy += 1
+                place.set_result(None)

@@ -1,0 +1,138 @@
+"""How long to pause before another attempt, and after what. tenacity is the engine; the pauses are ours.
+
+Network faults get full jitter: whoever met the same fault at the same moment is spread over the whole pause. 429, 503
+and other answers of a server in trouble get half-fixed jitter, for full jitter can pause for almost nothing when the
+server has just asked for less (pitfall 11; M. Brooker, "Exponential Backoff and Jitter").
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import tenacity
+
+from harvester.core.clock import Clock
+from harvester.core.errors import ConnectionLost, TimedOut, TryAgain
+
+BASE_SECONDS = 1.0
+CAP_SECONDS = 60.0
+
+MAX_ATTEMPTS_500 = 3
+"""A plain 500 may belong to one DOI for good (P11), so that fewer attempts are worth it."""
+
+
+SHARE = 0.2
+"""Retries among all requests of a minute, at the most."""
+
+LEAST = 10
+"""Retries that are allowed in a minute in any case, or a short list with one bad DOI would never come to its end."""
+
+WINDOW_SECONDS = 60.0
+
+
+def pause_seconds(error: TryAgain, attempt: int, random: Random) -> float:
+    """Seconds to wait after the attempt with this number (from 1) failed with this error.
+
+    What the server asked for (`retry_after`) is the least.
+    """
+    ceiling = min(CAP_SECONDS, BASE_SECONDS * 2 ** min(attempt - 1, 32))
+    if isinstance(error, TimedOut | ConnectionLost):
+        pause = random.uniform(0, ceiling)
+    else:
+        pause = ceiling / 2 + random.uniform(0, ceiling / 2)
+    return max(pause, error.retry_after or 0.0)
+
+
+def attempts(
+    max_attempts: int,
+    *,
+    sleep: Callable[[float], Awaitable[None]],
+    random: Random,
+    before_sleep: Callable[[], None] = lambda: None,
+) -> tenacity.AsyncRetrying:
+    """The attempts at one request, to be iterated over; made anew for each, never shared (pitfall 7).
+
+    Only `TryAgain` is tried again (pitfall 8); the last one is raised as it is.
+
+    Args:
+        max_attempts: attempts in all, at least 1.
+        sleep: waits, in seconds: `Clock.sleep`.
+        random: spreads the pauses.
+        before_sleep: called before each pause.
+    """
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = _error_of(state)
+        return pause_seconds(error, state.attempt_number, random) if error else 0.0
+
+    def stop(state: tenacity.RetryCallState) -> bool:
+        error = _error_of(state)
+        limit = min(max_attempts, MAX_ATTEMPTS_500) if error and error.status == 500 else max_attempts
+        return state.attempt_number >= limit
+
+    return tenacity.AsyncRetrying(
+        sleep=sleep,
+        wait=wait,
+        stop=stop,
+        retry=tenacity.retry_if_exception_type(TryAgain),
+        before_sleep=lambda _: before_sleep(),
+        reraise=True,
+    )
+
+
+def _error_of(state: tenacity.RetryCallState) -> TryAgain | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error if isinstance(error, TryAgain) else None
+
+
+class RetryBudget:
+    """Keeps retries to a fifth of all requests, so that an ailing server is never stormed.
+
+    Whenever a retry is sent, the retries of the minute before it, this one included, are at most a fifth of all
+    requests of that minute, or `LEAST`. Requests are remembered by the second, and a second that is older in part
+    counts as older altogether: that allows a little less than the share, never more.
+
+    Args:
+        clock: time; its sleep ends when the run does.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._retries: deque[float] = deque()
+        self._seconds: deque[list[int]] = deque()
+        """Each second in which requests were sent, and how many: a minute of requests is too long to be remembered one
+        by one."""
+        self._requests = 0
+
+    def request(self) -> None:
+        """A first attempt is sent."""
+        second = int(self._clock.monotonic())
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._forget()
+            self._seconds.append([second, 0])
+        self._seconds[-1][1] += 1
+        self._requests += 1
+
+    async def retry(self) -> None:
+        """Wait until another retry may be sent; it counts as sent from here on."""
+        while not self._may_retry():
+            await self._clock.sleep(1.0)
+        self._retries.append(self._clock.monotonic())
+
+    def take_back(self) -> None:
+        """A retry that was let through is not sent after all."""
+        if self._retries:
+            self._retries.pop()
+
+    def _may_retry(self) -> bool:
+        self._forget()
+        retries = len(self._retries) + 1
+        return retries <= max(LEAST, SHARE * (self._requests + retries))
+
+    def _forget(self) -> None:
+        """Drop what is older than the window."""
+        since = self._clock.monotonic() - WINDOW_SECONDS
+        while self._retries and self._retries[0] <= since:
+            self._retries.popleft()
+        while self._seconds and self._seconds[0][0] <= since:
+            self._requests -= self._seconds.popleft()[1]

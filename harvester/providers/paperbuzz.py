@@ -1,0 +1,222 @@
+"""All we believe about Paperbuzz API v0: pure functions build requests and read answers, a short client joins them.
+
+P1 to P12 are the numbers of the facts in docs/design.md, "The services on the wire".
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+from harvester.core.clock import Clock
+from harvester.core.doi import doi_path
+from harvester.core.errors import (
+    DoiMismatch,
+    GiveUp,
+    InvalidJson,
+    NotJson,
+    RedirectRefused,
+    Refused,
+    ServerBusy,
+    ServerFailed,
+    TryAgain,
+)
+from harvester.core.sanitize import printable, redacted
+from harvester.providers.base import Record
+from harvester.records.classify import is_truncated, landing_urls_of, outcome_of, says_more
+from harvester.records.lazy_json import elements, is_object, look_into, members, names
+from harvester.transport.messages import Request, Response, Transport, retry_after
+
+T = TypeVar("T")
+
+
+MAX_REDIRECTS = 3
+
+
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+
+
+REFUSED_FOR_GOOD = frozenset({400, 413, 414, 431})
+"""The statuses that speak of this one request. Paperbuzz answers an unknown DOI with 200 and text without a DOI with
+500 (P3, P4), so that 401, 403 or 404 mean the service is not where we think it is, not that a DOI is bad."""
+
+
+class PaperbuzzClient:
+    """Asks Paperbuzz, one request a call, redirects aside; retries are the caller's business.
+
+    Args:
+        transport: carries the requests; the caller has put the rate budget into it.
+        base_url: ends with a slash, `https://api.paperbuzz.org/v0/`.
+        email: sent with every request, as the service asks for.
+        clock: for `Retry-After` given as a date.
+        timeout_seconds: total time for one attempt (P5).
+        max_body_bytes: cap on the decompressed body.
+        landing_urls: whether somebody wants those.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        base_url: str,
+        email: str,
+        clock: Clock,
+        *,
+        timeout_seconds: float,
+        max_body_bytes: int,
+        landing_urls: bool = False,
+    ) -> None:
+        self._transport = transport
+        self._base_url = base_url
+        self._clock = clock
+        self._timeout, self._max_body = timeout_seconds, max_body_bytes
+        self._landing_urls = landing_urls
+        self._query = "?email=" + quote(email, safe="")
+
+    async def record(self, doi: str) -> Record:
+        """Ask for the record of one DOI.
+
+        Raises:
+            TryAgain: the attempt failed in a way that may pass.
+            GiveUp: this DOI will get no record.
+        """
+        try:
+            # Without a name for the answer, which this frame would hold as long as the error lives.
+            return read_record(
+                doi, await self._get("doi/" + doi_path(doi)), self._clock.now(), landing_urls=self._landing_urls
+            )
+        except (TryAgain, GiveUp) as error:
+            raise _light(error) from None
+
+    async def alive(self) -> None:
+        """Ask for the status object, which costs the service nothing.
+
+        Raises:
+            TryAgain: the service does not answer as it should.
+            GiveUp: what answers is not Paperbuzz.
+        """
+        try:
+            told = _seen(check_status(await self._get(""), self._clock.now()), lambda status: set(names(status)))
+        except (TryAgain, GiveUp) as error:
+            raise _light(error) from None
+        if not {"msg", "version"} & told:
+            raise InvalidJson("the answer is JSON, but not the status object of a Paperbuzz API")
+
+    async def _get(self, path: str) -> Response:
+        request = Request(
+            "GET",
+            self._base_url + path + self._query,
+            HEADERS,
+            timeout_seconds=self._timeout,
+            max_body_bytes=self._max_body,
+        )
+        response = await self._transport.send(request)
+        for _ in range(MAX_REDIRECTS):
+            if response.status not in (301, 302, 303, 307, 308):
+                break
+            request = follow(request, response)
+            response = await self._transport.send(request)
+        return response
+
+
+def _light(error: TryAgain | GiveUp) -> TryAgain | GiveUp:
+    """An error that does not hold the body it is about: its frames do, and the parser's own error.
+
+    Errors are kept as long as their works wait, and a body may have 32 MiB.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def follow(request: Request, response: Response) -> Request:
+    """The request that a redirect asks for, if it stays on the same origin.
+
+    Raises:
+        RedirectRefused: no target, or another scheme, host or port.
+    """
+    target = response.headers.get("location", "")
+    try:
+        target = urljoin(request.url, target)
+        same = urlsplit(target)[:2] == urlsplit(request.url)[:2] and "location" in response.headers
+    except ValueError:
+        same = False
+    if not same or not target.isascii() or not target.isprintable() or " " in target:
+        raise RedirectRefused(
+            f"a redirect to {printable(redacted(target), 100)!r} is not followed", status=response.status
+        )
+    return replace(request, url=target)
+
+
+def check_status(response: Response, now: datetime) -> Response:
+    """Let a good answer pass; everything else becomes the error that says what to do next.
+
+    The cases, in order: 1. a good answer; 2. 200 from something else than the service; 3. one redirect too many, or of
+    another kind; 4. too fast for the server; 5. this request is refused for good; 6. anything else may pass.
+
+    Raises:
+        NotJson, RedirectRefused, ServerBusy, Refused, ServerFailed: by case.
+    """
+    status = response.status
+    if status == 200:
+        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type in ("application/json", "text/json") or media_type.endswith("+json"):
+            return response
+        shown = printable(redacted(media_type), 60) or "no content type"
+        raise NotJson(f"200 with {shown} in place of JSON", status=status)
+    if 300 <= status < 400:
+        raise RedirectRefused(f"the server answers {status}, or more than {MAX_REDIRECTS} redirects", status=status)
+    if status in (429, 503):
+        raise ServerBusy(f"the server answers {status}", status=status, retry_after=retry_after(response, now))
+    if status in REFUSED_FOR_GOOD:
+        raise Refused(f"the server answers {status} to this request", status=status)
+    raise ServerFailed(f"the server answers {status}", status=status)
+
+
+def read_record(doi: str, response: Response, now: datetime, *, landing_urls: bool = False) -> Record:
+    """Read the answer to a request for `doi`.
+
+    Only `doi` and `altmetrics_sources` have to be there (P8). It is parsed to be checked; what is kept are the
+    server's bytes, without the CR and LF that JSON allows between tokens only (RFC 8259, sections 2 and 7).
+
+    Raises:
+        TryAgain: see `check_status`.
+        DoiMismatch: the record is another DOI's (P2).
+        InvalidJson: no JSON object, or without the two required members.
+        Refused, RedirectRefused: see `check_status`.
+    """
+    return _seen(check_status(response, now), lambda content: _record(doi, response, content, landing_urls))
+
+
+def _record(doi: str, response: Response, content: object, landing_urls: bool) -> Record:
+    told, listed, metadata, open_access = members(content, "doi", "altmetrics_sources", "metadata", "open_access")
+    if not isinstance(told, str):
+        what = "the record has no doi" if is_object(content) else "the answer is JSON, but no object"
+        raise InvalidJson(what, status=response.status)
+    if told != doi:
+        raise DoiMismatch(
+            f"the record is of {printable(redacted(told), 120)!r}, not of the DOI asked for", status=response.status
+        )
+    sources = elements(listed)
+    if sources is None:
+        raise InvalidJson("the record has no list altmetrics_sources", status=response.status)
+    body = response.body.replace(b"\n", b"").replace(b"\r", b"")
+    return Record(
+        body=body,
+        # Here and not where it is written: the bytes are still in the cache, and the writer, which would have to fight
+        # for the interpreter lock after each record, is not in the way of the next answer.
+        sha256=hashlib.sha256(body).hexdigest(),
+        outcome=outcome_of(says_more(metadata, "crossref_url"), bool(sources), says_more(open_access, "oadoi_url")),
+        truncated=is_truncated(sources),
+        landing_urls=landing_urls_of(metadata, open_access) if landing_urls else (),
+        status=response.status,
+        elapsed_seconds=response.elapsed_seconds,
+    )
+
+
+def _seen(response: Response, look: Callable[[object], T]) -> T:
+    """What is seen in the JSON object of an answer."""
+    try:
+        return look_into(response.body, look)
+    except (ValueError, RecursionError) as error:
+        raise InvalidJson(f"the answer is no valid JSON: {printable(str(error), 120)}", status=200) from error

@@ -1,0 +1,165 @@
+"""Lines of an output read back, however damaged the file may be.
+
+Unlike the libraries' own readers these tell a gzip member or a zstd frame that has no end, and read no further than a
+given length: what stands behind the committed length of an output was never promised.
+"""
+
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import zstandard
+
+from harvester.core.errors import DiskFailed, Usage
+from harvester.core.sanitize import printable
+
+FORMATS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+def output_format(name: str) -> str:
+    """The ending of an output's name that says how it is packed: one of `FORMATS`.
+
+    Raises:
+        Usage: another ending.
+    """
+    for ending in FORMATS:
+        if name.endswith(ending) and len(Path(name).name) > len(ending):
+            return ending
+    raise Usage(f"the output {name} must end in .jsonl, .jsonl.gz or .jsonl.zst, or be - for stdout")
+
+
+def packer(ending: str) -> Callable[[bytes], bytes]:
+    """The function that makes one unit of the file out of whole lines."""
+    if ending == ".jsonl.gz":
+        return lambda lines: gzip.compress(lines, compresslevel=6, mtime=0)
+    if ending == ".jsonl.zst":
+        return zstandard.ZstdCompressor(level=3, write_checksum=True).compress
+    return lambda lines: lines
+
+
+LONGEST_LINE = 256 * 1024 * 1024
+"""Bytes after which a line is taken for damage: eight times the largest body that a run takes by default."""
+
+
+PACKED_CHUNK = 4096
+"""Bytes that are unpacked at a time; of zstd's densest, 4 bytes for 128 KiB, they make 128 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Where reading came to its end before the file did.
+
+    Args:
+        problem: why, to stand behind "line 17".
+    """
+
+    problem: str
+
+
+def raw_lines(path: Path, length: int | None = None) -> Iterator[bytes | Unreadable]:
+    """The lines of a file with their line feeds; the last one says why no more can be read, if so."""
+    if not path.is_file():
+        yield Unreadable("cannot be read: what has its name is a folder or a device")
+        return
+    try:
+        with path.open("rb") as file, _unpacked(path, Prefix(file, length)) as lines:
+            yield from iter(lambda: lines.readline(LONGEST_LINE), b"")
+    except (EOFError, zlib.error, zstandard.ZstdError) as error:
+        yield Unreadable(f"cannot be unpacked, nor anything after it: {printable(str(error), 120)}")
+    except OSError as error:
+        raise DiskFailed(f"{path} cannot be read: {error.strerror or error}. Nothing was changed.") from error
+
+
+class Prefix(io.RawIOBase):
+    """The first bytes of an open file.
+
+    Args:
+        file: open for reading.
+        length: so many; None for all.
+    """
+
+    def __init__(self, file: BinaryIO, length: int | None) -> None:
+        self._file = file
+        self._left = length
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: "memoryview[int]", /) -> int:  # type: ignore[override]
+        """Fill a buffer as far as there is something left."""
+        wanted = len(buffer) if self._left is None else min(len(buffer), self._left)
+        content = self._file.read(wanted)
+        buffer[: len(content)] = content
+        if self._left is not None:
+            self._left -= len(content)
+        return len(content)
+
+
+class Unit(Protocol):
+    """What unpacks one unit of an output: one gzip member, or one zstd frame."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the unit has ended."""
+        ...
+
+    @property
+    def unused_data(self) -> bytes:
+        """What was given and belongs to the next one."""
+        ...
+
+    def decompress(self, data: bytes, /) -> bytes:
+        """The lines in some more bytes."""
+        ...
+
+
+class Unpacked(io.RawIOBase):
+    """What units hold, one behind the other; unlike the libraries' own readers it tells a unit that has no end.
+
+    Args:
+        packed: the units.
+        fresh: makes what unpacks one.
+    """
+
+    def __init__(self, packed: io.RawIOBase, fresh: Callable[[], Unit]) -> None:
+        self._packed, self._fresh = packed, fresh
+        self._unit: Unit | None = None
+        self._rest = b""
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: "memoryview[int]", /) -> int:  # type: ignore[override]
+        """Fill a buffer with what is unpacked next.
+
+        Raises:
+            EOFError: the last unit has no end.
+        """
+        while not self._ready and (chunk := self._rest or self._packed.read(PACKED_CHUNK)):
+            self._unit = self._unit or self._fresh()
+            self._ready = memoryview(self._unit.decompress(chunk))
+            self._rest = self._unit.unused_data
+            if self._unit.eof:
+                self._unit = None
+        if not self._ready and self._unit:
+            raise EOFError("it ends within a member or frame")
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+
+def _unpacked(path: Path, packed: Prefix) -> io.BufferedReader:
+    ending = output_format(path.name.removesuffix(".partial"))
+    fresh: dict[str, Callable[[], Unit]] = {
+        ".jsonl.gz": lambda: zlib.decompressobj(wbits=31),
+        ".jsonl.zst": zstandard.ZstdDecompressor().decompressobj,
+    }
+    lines = Unpacked(packed, fresh[ending]) if ending in fresh else packed
+    return io.BufferedReader(lines, 1 << 20)

@@ -1,0 +1,1 @@
+"""Faults on request: which answers are spoiled, how often, and in what way."""

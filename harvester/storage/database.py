@@ -1,0 +1,229 @@
+"""The ledger's file: a SQLite database, opened so that what was committed survives, with a place for single values.
+
+Theory. Three rules keep it true:
+
+1. One writing connection, owned by one thread (`harvester.storage.store`); other processes may read while it writes
+   (WAL). SQLite before 3.51.3 has a WAL bug with two writing connections, so this is a rule and not a habit.
+2. `synchronous=FULL`: a transaction that has returned survives power loss. Everything that belongs together (outcomes,
+   the committed length of the output, rows for registration) is one transaction.
+3. The file is opened by SQLite alone: closing any other descriptor of it would drop SQLite's own locks (pitfall 29).
+   Mutual exclusion between runs is therefore the business of `harvester.storage.lock`, on a file of its own.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+
+from harvester.core.errors import DiskFailed, InputMissing, Misconfigured
+from harvester.core.failpoint import reached
+from harvester.core.model import Failure, Stage
+from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
+
+OLDEST_SQLITE = (3, 37)
+"""The first with `STRICT` tables."""
+
+
+CACHE_KIB = 4 * 1024
+"""Of pages held in memory. A run touches few: outcomes come in the order of keys. More would only make memory grow with
+the number of DOIs, up to this."""
+
+
+LOG_BYTES = 64 * 1024 * 1024
+"""What the write-ahead log is cut back to after a transaction that was larger, such as the first reading."""
+
+
+PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    # macOS: a plain fsync stops at the drive's cache; elsewhere these two change nothing.
+    "fullfsync = ON",
+    "checkpoint_fullfsync = ON",
+    "foreign_keys = ON",
+    f"cache_size = -{CACHE_KIB}",
+    f"journal_size_limit = {LOG_BYTES}",
+)
+
+
+class State(IntEnum):
+    """What became of a work: in this job, or tonight. In a nightly harvest all that is not asked tonight rests."""
+
+    DUE = 0
+    RESULT = 1
+    FAILURE = 2
+    RESTING = 3
+
+
+class Registration(IntEnum):
+    """What became of the registration of a work."""
+
+    WAITING = 0
+    ACKNOWLEDGED = 1
+    REJECTED = 2
+
+
+class Database:
+    """An open ledger file; synchronous, used by one thread only.
+
+    Args:
+        path: the file, created if missing; None for a temporary one that vanishes with the connection.
+        read_only: look at it while another process may write; it has to exist.
+
+    Raises:
+        Misconfigured: the file is no ledger, or a later version's.
+        DiskFailed: it cannot be opened or written.
+    """
+
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise Misconfigured(
+                f"this Python has SQLite {sqlite3.sqlite_version}, harvester needs 3.37 or newer. Use another Python."
+            )
+        self.name = str(path) if path else "the temporary ledger"
+        where = "" if path is None else look_at(path) if read_only else path.absolute().as_uri()
+        with self._speaking():
+            self._db = sqlite3.connect(where, uri=True, isolation_level=None, timeout=10, check_same_thread=False)
+            try:
+                self._check_kind(read_only=read_only)
+                if not read_only:
+                    self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _check_kind(self, *, read_only: bool) -> None:
+        application, version = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+        )
+        is_new = not self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        if is_new and read_only:
+            raise InputMissing(f"the ledger {self.name} is empty: the run that made it ended before it read its list.")
+        if not is_new and application != APPLICATION_ID:
+            raise Misconfigured(
+                f"{self.name} is a database, but not a ledger of harvester. Name another one with --ledger."
+            )
+        if version > VERSION:
+            raise Misconfigured(
+                f"{self.name} was written by a later version of harvester (ledger version {version}, this one knows "
+                f"{VERSION}). Update harvester; nothing was changed."
+            )
+
+    def _prepare(self) -> None:
+        for pragma in PRAGMAS:
+            self._db.execute(f"PRAGMA {pragma}")
+        known = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if known < VERSION:
+            script = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+            self._db.executescript(f"BEGIN IMMEDIATE; {script} {''.join(STEPS[known:])} COMMIT;")
+
+    def close(self) -> None:
+        """Close the file; SQLite folds its write-ahead log back in."""
+        with self._speaking():
+            self._db.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, to ask; SQLite's errors become ours."""
+        with self._speaking():
+            yield self._db
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+                raise Misconfigured(
+                    f"{self.name} is no ledger of harvester, nor any database. Nothing was changed; name another one "
+                    "with --ledger."
+                ) from error
+            raise DiskFailed(
+                f"the ledger {self.name} cannot be used: {error}. What was committed before is safe; "
+                "make room or mend the disk, then give the same command again."
+            ) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The connection, to change things with: all of it is committed at the end, or nothing."""
+        with self._speaking():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                reached("in-transaction")
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    # What the run as a whole remembers
+
+    def copy_of(self, other: Path) -> None:
+        """Take over all of another ledger, which is only read, in place of what is here."""
+        with self._speaking():
+            source = sqlite3.connect(look_at(other), uri=True)
+            try:
+                source.backup(self._db)
+            finally:
+                source.close()
+
+    def get(self, key: str) -> object:
+        """A remembered value, or None."""
+        with self.reading() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def number(self, key: str) -> int:
+        """A remembered integer; 0 if there is none."""
+        value = self.get(key)
+        return value if isinstance(value, int) else 0
+
+    def put(self, **values: str | int | None) -> None:
+        """Remember some values in one transaction."""
+        with self.transaction() as db:
+            remember(db, values)
+
+
+def look_at(path: Path) -> str:
+    """The address under which a ledger is read without leaving files beside it.
+
+    Without a write-ahead log nobody is writing, and what is there is all there is. With one it has to be read as well.
+    """
+    nobody_writes = not path.with_name(path.name + "-wal").exists()
+    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if nobody_writes else ''}"
+
+
+def remember(db: sqlite3.Connection, values: dict[str, str | int | None]) -> None:
+    """Remember single values, as part of a transaction."""
+    db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def no_longer_failed(db: sqlite3.Connection, works: Iterable[int]) -> None:
+    """Forget why some works failed, for they have a record now, as part of a transaction."""
+    failed = ((work, Stage.FETCH) for work in works)
+    db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", failed)
+
+
+def add_failures(db: sqlite3.Connection, failures: Iterable[tuple[int | None, Failure]]) -> None:
+    """Write down failures, as part of a transaction; a work has at most one for each stage."""
+    db.executemany(
+        "INSERT OR REPLACE INTO failure "
+        "(work_id, stage, doi, input, origin, kind, http_status, attempts, message, failed_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                work_id,
+                failure.stage,
+                failure.doi,
+                failure.input,
+                failure.origin,
+                failure.kind,
+                failure.http_status,
+                failure.attempts,
+                failure.message,
+                failure.failed_at,
+            )
+            for work_id, failure in failures
+        ),
+    )

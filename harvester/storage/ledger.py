@@ -1,0 +1,351 @@
+"""The ledger: what is known of every work, in one SQLite file.
+
+The ledger is the only memory of a run; the process has none that matters. How the file is opened and kept true is said
+in `harvester.storage.database`; what waits to be registered is in the same file, see `harvester.storage.outbox`.
+
+A *reading* is one pass over the input. Each work carries the number of the last reading that listed it, which is how
+duplicates are told from DOIs known of old, and DOIs that left the list from those still in it, without holding a list
+in memory. A reading that was cut off is simply done again under the next number.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import orjson
+
+from harvester.core.model import Due, Failure, Result, Stage, Work
+from harvester.storage.bulk_load import load
+from harvester.storage.database import Database, Registration, State, add_failures, look_at, remember
+from harvester.storage.figures import Figures, registrations_by_state
+from harvester.storage.outbox import enqueue, wait_again
+
+RECORD = """
+UPDATE work SET state = ?1, outcome = said.outcome, harvested_at = said.harvested_at, sha256 = said.sha256
+FROM (
+    SELECT json_extract(value, '$[0]') AS work_id, json_extract(value, '$[1]') AS outcome,
+           json_extract(value, '$[2]') AS harvested_at, json_extract(value, '$[3]') AS sha256
+    FROM json_each(?2)
+) AS said WHERE work.id = said.work_id
+"""
+"""One statement for many results: each one begun costs a fight over Python's lock with the event loop."""
+
+
+DUE = """
+SELECT json_group_array(json_array(id, doi, origin)) FROM (
+    SELECT id, doi, origin FROM work WHERE id > ? AND state = {state:d} AND listed >= ? ORDER BY id LIMIT ?
+)
+"""
+"""Many works in one row, for each row costs such a fight as well. The state is not bound, so that SQLite sees that
+there is an index over the works in it."""
+
+
+class Ledger:
+    """An open ledger; synchronous, used by one thread only.
+
+    Args:
+        path: the file, created if missing; None for a temporary one that vanishes with the connection.
+        read_only: look at it while another process may write; it has to exist.
+
+    Raises:
+        Misconfigured: the file is no ledger, or a later version's.
+        DiskFailed: it cannot be opened or written.
+    """
+
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+        self.file = Database(path, read_only=read_only)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    # Readings of the input
+
+    def begin_reading(self) -> int:
+        """Start a reading of the input; until it is finished, the one before stands.
+
+        Returns:
+            The number of the reading.
+        """
+        number = max(self.file.number("reading"), self.file.number("reading_begun")) + 1
+        self.drop_broken_reading()
+        self.file.put(reading_begun=number, fingerprint=None)
+        return number
+
+    def load(
+        self, reading: int, chunks: Iterable[tuple[Sequence[Work], Sequence[Failure]]], *, state: State = State.DUE
+    ) -> int:
+        """Take in all of a reading in one transaction, where no work is known yet; see `harvester.storage.bulk_load`.
+
+        Args:
+            reading: its number.
+            chunks: works and invalid lines.
+            state: of the works.
+
+        Returns:
+            How many works there are; the others are duplicates.
+        """
+        with self.file.transaction() as db:
+            return load(db, reading, chunks, state)
+
+    def enrol(
+        self, reading: int, works: Sequence[Work], invalid: Sequence[Failure], *, state: State = State.DUE
+    ) -> int:
+        """Take in some works and invalid lines of a reading.
+
+        Args:
+            reading: its number.
+            works: found.
+            invalid: lines that are none.
+            state: of works that are new.
+
+        Returns:
+            How many of the works this reading had not listed yet; the others are duplicates.
+        """
+        with self.file.transaction() as db:
+            before = db.total_changes
+            db.executemany(
+                "INSERT INTO work (doi, origin, listed, state) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (doi) DO UPDATE SET listed = excluded.listed, origin = excluded.origin "
+                "WHERE listed <> excluded.listed",
+                ((work.doi, work.origin, reading, state) for work in works),
+            )
+            listed = db.total_changes - before
+            _add_urls(db, ((work.doi, url) for work in works for url in work.urls))
+            add_failures(db, ((None, failure) for failure in invalid))
+        return listed
+
+    def drop_broken_reading(self) -> None:
+        """Forget the invalid lines of a reading that was cut off; those of the last complete one have lower keys."""
+        with self.file.transaction() as db:
+            broken_off = (Stage.INPUT, self.file.number("invalid_up_to"))
+            db.execute("DELETE FROM failure WHERE stage = ? AND id > ?", broken_off)
+
+    def same_reading(self, fingerprint: str) -> str | None:
+        """What the last reading found, if it has this fingerprint: then it need not be done again.
+
+        Args:
+            fingerprint: what tells one list from another.
+        """
+        if self.file.get("fingerprint") != fingerprint:
+            return None
+        with self.file.transaction() as db:
+            wait_again(db)
+        found = self.file.get("found")
+        return found if isinstance(found, str) else None
+
+    def end_reading(
+        self, reading: int, *, keep: bool = False, also: Mapping[str, str | None] = MappingProxyType({})
+    ) -> int:
+        """Finish a reading: works that are due but listed no more are dropped, and grown URLs are to be registered.
+
+        Args:
+            reading: its number.
+            keep: let them rest instead, with what is known of them.
+            also: what else is remembered of it.
+
+        Returns:
+            How many works were dropped or went to rest.
+        """
+        with self.file.transaction() as db:
+            leave = "UPDATE work SET state = 3" if keep else "DELETE FROM work"
+            unlisted = "state = 0 AND listed < ? AND NOT EXISTS (SELECT 1 FROM registration WHERE work_id = work.id)"
+            dropped = db.execute(f"{leave} WHERE {unlisted}", (reading,)).rowcount
+            wait_again(db)
+            old = (Stage.INPUT, self.file.number("invalid_up_to"))
+            db.execute("DELETE FROM failure WHERE stage = ? AND id <= ?", old)
+            last = db.execute("SELECT COALESCE(MAX(id), 0) FROM failure").fetchone()[0]
+            remember(db, {"reading": reading, "invalid_up_to": last, **also})
+        return dropped
+
+    def invalid(self) -> int:
+        """Lines of the last reading that are no DOIs."""
+        with self.file.reading() as db:
+            return int(db.execute("SELECT COUNT(*) FROM failure WHERE stage = ?", (Stage.INPUT,)).fetchone()[0])
+
+    # Works
+
+    def due(self, after: int, limit: int, state: State = State.DUE) -> list[Due]:
+        """The next works to ask for, by key: those with a key above `after`, at most `limit`."""
+        with self.file.reading() as db:
+            [rows] = db.execute(DUE.format(state=state), (after, self.file.number("reading"), limit)).fetchone()
+        return [Due(*row) for row in orjson.loads(rows)]
+
+    def is_empty(self) -> bool:
+        """Whether no work is known at all."""
+        with self.file.reading() as db:
+            return db.execute("SELECT 1 FROM work LIMIT 1").fetchone() is None
+
+    def has_due(self) -> bool:
+        """Whether any work is due."""
+        return bool(self.due(0, 1))
+
+    def good_doi(self) -> str | None:
+        """A DOI with a complete record, if there is one."""
+        with self.file.reading() as db:
+            row = db.execute(
+                "SELECT doi FROM work WHERE state = ? AND outcome = 'ok' ORDER BY id LIMIT 1", (State.RESULT,)
+            ).fetchone()
+        return row[0] if row else None
+
+    def record(
+        self,
+        outcomes: Sequence[tuple[Due, Result | Failure]],
+        length: int,
+        *,
+        register: bool,
+        is_written: Callable[[Result], bool] = lambda _: True,
+        also: Callable[[sqlite3.Connection], None] = lambda _: None,
+    ) -> int:
+        """Write down what became of some works, with the length of the output that holds them: one transaction.
+
+        Args:
+            outcomes: one for each work.
+            length: committed bytes of the output.
+            register: whether results go into the outbox.
+            is_written: whether a result has a line in the output; one that has none is remembered without a digest.
+            also: what else belongs into the transaction.
+
+        Returns:
+            How many more works wait to be registered by that.
+        """
+        results = [(due, outcome) for due, outcome in outcomes if isinstance(outcome, Result)]
+        failures = [(due, outcome) for due, outcome in outcomes if isinstance(outcome, Failure)]
+        with self.file.transaction() as db:
+            found = [
+                (due.work_id, result.outcome, result.harvested_at, result.sha256 if is_written(result) else None)
+                for due, result in results
+            ]
+            db.execute(RECORD, (State.RESULT, orjson.dumps(found).decode()))
+            db.executemany(
+                "UPDATE work SET state = ? WHERE id = ?", ((State.FAILURE, due.work_id) for due, _ in failures)
+            )
+            add_failures(db, ((due.work_id, failure) for due, failure in failures))
+            _add_urls(db, ((due.doi, url) for due, found in results for url in found.landing_urls))
+            remember(db, {"length": length})
+            also(db)
+            return enqueue(db, [due.work_id for due, _ in results]) if register else 0
+
+    def retry_failed(self) -> int:
+        """Make the failed works of the last reading due again; returns how many."""
+        failed = (State.FAILURE, self.file.number("reading"))
+        with self.file.transaction() as db:
+            db.execute(
+                "DELETE FROM failure WHERE stage = ? "
+                "AND work_id IN (SELECT id FROM work WHERE state = ? AND listed >= ?)",
+                (Stage.FETCH, *failed),
+            )
+            return db.execute(
+                "UPDATE work SET state = ? WHERE state = ? AND listed >= ?", (State.DUE, *failed)
+            ).rowcount
+
+    def start_over(self, archive: str | None, source: str) -> None:
+        """Make every listed work due for a new output; the old output, if any, is to be renamed to `archive`.
+
+        Args:
+            archive: a free name.
+            source: base URL of the service that is asked from here on.
+
+        What OPERAS knows of them stays known; works that the last reading did not list are forgotten. The renaming
+        itself is done after this, and again by whoever finds `archive` still remembered: a crash in between changes
+        nothing.
+        """
+        with self.file.transaction() as db:
+            db.execute("DELETE FROM work WHERE listed < ?", (self.file.number("reading"),))
+            db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
+            db.execute("UPDATE work SET state = ?, outcome = NULL, harvested_at = NULL, sha256 = NULL", (State.DUE,))
+            remember(db, {"length": 0, "published": 0, "archive": archive, "refetching": 1, "source": source})
+
+    def begin_night(self, output: str, works: Iterable[int]) -> None:
+        """Make some works due for a new output, and let all others rest: one transaction.
+
+        Args:
+            output: name of the output.
+            works: their keys.
+        """
+        with self.file.transaction() as db:
+            db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
+            db.execute("UPDATE work SET state = ? WHERE state <> ?1", (State.RESTING,))
+            db.executemany("UPDATE work SET state = 0 WHERE id = ?", ((work,) for work in works))
+            fresh = {"length": 0, "published": 0, "made": 0, "archive": None, "refetching": 0}
+            remember(db, {"output": output, "night": 1, **fresh})
+
+    def failures(self) -> Iterator[Failure]:
+        """All failures of the last reading, in the order in which they were written down."""
+        with self.file.reading() as db:
+            rows = db.execute(
+                "SELECT failure.doi, input, failure.origin, kind, http_status, attempts, message, failed_at, stage "
+                "FROM failure LEFT JOIN work ON work.id = work_id "
+                "WHERE work_id IS NULL OR work.listed >= ? ORDER BY failure.id",
+                (self.file.number("reading"),),
+            )
+            for doi, text, origin, kind, status, attempts, message, failed_at, stage in rows:
+                yield Failure(doi, text, origin, kind, status, attempts, message, failed_at, Stage(stage))
+
+    def figures(self) -> Figures:
+        """Count the works of the last reading: by scans of indexes, so that ten million take a few seconds."""
+        reading = self.file.number("reading")
+        states: Counter[State] = Counter()
+        outcomes: Counter[str] = Counter()
+        gone = 0
+        with self.file.reading() as db:
+            for listed, state, outcome, count in db.execute(
+                "SELECT listed, state, outcome, COUNT(*) FROM work INDEXED BY work_figures GROUP BY 1, 2, 3"
+            ):
+                if listed < reading:
+                    gone += count if state in (State.RESULT, State.FAILURE) else 0
+                    continue
+                states[State(state)] += count
+                if state == State.RESULT:
+                    outcomes[outcome] += count
+            kinds = dict(
+                db.execute(
+                    "SELECT kind, COUNT(*) FROM failure JOIN work ON work.id = work_id "
+                    "WHERE stage = ? AND work.listed >= ? GROUP BY 1 ORDER BY 1",
+                    (Stage.FETCH, reading),
+                ).fetchall()
+            )
+            registrations = registrations_by_state(db, reading)
+        return Figures(
+            works=states.total(),
+            results=states[State.RESULT],
+            failures=states[State.FAILURE],
+            pending=states[State.DUE],
+            gone=gone,
+            outcomes=dict(sorted(outcomes.items())),
+            failures_by_kind=kinds,
+            registered=registrations[Registration.ACKNOWLEDGED],
+            rejected=registrations[Registration.REJECTED],
+            registration_pending=registrations[Registration.WAITING],
+            resting=states[State.RESTING],
+        )
+
+    def done_in(self, other: Path, *, failed_too: bool) -> int:
+        """How many of the works here have a record in another ledger, which is only read.
+
+        Args:
+            other: its path.
+            failed_too: count those that have a failure as well.
+        """
+        Database(other, read_only=True).close()  # says what is wrong with it, under its own name
+        done = (State.RESULT, State.FAILURE if failed_too else State.RESULT)
+        with self.file.reading() as db:
+            db.execute("ATTACH ? AS other", (look_at(other),))
+            try:
+                return int(
+                    db.execute(
+                        "SELECT COUNT(*) FROM work JOIN other.work AS done USING (doi) WHERE done.state IN (?, ?)",
+                        done,
+                    ).fetchone()[0]
+                )
+            finally:
+                db.execute("DETACH other")
+
+
+def _add_urls(db: sqlite3.Connection, pairs: Iterable[tuple[str, str]]) -> None:
+    db.executemany(
+        "INSERT OR IGNORE INTO url (work_id, url) SELECT id, ? FROM work WHERE doi = ?",
+        ((url, doi) for doi, url in pairs),
+    )

@@ -1,0 +1,99 @@
+"""One run a ledger: an advisory lock on a file of its own, and only where such locks and SQLite's hold."""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from harvester.core.errors import DiskFailed, LockHeld, Misconfigured
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        *("afs", "beegfs", "ceph", "cifs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"),
+        *("fuse.ceph", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs"),
+    }
+)
+"""File systems on which neither `flock` nor SQLite's write-ahead log can be trusted (pitfall 28)."""
+
+
+@contextmanager
+def lock(ledger: Path) -> Iterator[None]:
+    """Hold the lock that belongs to a ledger; it ends with the process, however that ends.
+
+    Raises:
+        LockHeld: another process holds it.
+        Misconfigured: the folder is missing, or on a network file system.
+        DiskFailed: the lock file cannot be made.
+    """
+    path = ledger
+    try:
+        ledger = ledger.resolve()  # a link to a ledger is the same ledger
+        path = ledger.with_name(ledger.name + ".lock")
+        if not ledger.parent.is_dir():
+            raise Misconfigured(f"the folder {ledger.parent} does not exist. Make it, or name another place.")
+        refuse_network(ledger.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise DiskFailed(f"cannot write {path}: {error.strerror}. Nothing was asked; choose another folder.") from error
+    try:
+        _take(descriptor, ledger)
+        yield
+    finally:
+        with suppress(OSError):  # it is closed, and the lock gone, whatever the file system says
+            os.close(descriptor)
+
+
+def _take(descriptor: int, ledger: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
+        raise LockHeld(
+            f"another run{f' (process {holder})' if holder.isdigit() else ''} works with {ledger}. "
+            "Nothing was changed; wait for it, or stop it."
+        ) from None
+    except OSError as error:
+        raise DiskFailed(
+            f"{ledger} cannot be locked: {error.strerror}. Put it on another disk with --ledger."
+        ) from error
+    with suppress(OSError):  # who holds it is told for convenience only
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+
+
+def refuse_network(folder: Path) -> None:
+    """Refuse a folder on a network file system, as far as the system tells (Linux).
+
+    Raises:
+        Misconfigured: it is on one.
+    """
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    kind = file_system_of(folder.resolve(), mounts)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise Misconfigured(
+            f"{folder} is on a network file system ({kind}), where a ledger is not safe. "
+            "Put it on a local disk with --ledger PATH; the output may stay where it is."
+        )
+
+
+def file_system_of(folder: Path, mounts: str) -> str:
+    r"""The kind of file system a folder is on.
+
+    Args:
+        folder: absolute and resolved.
+        mounts: the text of `/proc/self/mounts`, in which blanks of a path stand as `\\040` (proc(5)).
+    """
+    best, kind = -1, ""
+    for line in mounts.split("\n"):
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        mount = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[1]))
+        if folder.is_relative_to(mount) and len(mount.parts) >= best:
+            best, kind = len(mount.parts), fields[2]
+    return kind

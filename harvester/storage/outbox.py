@@ -1,0 +1,115 @@
+"""The outbox: harvested works that wait until OPERAS has acknowledged or refused them.
+
+It lives in the ledger's file, so that a record and the wish to register it are committed in one transaction, and a
+crash between the answer of OPERAS and the commit only repeats a request, which is harmless (O7).
+"""
+
+import sqlite3
+from collections.abc import Sequence
+
+import orjson
+
+from harvester.core.model import Entry, Failure, Stage
+from harvester.storage.database import Database, Registration, State, add_failures
+
+
+class Outbox:
+    """The works to register.
+
+    Args:
+        file: the open ledger file.
+    """
+
+    def __init__(self, file: Database) -> None:
+        self._file = file
+        self._offered: dict[int, int] = {}
+
+    def fill(self, *, harvested_only: bool) -> int:
+        """Put listed works into the outbox that were never in it; returns how many.
+
+        Args:
+            harvested_only: only those with a result; otherwise all.
+        """
+        with self._file.transaction() as db:
+            return db.execute(
+                "INSERT OR IGNORE INTO registration (work_id) "
+                "SELECT id FROM work WHERE listed >= ? AND (state = ? OR NOT ?)",
+                (self._file.number("reading"), State.RESULT, harvested_only),
+            ).rowcount
+
+    def retry_rejected(self) -> int:
+        """Put rejected works of the last reading back; returns how many."""
+        with self._file.transaction() as db:
+            rows = db.execute(
+                "SELECT work_id FROM registration JOIN work ON work.id = work_id "
+                "WHERE registration.state = ? AND listed >= ?",
+                (Registration.REJECTED, self._file.number("reading")),
+            )
+            works = [key for (key,) in rows]
+            reasons = ((key, Stage.REGISTER) for key in works)
+            db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", reasons)
+            db.executemany("UPDATE registration SET state = 0 WHERE work_id = ?", ((key,) for key in works))
+        return len(works)
+
+    def waiting(self, limit: int) -> list[Entry]:
+        """The first entries of the outbox, with all their URLs."""
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT work_id, doi, origin FROM registration JOIN work ON work.id = work_id "
+                "WHERE registration.state = 0 ORDER BY work_id LIMIT ?",
+                (limit,),
+            ).fetchall()
+            return [Entry(work_id, doi, self._offer(db, work_id), origin) for work_id, doi, origin in rows]
+
+    def _offer(self, db: sqlite3.Connection, work_id: int) -> tuple[str, ...]:
+        """The URLs of a work; the last one given out is remembered, for more may come before it is settled."""
+        rows = db.execute("SELECT id, url FROM url WHERE work_id = ? ORDER BY id", (work_id,)).fetchall()
+        self._offered[work_id] = rows[-1][0] if rows else 0
+        return tuple(url for _, url in rows)
+
+    def settle(self, acknowledged: Sequence[Entry], rejected: Sequence[tuple[Entry, Failure]]) -> None:
+        """Take entries out of the outbox: OPERAS has them, or refuses them for a reason.
+
+        A work that was given another URL after it was handed out by `waiting` stays in.
+        """
+        with self._file.transaction() as db:
+            settled = [(entry.work_id, Registration.ACKNOWLEDGED) for entry in acknowledged]
+            settled += [(entry.work_id, Registration.REJECTED) for entry, _ in rejected]
+            db.executemany("UPDATE registration SET state = ?2 WHERE work_id = ?1", settled)
+            offered = [(key, self._offered.pop(key, 0)) for key, _ in settled]
+            db.executemany("UPDATE url SET settled = 1 WHERE work_id = ? AND id <= ?", offered)
+            wait_again(db, [key for key, _ in settled])
+            stale = [(key, Stage.REGISTER) for key, _ in settled]
+            db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", stale)
+            add_failures(db, ((entry.work_id, failure) for entry, failure in rejected))
+
+    def prefixes(self) -> set[str]:
+        """DOI prefixes that OPERAS has seen from us."""
+        with self._file.reading() as db:
+            return {prefix for (prefix,) in db.execute("SELECT prefix FROM prefix")}
+
+    def add_prefix(self, prefix: str) -> None:
+        """Remember that OPERAS knows a prefix."""
+        with self._file.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO prefix VALUES (?)", (prefix,))
+
+
+def enqueue(db: sqlite3.Connection, works: Sequence[int]) -> int:
+    """Put works into the outbox, in a transaction; those settled before stay so, unless they have new URLs.
+
+    Returns:
+        How many more wait by that.
+    """
+    listed = orjson.dumps(works).decode()
+    new = db.execute("INSERT OR IGNORE INTO registration (work_id) SELECT value FROM json_each(?)", (listed,)).rowcount
+    return new + wait_again(db, works)
+
+
+def wait_again(db: sqlite3.Connection, works: Sequence[int] | None = None) -> int:
+    """Put works (None for all) back that OPERAS acknowledged without all of their URLs; returns how many."""
+    among = "" if works is None else "AND work_id IN (SELECT value FROM json_each(?))"
+    return db.execute(
+        f"UPDATE registration SET state = {Registration.WAITING:d} WHERE state = {Registration.ACKNOWLEDGED:d} "  # noqa: S608
+        f"AND EXISTS (SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled) {among}",
+        () if works is None else (orjson.dumps(works).decode(),),
+    ).rowcount

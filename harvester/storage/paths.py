@@ -1,0 +1,99 @@
+"""What the files of a job are called, and whether they may be written."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harvester.core.errors import DiskFailed, Misconfigured, Usage
+from harvester.records.packing import FORMATS, output_format
+from harvester.storage.output_file import partial_of
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The files of a job; None where there is none.
+
+    Args:
+        output: the published output.
+        ledger: what is known of every work.
+        failures: what failed and why.
+        summary: the figures.
+    """
+
+    output: Path | None
+    ledger: Path | None
+    failures: Path | None
+    summary: Path | None
+
+
+def job_paths(output: str, *, ledger: Path | None = None, failures: Path | None = None) -> Paths:
+    """The files of a run with this output: beside it, unless named otherwise.
+
+    Args:
+        output: `NAME.jsonl`, `.jsonl.gz`, `.jsonl.zst`, or `-` for stdout, which has no files but those named.
+        ledger: another place for the ledger.
+        failures: another place for the failures.
+
+    Raises:
+        Usage: the output has another ending.
+    """
+    if output == "-":
+        return Paths(None, ledger, failures, None)
+    path = Path(output).resolve()  # a link to an output is that output
+    stem = path.name.removesuffix(output_format(output))
+    beside = path.parent
+    return Paths(
+        path,
+        ledger or beside / f"{stem}.ledger",
+        failures or beside / f"{stem}.failures.jsonl",
+        beside / f"{stem}.summary.json",
+    )
+
+
+def ledger_of(path: Path) -> Path:
+    """The ledger that belongs to an output, or the path itself if it is none."""
+    for ending in FORMATS:
+        if path.name.endswith(ending):
+            return path.with_name(path.name.removesuffix(ending) + ".ledger")
+    return path
+
+
+def paths_of(path: Path, ledger: Path | None = None, failures: Path | None = None) -> Paths:
+    """The files of the job that an output (published or partial) or a ledger belongs to."""
+    path = path.absolute()
+    path = path.with_name(path.name.removesuffix(".partial"))
+    if path.name.endswith(FORMATS):
+        return job_paths(str(path), ledger=ledger, failures=failures)
+    return Paths(None, path, failures or path.with_suffix(".failures.jsonl"), path.with_suffix(".summary.json"))
+
+
+def refuse_places(inputs: Sequence[str], paths: Paths) -> None:
+    """Find out before anything is asked that the results could not be written, or would overwrite something.
+
+    Raises:
+        Usage: two of these files are one.
+        Misconfigured: a folder does not exist.
+        DiskFailed: a folder cannot be looked at, or written to.
+    """
+    named = [path for path in (paths.output, paths.ledger, paths.failures, paths.summary) if path]
+    taken = [Path(name).resolve() for name in inputs]
+    taken += [path.resolve() for path in named]
+    if paths.output:
+        taken.append(partial_of(paths.output.resolve()))
+    for place in named:
+        if taken.count(place.resolve()) > 1:
+            raise Usage(f"{place} is named twice, among the inputs and the files to be written. Choose another name.")
+    for path in (paths.output, paths.ledger, paths.failures):
+        if path is None:
+            continue
+        try:
+            is_folder = path.parent.is_dir()
+        except OSError as error:
+            raise DiskFailed(
+                f"cannot look at {path.parent}: {error.strerror}. Nothing was asked; choose another place."
+            ) from error
+        if not is_folder:
+            raise Misconfigured(f"the folder {path.parent} does not exist. Make it, or choose another place.")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise DiskFailed(f"the folder {path.parent} is not writable. Nothing was asked; choose another place.")

@@ -1,0 +1,86 @@
+"""What a ledger says about a harvest, read while a run may be writing."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harvester.core.errors import InputMissing
+from harvester.core.model import Failure
+from harvester.storage.ledger import Ledger
+from harvester.storage.paths import ledger_of
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A ledger in figures.
+
+    Args:
+        ledger: its path.
+        output: the name of the output it belongs to, if it has one.
+        complete: whether that output is published.
+        works, results, failures, pending, gone, outcomes, failures_by_kind, registered, rejected, registration_pending,
+            resting: as in the summary of a run.
+    """
+
+    ledger: str
+    output: str | None
+    complete: bool
+    works: int
+    results: int
+    failures: int
+    pending: int
+    gone: int
+    outcomes: Mapping[str, int]
+    failures_by_kind: Mapping[str, int]
+    registered: int
+    rejected: int
+    registration_pending: int
+    resting: int
+
+
+def status(path: Path) -> Status:
+    """Read a ledger's figures, while a run may be writing it.
+
+    Args:
+        path: of a ledger, or of the output beside it.
+
+    Raises:
+        InputMissing: there is no ledger.
+        Misconfigured: the file is none.
+    """
+    with opened_ledger(path) as ledger:
+        output = ledger.file.get("output")
+        return Status(
+            ledger=ledger.file.name,
+            output=output if isinstance(output, str) else None,
+            complete=bool(ledger.file.number("published")),
+            **asdict(ledger.figures()),
+        )
+
+
+def failures_of(path: Path) -> Iterator[Failure]:
+    """What a ledger knows of failures, while a run may be writing it.
+
+    Args:
+        path: of a ledger, or of the output beside it.
+
+    Raises:
+        InputMissing: there is no ledger.
+        Misconfigured: the file is none.
+    """
+    with opened_ledger(path) as ledger:
+        yield from ledger.failures()
+
+
+@contextmanager
+def opened_ledger(path: Path) -> Iterator[Ledger]:
+    """A ledger to look at, found by its own path or by that of the output beside it."""
+    ledger_path = ledger_of(path)
+    if not ledger_path.is_file():
+        raise InputMissing(f"there is no ledger {ledger_path}. Name the output of a run, or its ledger.")
+    ledger = Ledger(ledger_path, read_only=True)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
