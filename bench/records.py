@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import orjson
 
-from harvester.sandbox.paperbuzz.records import World, encoded, record
+from harvester.sandbox.paperbuzz.records import InventedWorld, encoded, record
 
 Size = Literal["small", "median", "large"]
 
@@ -55,7 +55,7 @@ def answer(body: bytes) -> bytes:
 
 def _records_of(size: Size) -> Iterator[tuple[str, bytes]]:
     """Names and records about as large as wanted, without end."""
-    world = World()
+    world = InventedWorld()
     for number in itertools.count():
         name = f"{NAMES[size]}{number:05d}"
         content = record(world, name, 0, "https://api.paperbuzz.org")

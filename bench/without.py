@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 from harvester.cli import main
 from harvester.core import files
-from harvester.core.model import Due, Result
+from harvester.core.model import DueWork, Result
 from harvester.harvest.fetcher import Fetcher, Tries
 from harvester.politeness import concurrency
-from harvester.politeness.concurrency import Observed
-from harvester.politeness.limiter import Metered
+from harvester.politeness.concurrency import LatencyObserved
+from harvester.politeness.limiter import RateLimited
 from harvester.providers import paperbuzz
 from harvester.providers.base import Record
 from harvester.storage import database
@@ -56,17 +56,17 @@ def digests() -> None:
 def budget() -> None:
     """Neither rate nor quota nor pauses: a request starts when somebody wants it to."""
 
-    async def send(self: Metered, request: Request) -> Response:
+    async def send(self: RateLimited, request: Request) -> Response:
         return await self._transport.send(request)
 
-    _put(Metered, "send", send)
+    _put(RateLimited, "send", send)
 
 
 def retries() -> None:
     """One attempt for a work, and nobody looks whether the service is up."""
 
-    async def outcome(self: Fetcher, due: Due) -> Result:
-        async with self._places:
+    async def outcome(self: Fetcher, due: DueWork) -> Result:
+        async with self._slots:
             record = await self._client.record(due.doi)
         return self._result(due, record, Tries(0, 0, made=1))
 
@@ -76,11 +76,11 @@ def retries() -> None:
 def learning() -> None:
     """As many requests at a time as are allowed, however the service takes it."""
 
-    async def send(self: Observed, request: Request) -> Response:
+    async def send(self: LatencyObserved, request: Request) -> Response:
         return await self._transport.send(request)
 
     _put(concurrency, "START", sys.maxsize)
-    _put(Observed, "send", send)
+    _put(LatencyObserved, "send", send)
 
 
 def deadlines() -> None:

@@ -11,8 +11,7 @@ from aioresponses import core
 
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
-
-from .tool import Tool
+from tests.tool import Tool
 
 
 class _Answer(aiohttp.ClientResponse):

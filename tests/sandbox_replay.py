@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-COPIED = Path(__file__).parent / "data" / "records"
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "records"
+from tests.folders import DATA, SHARED
+
+COPIED = DATA / "records"
+RECORDED = SHARED / "data" / "records"
 MOUNTS = {"PAPERBUZZ": "/paperbuzz", "OPERAS": "/operas"}
 
 

@@ -10,7 +10,7 @@ from harvester.cli.session import begin, work
 from harvester.core.tasks import until_stopped
 from harvester.harvest.check import Finding
 from harvester.harvest.check import check as findings
-from harvester.harvest.job import World
+from harvester.harvest.job import Context
 
 
 @click.command()
@@ -30,7 +30,7 @@ def check(offline: bool, config_path: Path | None, quiet: bool, **given: object)
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
 
-    async def look(world: World) -> int:
+    async def look(world: Context) -> int:
         code = 0
         async for finding in findings(session.settings, os.environ, world.clock, offline=offline):
             code = code or (finding.problem.exit_code if finding.problem else 0)
@@ -38,7 +38,7 @@ def check(offline: bool, config_path: Path | None, quiet: bool, **given: object)
                 click.echo(_line(finding))
         return code
 
-    async def look_until_stopped(world: World) -> int:
+    async def look_until_stopped(world: Context) -> int:
         code = await until_stopped(look(world), world.stop, grace_seconds=0)
         if world.stop.reason:
             raise world.stop.reason

@@ -9,7 +9,7 @@ import orjson
 from harvester.core.doi import parse_doi
 from harvester.core.errors import GiveUp, Usage
 from harvester.core.sanitize import printable
-from harvester.nightly.visits import history_of
+from harvester.nightly.visits import visits_of
 
 
 @click.command()
@@ -25,7 +25,7 @@ def history(doi: str, path: Path) -> None:
         name = parse_doi(doi)
     except GiveUp as error:
         raise Usage(f"{printable(doi)} is no DOI: {error}") from None
-    rows = history_of(path, name)
+    rows = visits_of(path, name)
     if not rows:
         click.echo(f"Nothing is known of {name}.", err=True)
     for at, counts in rows:

@@ -9,9 +9,9 @@ import click
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
 from harvester.config.credentials import Secret
-from harvester.harvest.job import World
+from harvester.harvest.job import Context
 from harvester.nightly.notify import nightly_and_tell
-from harvester.reports.summary import Report
+from harvester.reports.summary import Summary
 
 
 @click.command()
@@ -33,7 +33,7 @@ def nightly(wait_lock: bool, config_path: Path | None, quiet: bool, **given: obj
     def password() -> Secret | None:
         return session.password() if session.settings.operas.enabled else None
 
-    def job(world: World) -> Awaitable[Report]:
+    def job(world: Context) -> Awaitable[Summary]:
         return nightly_and_tell(session.settings, password, world, os.environ, wait_lock=wait_lock)
 
     report = work(lambda world: session.watched(world, job(world)))

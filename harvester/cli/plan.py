@@ -13,7 +13,7 @@ from harvester.core.doi import parse_doi
 from harvester.core.errors import GiveUp, Usage
 from harvester.core.sanitize import printable
 from harvester.nightly.cohorts import described
-from harvester.nightly.plan import Plan
+from harvester.nightly.plan import NightPlan
 from harvester.nightly.plan import plan as make_plan
 from harvester.nightly.revisit import Reason
 from harvester.nightly.state import Explanation
@@ -56,7 +56,7 @@ def _canonical(text: str) -> str:
         raise Usage(f"{printable(text)} is no DOI: {error}") from None
 
 
-def _in_words(made: Plan) -> str:
+def _in_words(made: NightPlan) -> str:
     chosen = made.selection
     lines = [f"works          {made.works:,}, {made.covered:,} of them asked at least once"]
     if made.unfinished:
@@ -71,7 +71,7 @@ def _in_words(made: Plan) -> str:
     return "\n".join(lines)
 
 
-def _nights(made: Plan, never: int) -> str:
+def _nights(made: NightPlan, never: int) -> str:
     """How many nights like this it takes; works of an unfinished night are asked in the first, beside the others."""
     left, pace = max(1, never - made.unfinished), made.selection.count(Reason.NEW)
     nights = math.ceil(left / pace) if pace else 1 if never <= made.unfinished else None

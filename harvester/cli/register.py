@@ -9,7 +9,7 @@ import orjson
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
 from harvester.core.errors import Usage
-from harvester.harvest.job import Job, World
+from harvester.harvest.job import Context, Job
 from harvester.harvest.registration import holdings
 from harvester.harvest.registration import register as register_job
 from harvester.storage.paths import Paths
@@ -65,7 +65,7 @@ def registered(config_path: Path | None, quiet: bool, **given: object) -> None:
     session = begin(config_path, options.flags(given), quiet=quiet)
     password = session.password()
 
-    async def fetch(world: World) -> list[dict[str, object]]:
+    async def fetch(world: Context) -> list[dict[str, object]]:
         return await holdings(session.settings, password, world)
 
     rows = work(fetch)

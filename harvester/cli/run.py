@@ -10,7 +10,7 @@ from harvester.core.errors import Usage
 from harvester.harvest.dry_run import dry_run
 from harvester.harvest.job import Job
 from harvester.harvest.run import run as run_job
-from harvester.nightly.files import PLACES
+from harvester.nightly.files import PLACEHOLDERS
 from harvester.storage.paths import job_paths
 
 
@@ -88,7 +88,7 @@ def run(
     output = output or settings.output.path
     if not output:
         raise Usage("no output: say where the records go, for example -o harvest.jsonl")
-    if any(place in output for place in PLACES):
+    if any(place in output for place in PLACEHOLDERS):
         raise Usage(f"{output} is a template for harvester nightly: say with -o where the records of this run go")
     job = Job(
         inputs=inputs,

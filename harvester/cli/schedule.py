@@ -14,8 +14,8 @@ from harvester.config.load import load, text_of
 from harvester.config.settings import KEYS
 from harvester.core.errors import DiskFailed, Misconfigured
 from harvester.core.version import __version__
-from harvester.nightly.files import ledger_of
-from harvester.schedule.plan import Plan
+from harvester.nightly.files import nights_ledger
+from harvester.schedule.plan import SchedulePlan
 from harvester.schedule.targets import KINDS, files
 
 
@@ -62,16 +62,16 @@ def schedule(kind: str, config_path: Path, at: time, write: Path | None, program
         _write(write / name, text)
 
 
-def _plan(kind: str, config_path: Path, at: time, program: Path | None, image: str) -> Plan:
+def _plan(kind: str, config_path: Path, at: time, program: Path | None, image: str) -> SchedulePlan:
     settings = load(config_path, {}, {}).settings
-    ledger_of(settings)  # whatever the night would refuse is better told now
+    nights_ledger(settings)  # whatever the night would refuse is better told now
     if kind != "github-actions":  # there it may be a secret
         require_email(settings)
     here = program is None
     found = program or Path(shutil.which("harvester", path=str(Path(sys.executable).parent)) or sys.argv[0]).resolve()
     if not found.is_absolute():
         raise Misconfigured(f"--program {found}: give the whole path, beginning with /.")
-    return Plan(
+    return SchedulePlan(
         settings=settings,
         config=config_path if kind == "github-actions" else config_path.absolute(),
         config_text=text_of(config_path),

@@ -24,11 +24,11 @@ from harvester.core.errors import Interrupted
 from harvester.core.sanitize import hide, mask_email
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
-from harvester.harvest.job import World
+from harvester.harvest.job import Context
 from harvester.monitoring import logs
 from harvester.monitoring.progress import progress
 from harvester.reports.console import AGAIN, closing, ending
-from harvester.reports.summary import Report
+from harvester.reports.summary import Summary
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Session:
         hide(password.reveal())
         return password
 
-    async def watched(self, world: World, job: Awaitable[T]) -> T:
+    async def watched(self, world: Context, job: Awaitable[T]) -> T:
         """Show progress while a job goes on."""
         async with progress(world.tally, world.clock, quiet=self.quiet):
             return await job
@@ -84,7 +84,7 @@ class InterruptibleInput(io.RawIOBase):
         """Some bytes, at most `size`; none at the end, at a stop, or where there is no standard input."""
         if sys.stdin is None:
             return b""
-        while not self._stop.wished:
+        while not self._stop.requested:
             ready, _, _ = select.select([sys.stdin.fileno()], [], [], LOOK_SECONDS)
             if ready:
                 return os.read(sys.stdin.fileno(), size if size >= 0 else BLOCK_BYTES)
@@ -104,7 +104,7 @@ def begin(config_path: Path | None, flags: Mapping[str, object], *, quiet: bool)
     return Session(settings, quiet)
 
 
-def close_with(report: Report, *, quiet: bool, again: str = AGAIN) -> int:
+def close_with(report: Summary, *, quiet: bool, again: str = AGAIN) -> int:
     """Show the closing figures, and what can be done about works that failed; returns the exit code."""
     if logs.is_json():
         log.log(logging.ERROR if report.exit.code else logging.INFO, "%s", report.exit.reason, extra=ending(report))
@@ -115,7 +115,7 @@ def close_with(report: Report, *, quiet: bool, again: str = AGAIN) -> int:
     return report.exit.code
 
 
-def work(job: Callable[[World], Awaitable[T]], *, state: Path | None = None) -> T:
+def work(job: Callable[[Context], Awaitable[T]], *, state: Path | None = None) -> T:
     """Run a job in an event loop of its own, with signals turned into a stop.
 
     The first ^C or SIGTERM ends the run in an orderly way. The second ends the process at once: a kill is what the
@@ -131,12 +131,12 @@ def work(job: Callable[[World], Awaitable[T]], *, state: Path | None = None) -> 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _signalled, stop, number)
-        world = World(
+        world = Context(
             clock=SystemClock(),
             random=Random(),
             stop=stop,
             tally=Tally(),
-            notice=log.warning,
+            warn=log.warning,
             stdin=cast("BinaryIO", InterruptibleInput(stop)),
             stdout=sys.stdout.buffer if sys.stdout else cast("BinaryIO", io.BytesIO()),
             state=state,
@@ -148,10 +148,10 @@ def work(job: Callable[[World], Awaitable[T]], *, state: Path | None = None) -> 
 
 
 def _signalled(stop: Stop, number: int) -> None:
-    if stop.wished:
+    if stop.requested:
         if sys.stderr.isatty():
             sys.stderr.write(SHOW_CURSOR)
         logging.shutdown()
         os._exit(128 + number)
     log.warning("stopping: answers under way are committed; once more ends at once, and loses nothing either")
-    stop.wish(Interrupted(number))
+    stop.request(Interrupted(number))

@@ -7,7 +7,7 @@ import orjson
 
 from harvester.core.errors import PromiseBroken
 from harvester.core.sanitize import printable
-from harvester.verify.checks import PROMISES, Tally, Verdict, verdict
+from harvester.verify.checks import PROMISES, Verdict, WorkCounts, verdict
 from harvester.verify.gather import gather
 
 
@@ -73,7 +73,7 @@ def _broken(promise: str, name: str, found: Verdict) -> list[str]:
     return lines + [f"          … and {count - len(shown):,} more"] * (count > len(shown))
 
 
-def _held(tally: Tally) -> dict[str, str]:
+def _held(tally: WorkCounts) -> dict[str, str]:
     """What it means that a promise holds, with figures; only of those that were looked at."""
     became = f"{_count(tally.results, 'result')} + {_count(tally.failures, 'failure')} + {tally.pending:,} pending"
     held = {

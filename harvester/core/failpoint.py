@@ -39,7 +39,7 @@ def _armed(setting: str) -> tuple[str, int]:
 _name, _passings = _armed(os.environ.get(VARIABLE, ""))
 
 
-def reached(name: str, last_words: Callable[[], object] = lambda: None) -> None:
+def hit(name: str, last_words: Callable[[], object] = lambda: None) -> None:
     """Die here if this is the place.
 
     Args:

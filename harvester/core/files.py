@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from harvester.core import failpoint
 from harvester.core.errors import DiskFailed
-from harvester.core.failpoint import reached
 
 
 def move(source: Path, target: Path) -> None:
@@ -18,9 +18,9 @@ def move(source: Path, target: Path) -> None:
         DiskFailed: the file system refuses.
     """
     try:
-        reached("before-rename")
+        failpoint.hit("before-rename")
         source.rename(target)
-        reached("after-rename")
+        failpoint.hit("after-rename")
         sync_directory(target.parent)
     except OSError as error:
         raise DiskFailed(disk_failure_text(target, error)) from error
@@ -45,9 +45,9 @@ def write_atomically(path: Path, chunks: Iterable[bytes], *, mode: int | None = 
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             sync_data(file.fileno())
-        reached("before-rename")
+        failpoint.hit("before-rename")
         fresh.replace(path)
-        reached("after-rename")
+        failpoint.hit("after-rename")
         sync_directory(path.parent)
     except OSError as error:
         with suppress(OSError):  # half a file must not keep a full disk full

@@ -94,7 +94,7 @@ class Failure:
     stage: Stage
 
 
-class Due(NamedTuple):
+class DueWork(NamedTuple):
     """A work to be asked for now.
 
     Args:
@@ -109,7 +109,7 @@ class Due(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PendingRegistration:
     """A work that waits to be registered with OPERAS.
 
     Args:

@@ -16,21 +16,21 @@ class Stop:
     def __init__(self, parent: "Stop | None" = None) -> None:
         self._event = asyncio.Event()
         self._children: list[Stop] = []
-        self.wished = False
-        """Whether somebody wants to end early; `wish` is how to."""
+        self.requested = False
+        """Whether somebody wants to end early; `request` is how to."""
         self.reason: StopRun | None = None
         if parent is not None:
             parent._children.append(self)
-            if parent.wished:
-                self.wish(parent.reason)
+            if parent.requested:
+                self.request(parent.reason)
 
-    def wish(self, reason: StopRun | None = None) -> None:
+    def request(self, reason: StopRun | None = None) -> None:
         """End early; of several reasons the first counts."""
         self.reason = self.reason or reason
-        self.wished = True
+        self.requested = True
         self._event.set()
         for child in self._children:
-            child.wish(reason)
+            child.request(reason)
 
     async def wait(self) -> None:
         """Return as soon as somebody does."""
@@ -57,13 +57,13 @@ class StoppableClock:
         Raises:
             Stopped: it ends, or has ended already.
         """
-        if not self._stop.wished:
+        if not self._stop.requested:
             nap = asyncio.ensure_future(self._clock.sleep(seconds))
-            wish = asyncio.ensure_future(self._stop.wait())
+            request = asyncio.ensure_future(self._stop.wait())
             try:
-                await asyncio.wait({nap, wish}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({nap, request}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 nap.cancel()
-                wish.cancel()
-        if self._stop.wished:
+                request.cancel()
+        if self._stop.requested:
             raise Stopped

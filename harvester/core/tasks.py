@@ -28,18 +28,18 @@ async def until_stopped(job: Coroutine[None, None, T], stop: Stop, grace_seconds
     return None if task.cancelled() else task.result()
 
 
-async def all_of(jobs: Sequence[Coroutine[None, None, None]]) -> None:
+async def run_together(jobs: Sequence[Coroutine[None, None, None]]) -> None:
     """Run jobs together; the first error that ends the run is raised as itself, not as a group."""
     try:
         async with asyncio.TaskGroup() as group:
             for job in jobs:
                 group.create_task(job)
     except BaseExceptionGroup as errors:
-        raise first_of(errors) from None
+        raise first_error(errors) from None
 
 
 @contextmanager
-def ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
+def prefetched(items: Iterator[T]) -> Iterator[Iterator[T]]:
     """The same items, each made on a thread of its own while the one before is dealt with; it has ended afterwards."""
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as maker:
         yield _made_by(maker, items)
@@ -57,7 +57,7 @@ def _one(items: Iterator[T]) -> list[T]:
     return list(islice(items, 1))
 
 
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error in a group that says most: one that ends the run, else the first."""
-    leaves = [first_of(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
+    leaves = [first_error(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
     return next((error for error in leaves if isinstance(error, StopRun)), leaves[0])

@@ -4,13 +4,13 @@ from contextlib import closing
 
 from harvester.config.settings import Settings
 from harvester.core.wording import in_words
-from harvester.harvest.job import Job, World
+from harvester.harvest.job import Context, Job
 from harvester.harvest.run import ledger_with_failures, read_inputs
 from harvester.storage.ledger import Ledger
 from harvester.storage.store import Store
 
 
-async def dry_run(job: Job, settings: Settings, world: World) -> str:
+async def dry_run(job: Job, settings: Settings, world: Context) -> str:
     """What a run would do, in words; nothing is asked and nothing is written."""
     if job.only_failed:
         return _dry_run_of_failed(job)

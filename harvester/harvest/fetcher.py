@@ -7,8 +7,8 @@ here and waits; the attempts it spent meanwhile are given back. Waiting works ta
 2. a DOI known to be good, which tells a service that is up from one that only looks so, and one that is down from one
    whose status page alone is;
 3. if the status page answers and the good DOI fails, the waiting work itself. Where no DOI is known to be good yet, a
-   work that fails by itself in `STRIKES` such trials counts as its own fault, so that a list of nothing but bad DOIs
-   comes to an end.
+   work that fails by itself in `MAX_FAILED_TRIALS` such trials counts as its own fault, so that a list of nothing but
+   bad DOIs comes to an end.
 
 Where the first probe succeeds the service was up all the time: then spent attempts stay spent. Where one failed, all
 attempts that any work had spent until then are given back to it, also to works that slept through the outage.
@@ -23,16 +23,16 @@ from random import Random
 
 from harvester.core.clock import Clock, timestamp
 from harvester.core.errors import DoiMismatch, GiveUp, Outage, RedirectRefused, Refused, ServiceDown, TryAgain
-from harvester.core.model import Due, Failure, Result, Stage
+from harvester.core.model import DueWork, Failure, Result, Stage
 from harvester.core.tally import Tally
-from harvester.politeness.breaker import Breaker
+from harvester.politeness.breaker import CircuitBreaker
 from harvester.politeness.retry import RetryBudget, attempts
 from harvester.providers.base import Client, Record
 
 log = logging.getLogger("harvester.fetch")
 
 
-STRIKES = 3
+MAX_FAILED_TRIALS = 3
 """Trials in which a DOI may fail while no DOI is known to be good."""
 
 
@@ -58,7 +58,7 @@ class Tries:
     successes: int
     made: int = 0
     charged: int = 0
-    strikes: int = 0
+    failed_trials: int = 0
     error: TryAgain | GiveUp | None = None
     spent: bool = False
 
@@ -83,26 +83,26 @@ class Fetcher:
     def __init__(
         self,
         client: Client,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         *,
         max_attempts: int,
         patience_seconds: float,
         pause: Callable[[float], None],
         tally: Tally,
-        places: AbstractAsyncContextManager[None],
+        slots: AbstractAsyncContextManager[None],
         retries: RetryBudget,
         clock: Clock,
         random: Random,
-        canary: str | None = None,
+        known_good: str | None = None,
     ) -> None:
         self._client, self._breaker = client, breaker
         self._max_attempts, self._patience, self._pause = max_attempts, patience_seconds, pause
-        self._tally, self._places, self._retries = tally, places, retries
+        self._tally, self._slots, self._retries = tally, slots, retries
         self._clock, self._random = clock, random
-        self._canary = canary
+        self._known_good = known_good
         self._turn = asyncio.Lock()
 
-    async def outcome(self, due: Due) -> Result | Failure:
+    async def outcome(self, due: DueWork) -> Result | Failure:
         """Ask for one work until it has an outcome.
 
         Raises:
@@ -128,7 +128,7 @@ class Fetcher:
             except Outage:
                 pass
             await self._outage_over(due, tries)
-            if tries.error and (tries.spent or tries.strikes >= STRIKES):
+            if tries.error and (tries.spent or tries.failed_trials >= MAX_FAILED_TRIALS):
                 return self._failure(due, tries, tries.error)
 
     def _own_fault(self, tries: Tries, error: TryAgain | GiveUp) -> bool:
@@ -164,7 +164,7 @@ class Fetcher:
         if tries.made:
             await self._retries.retry()
         try:
-            async with self._places:
+            async with self._slots:
                 if self._outage_since(tries):
                     if tries.made:
                         self._retries.take_back()
@@ -187,7 +187,7 @@ class Fetcher:
                 raise Outage from error
             raise
         self._breaker.succeeded()
-        self._canary = doi
+        self._known_good = doi
         return record
 
     def _outage_since(self, tries: Tries) -> bool:
@@ -206,17 +206,17 @@ class Fetcher:
             )
         self._pause(seconds)
 
-    async def _outage_over(self, due: Due, tries: Tries) -> None:
+    async def _outage_over(self, due: DueWork, tries: Tries) -> None:
         """Wait, and probe in turn, until the service is up; what was spent on a real outage is given back."""
-        while self._breaker.is_open and tries.strikes < STRIKES:
+        while self._breaker.is_open and tries.failed_trials < MAX_FAILED_TRIALS:
             async with self._turn:
                 if self._breaker.is_open:
                     await self._pause_and_probe(due, tries)
-        if self._breaker.outages > tries.outages and tries.strikes < STRIKES:
+        if self._breaker.outages > tries.outages and tries.failed_trials < MAX_FAILED_TRIALS:
             tries.charged, tries.spent = 0, False
         tries.outages = self._breaker.outages
 
-    async def _pause_and_probe(self, due: Due, tries: Tries) -> None:
+    async def _pause_and_probe(self, due: DueWork, tries: Tries) -> None:
         self._tally.waiting_for = f"Paperbuzz, without a good answer since {self._breaker.since}"
         try:
             await self._clock.sleep(self._breaker.next_pause())
@@ -225,10 +225,10 @@ class Fetcher:
         finally:
             self._tally.waiting_for = ""
 
-    async def _probe(self, due: Due, tries: Tries) -> None:
+    async def _probe(self, due: DueWork, tries: Tries) -> None:
         """Ask the status page, a good DOI and the work itself, in this order, as far as it takes."""
         page = await self._failing(self._client.alive())
-        if self._canary is not None and await self._is_good(self._canary) is None:
+        if self._known_good is not None and await self._is_good(self._known_good) is None:
             return
         if page is not None:
             self._breaker.still_down(str(page))
@@ -237,9 +237,9 @@ class Fetcher:
         error = await self._is_good(due.doi)
         if error is None:
             return
-        alone = self._canary is None and (isinstance(error, GiveUp) or error.status == 500)
+        alone = self._known_good is None and (isinstance(error, GiveUp) or error.status == 500)
         if alone or isinstance(error, OWN_FAULT):
-            tries.strikes += 1
+            tries.failed_trials += 1
             tries.error = error
         else:
             self._breaker.still_down(str(error))
@@ -249,7 +249,7 @@ class Fetcher:
         error = await self._failing(self._client.record(doi))
         if error is None:
             self._breaker.succeeded()
-            self._canary = doi
+            self._known_good = doi
         return error
 
     async def _failing(self, request: Awaitable[object]) -> TryAgain | GiveUp | None:
@@ -260,7 +260,7 @@ class Fetcher:
             return error
         return None
 
-    def _result(self, due: Due, record: Record, tries: Tries) -> Result:
+    def _result(self, due: DueWork, record: Record, tries: Tries) -> Result:
         self._tally.bytes += len(record.body)
         return Result(
             doi=due.doi,
@@ -276,7 +276,7 @@ class Fetcher:
             landing_urls=record.landing_urls,
         )
 
-    def _failure(self, due: Due, tries: Tries, error: TryAgain | GiveUp) -> Failure:
+    def _failure(self, due: DueWork, tries: Tries, error: TryAgain | GiveUp) -> Failure:
         return Failure(
             doi=due.doi,
             input=due.doi,

@@ -40,7 +40,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Context:
     """What is passed in from outside.
 
     Args:
@@ -58,7 +58,7 @@ class World:
     random: Random
     stop: Stop
     tally: Tally
-    notice: Callable[[str], None]
+    warn: Callable[[str], None]
     stdin: BinaryIO
     stdout: BinaryIO
     state: Path | None = None

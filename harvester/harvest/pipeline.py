@@ -24,7 +24,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from harvester.core.errors import Stopped, StopRun
-from harvester.core.model import Due, Failure, Result
+from harvester.core.model import DueWork, Failure, Result
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 
@@ -47,17 +47,17 @@ the service waits."""
 COMMIT_SECONDS = 1.0
 """Or this long after the first of them."""
 
-Outcome = tuple[Due, Result | Failure]
+Finished = tuple[DueWork, Result | Failure]
 
 
 class Store(Protocol):
     """What the pipeline needs of `harvester.storage.store`."""
 
-    async def due(self, after: int, limit: int) -> list[Due]:
+    async def due(self, after: int, limit: int) -> list[DueWork]:
         """The next due works by key, those above `after`."""
         ...
 
-    async def commit(self, outcomes: Sequence[Outcome]) -> int:
+    async def commit(self, outcomes: Sequence[Finished]) -> int:
         """Make outcomes durable; returns how many more works wait to be registered by that."""
         ...
 
@@ -65,7 +65,7 @@ class Store(Protocol):
 class Fetcher(Protocol):
     """What the pipeline needs of `harvester.harvest.fetcher`."""
 
-    async def outcome(self, due: Due) -> Result | Failure:
+    async def outcome(self, due: DueWork) -> Result | Failure:
         """What becomes of one work."""
         ...
 
@@ -83,15 +83,15 @@ class Pipeline:
     """
 
     def __init__(
-        self, store: Store, fetcher: Fetcher, *, hands: int, stop: Stop, tally: Tally, grace_seconds: float = 10.0
+        self, store: Store, fetcher: Fetcher, *, in_flight: int, stop: Stop, tally: Tally, grace_seconds: float = 10.0
     ) -> None:
         self._store, self._fetcher = store, fetcher
-        self._hands, self._stop, self._tally, self._grace = hands, stop, tally, grace_seconds
-        self._pages: asyncio.Queue[list[Due]] = asyncio.Queue(1)
-        self._page: deque[Due] = deque()
+        self._in_flight, self._stop, self._tally, self._grace = in_flight, stop, tally, grace_seconds
+        self._pages: asyncio.Queue[list[DueWork]] = asyncio.Queue(1)
+        self._page: deque[DueWork] = deque()
         self._turn = asyncio.Lock()
         self._is_dry = False
-        self._done: deque[Outcome] = deque()
+        self._done: deque[Finished] = deque()
         self._done_bytes = 0
         self._uncommitted_bytes = 0
         self._open = 0
@@ -113,7 +113,7 @@ class Pipeline:
         try:
             async with asyncio.TaskGroup() as group:
                 feeder = group.create_task(self._feed())
-                fetchers = [group.create_task(self._fetch()) for _ in range(self._hands)]
+                fetchers = [group.create_task(self._fetch()) for _ in range(self._in_flight)]
                 ender = group.create_task(self._end_early(feeder, fetchers))
                 await asyncio.wait(fetchers)
                 feeder.cancel()
@@ -129,9 +129,9 @@ class Pipeline:
             last = max(due.work_id for due in page)
         await self._pages.put([])
 
-    async def _next(self) -> Due | None:
+    async def _next(self) -> DueWork | None:
         """A work to ask for, as soon as another may be in hand; None at the end."""
-        while self._open >= UNCOMMITTED + self._hands or self._uncommitted_bytes >= UNCOMMITTED_BYTES:
+        while self._open >= UNCOMMITTED + self._in_flight or self._uncommitted_bytes >= UNCOMMITTED_BYTES:
             self._room.clear()
             await self._room.wait()
         self._open += 1
@@ -145,14 +145,14 @@ class Pipeline:
     async def _fetch(self) -> None:
         while True:
             due = await self._next()
-            if due is None or self._stop.wished:
+            if due is None or self._stop.requested:
                 return
             try:
                 self._hand_in(due, await self._fetcher.outcome(due))
             except Stopped:
                 return
             except StopRun as reason:
-                self._stop.wish(reason)
+                self._stop.request(reason)
                 return
 
     async def _end_early(self, feeder: asyncio.Task[None], fetchers: Sequence[asyncio.Task[None]]) -> None:
@@ -181,7 +181,7 @@ class Pipeline:
                 else:
                     self._tally.failures += 1
 
-    def _hand_in(self, due: Due, outcome: Result | Failure) -> None:
+    def _hand_in(self, due: DueWork, outcome: Result | Failure) -> None:
         size = _bytes(outcome)
         self._done.append((due, outcome))
         self._done_bytes += size
@@ -194,13 +194,13 @@ class Pipeline:
         if self._is_over or len(self._done) >= COMMIT_EVERY or self._done_bytes >= COMMIT_BYTES:
             self._enough.set()
 
-    async def _gather(self) -> list[Outcome]:
+    async def _gather(self) -> list[Finished]:
         """The next batch: as soon as it is full, or old enough, or the last; empty at the end."""
         await self._some.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(COMMIT_SECONDS):
                 await self._enough.wait()
-        batch: list[Outcome] = []
+        batch: list[Finished] = []
         size = 0
         while self._done and len(batch) < COMMIT_EVERY and size < COMMIT_BYTES:
             batch.append(self._done.popleft())

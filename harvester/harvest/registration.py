@@ -7,28 +7,28 @@ from harvester.config.settings import Settings
 from harvester.core.errors import GiveUp, ServiceDown, TryAgain
 from harvester.core.stop import StoppableClock
 from harvester.core.tasks import until_stopped
-from harvester.harvest.job import Job, World
+from harvester.harvest.job import Context, Job
 from harvester.harvest.run import Run
 from harvester.harvest.services import open_operas
-from harvester.reports.summary import Report
+from harvester.reports.summary import Summary
 from harvester.storage.lock import lock
-from harvester.storage.paths import refuse_places
+from harvester.storage.paths import check_paths
 from harvester.storage.store import Store
 
 
-async def register(job: Job, settings: Settings, password: Secret, world: World) -> Report:
+async def register(job: Job, settings: Settings, password: Secret, world: Context) -> Summary:
     """Register a list with OPERAS, without asking Paperbuzz.
 
     Raises:
         StopRun: the run could not begin, or had to end without a report.
     """
-    refuse_places(job.inputs, job.paths)
+    check_paths(job.inputs, job.paths)
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
         async with Store(job.paths.ledger, None) as store:
             return await Run(job, settings, password, world, store).registering()
 
 
-async def holdings(settings: Settings, password: Secret, world: World) -> list[dict[str, object]]:
+async def holdings(settings: Settings, password: Secret, world: Context) -> list[dict[str, object]]:
     """What OPERAS holds for the account, sorted by DOI.
 
     Raises:

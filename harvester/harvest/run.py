@@ -30,32 +30,32 @@ from harvester.core.errors import (
 from harvester.core.model import Failure
 from harvester.core.sanitize import printable
 from harvester.core.stop import Stop, StoppableClock
-from harvester.core.tasks import all_of, until_stopped
+from harvester.core.tasks import run_together, until_stopped
 from harvester.harvest.fetcher import Fetcher
-from harvester.harvest.job import Job, World
+from harvester.harvest.job import Context, Job
 from harvester.harvest.pipeline import Pipeline
 from harvester.harvest.services import open_operas, open_paperbuzz
 from harvester.harvest.summarize import FIGURES, checked, end_of_failed
 from harvester.lists.reader import ListOptions, fingerprint, read_list
-from harvester.nightly.revisit import Limits
+from harvester.nightly.revisit import Intervals
 from harvester.operas.client import OperasClient
 from harvester.operas.registrar import Registrar
-from harvester.politeness.breaker import Breaker
+from harvester.politeness.breaker import CircuitBreaker
 from harvester.politeness.retry import RetryBudget
-from harvester.reports.summary import Exit, Report, as_json, violations
+from harvester.reports.summary import Exit, Summary, as_json, broken_identities
 from harvester.storage.figures import Figures
 from harvester.storage.ingest import Reading
 from harvester.storage.ledger import Ledger
 from harvester.storage.lock import lock
 from harvester.storage.output_file import partial_of
-from harvester.storage.paths import refuse_places
+from harvester.storage.paths import check_paths
 from harvester.storage.store import Store
 
 T = TypeVar("T")
 log = logging.getLogger("harvester")
 
 
-HANDS = 4
+IN_FLIGHT_PER_REQUEST = 4
 """Works in hand for each request that may be under way: most of a failing work's time is spent in pauses."""
 
 
@@ -63,7 +63,7 @@ OUTAGE_THRESHOLD = 5
 """Different DOIs that fail in a row until the service is suspected."""
 
 
-async def run(job: Job, settings: Settings, password: Secret | None, world: World) -> Report:
+async def run(job: Job, settings: Settings, password: Secret | None, world: Context) -> Summary:
     """Harvest a list: the whole job, from its beginning or from where it was left.
 
     Raises:
@@ -72,7 +72,7 @@ async def run(job: Job, settings: Settings, password: Secret | None, world: Worl
     require_email(settings)
     if job.register and not job.paths.ledger:
         raise Usage("registration needs a ledger, so that it can go on after a stop: name one with --ledger")
-    refuse_places(job.inputs, job.paths)
+    check_paths(job.inputs, job.paths)
     failed_in = ledger_with_failures(job) if job.only_failed else None
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
         stdout = world.stdout if job.paths.output is None else None
@@ -105,15 +105,15 @@ def is_of_nights(ledger: Path) -> bool:
         return opened.file.get("night") is not None
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: Settings) -> Intervals:
     """How often a nightly harvest may ask for a work, in days."""
-    return Limits(settings.nightly.min_interval / DAY_SECONDS, settings.nightly.max_interval / DAY_SECONDS)
+    return Intervals(settings.nightly.min_interval / DAY_SECONDS, settings.nightly.max_interval / DAY_SECONDS)
 
 
 class Run:
     """One run of a job, on an open store."""
 
-    def __init__(self, job: Job, settings: Settings, password: Secret | None, world: World, store: Store) -> None:
+    def __init__(self, job: Job, settings: Settings, password: Secret | None, world: Context, store: Store) -> None:
         self._job, self._settings, self._password = job, settings, password
         self._world, self._store = world, store
         self._clock = StoppableClock(world.clock, world.stop)
@@ -122,13 +122,13 @@ class Run:
         self._problem: StopRun | None = None
         self._is_registration = False
 
-    async def to_its_end(self) -> Report:
+    async def to_its_end(self) -> Summary:
         """Read, harvest, register, publish, report."""
         if self._job.only_failed and not self._job.inputs:
             return await self.over(await self._store.last_reading())
         return await self.over(await read_inputs(self._store, self._job.inputs, self._settings, self._world))
 
-    async def over(self, reading: Reading) -> Report:
+    async def over(self, reading: Reading) -> Summary:
         """Harvest, register, publish and report what a reading enrolled."""
         await self._register_with_one_service()
         await self._store.begin(
@@ -147,14 +147,14 @@ class Run:
         to_register = before.registration_pending if self._job.register else 0
         has_work = bool(to_do.pending or to_register)
         if has_work:
-            await self._work_or_say_why_not(to_do)
+            await self._work_recording_problem(to_do)
         after = await self._store.figures()
         self._show(after)
         if not after.pending:
             await self._store.publish()
         return await self._report(reading, after, has_work)
 
-    async def registering(self) -> Report:
+    async def registering(self) -> Summary:
         """Read, register, report."""
         self._is_registration = True
         reading = await read_inputs(self._store, self._job.inputs, self._settings, self._world)
@@ -163,7 +163,7 @@ class Run:
         before = await self._store.figures()
         self._show(before)
         if before.registration_pending:
-            await self._work_or_say_why_not(replace(before, pending=0))
+            await self._work_recording_problem(replace(before, pending=0))
         return await self._report(reading, await self._store.figures(), bool(before.registration_pending))
 
     async def _register_with_one_service(self) -> None:
@@ -192,15 +192,15 @@ class Run:
                         tally=self._world.tally,
                     )
                 )
-                if await self._lets_us_in(operas):
+                if await self._authenticated(operas):
                     jobs.append(self._register(operas, harvested))
             if figures.pending:
                 jobs.append(self._fetch(harvested))
             else:
                 harvested.set()
-            await all_of(jobs)
+            await run_together(jobs)
 
-    async def _work_or_say_why_not(self, figures: Figures) -> None:
+    async def _work_recording_problem(self, figures: Figures) -> None:
         """Work; what ends it is told in the report, unless the disk is what failed."""
         if self._job.paths.summary:
             await self._store.forget(self._job.paths.summary)
@@ -211,7 +211,7 @@ class Run:
         except StopRun as problem:
             self._problem = problem
 
-    async def _lets_us_in(self, operas: OperasClient) -> bool:
+    async def _authenticated(self, operas: OperasClient) -> bool:
         """Whether OPERAS takes the credentials; where nobody watches the harvest goes on without."""
         try:
             await until_stopped(self._check_credentials(operas), self._world.stop, grace_seconds=0)
@@ -228,7 +228,7 @@ class Run:
         try:
             await operas.token()
         except (TryAgain, GiveUp) as error:
-            self._world.notice(f"OPERAS does not answer ({error}); registration waits in the ledger")
+            self._world.warn(f"OPERAS does not answer ({error}); registration waits in the ledger")
 
     async def _fetch(self, harvested: asyncio.Event) -> None:
         """Fetch what is due; what ends it early (budget, outage) does not end registration."""
@@ -247,19 +247,23 @@ class Run:
             ) as paperbuzz:
                 fetcher = Fetcher(
                     paperbuzz.client,
-                    Breaker("Paperbuzz", clock, threshold=OUTAGE_THRESHOLD, patience_seconds=settings.patience),
+                    CircuitBreaker("Paperbuzz", clock, threshold=OUTAGE_THRESHOLD, patience_seconds=settings.patience),
                     max_attempts=settings.max_attempts,
                     patience_seconds=settings.patience,
                     pause=paperbuzz.budget.pause,
                     tally=world.tally,
-                    places=paperbuzz.places,
+                    slots=paperbuzz.slots,
                     retries=RetryBudget(clock),
                     clock=clock,
                     random=world.random,
-                    canary=await self._store.good_doi(),
+                    known_good=await self._store.known_good(),
                 )
                 await Pipeline(
-                    self._store, fetcher, hands=settings.concurrency * HANDS, stop=self._fetching, tally=world.tally
+                    self._store,
+                    fetcher,
+                    in_flight=settings.concurrency * IN_FLIGHT_PER_REQUEST,
+                    stop=self._fetching,
+                    tally=world.tally,
                 ).run()
         finally:
             harvested.set()
@@ -271,7 +275,7 @@ class Run:
             self._store,
             operas,
             batch_size=settings.operas.batch_size,
-            breaker=Breaker("OPERAS", self._clock, threshold=1, patience_seconds=settings.paperbuzz.patience),
+            breaker=CircuitBreaker("OPERAS", self._clock, threshold=1, patience_seconds=settings.paperbuzz.patience),
             stop=world.stop,
             tally=world.tally,
             clock=self._clock,
@@ -282,9 +286,9 @@ class Run:
             raise
         except StopRun as problem:
             self._problem = problem
-            world.notice(f"registration waits in the ledger: {problem}")
+            world.warn(f"registration waits in the ledger: {problem}")
 
-    async def _report(self, reading: Reading, figures: Figures, has_work: bool) -> Report:
+    async def _report(self, reading: Reading, figures: Figures, has_work: bool) -> Summary:
         """Write failures and summary, and sum up."""
         now, world, paths = self._world.clock.now(), self._world, self._job.paths
         if paths.failures:
@@ -294,7 +298,7 @@ class Run:
         files = {"output": paths.output, "failures": paths.failures, "ledger": paths.ledger, "summary": paths.summary}
         if figures.pending and paths.output and not paths.output.exists():
             files["output"] = partial_of(paths.output)
-        report = Report(
+        report = Summary(
             lines=reading.lines,
             duplicates=reading.duplicates,
             invalid=reading.invalid,
@@ -311,7 +315,7 @@ class Run:
             files={name: str(path) for name, path in files.items() if path},
             exit=self._exit(figures, has_work),
         )
-        report = checked(report, violations(report, harvested=not self._is_registration))
+        report = checked(report, broken_identities(report, harvested=not self._is_registration))
         if paths.summary:
             await self._store.write(paths.summary, as_json(report))
         return report
@@ -343,7 +347,7 @@ class Run:
         return Exit(0, "complete", "Complete: every DOI is accounted for.")
 
 
-async def read_inputs(store: Store, inputs: tuple[str, ...], settings: Settings, world: World) -> Reading:
+async def read_inputs(store: Store, inputs: tuple[str, ...], settings: Settings, world: Context) -> Reading:
     """Enrol all inputs.
 
     Raises:
@@ -353,8 +357,8 @@ async def read_inputs(store: Store, inputs: tuple[str, ...], settings: Settings,
         settings.input.doi_column, settings.input.url_column, settings.input.format, settings.input.encoding
     )
     now = timestamp(world.clock.now())
-    lines = read_list(inputs, options, notice=world.notice, now=now, stdin=world.stdin)
-    reading = await store.enrol(lines, lambda: world.stop.wished, fingerprint=lambda: fingerprint(inputs, options))
+    lines = read_list(inputs, options, warn=world.warn, now=now, stdin=world.stdin)
+    reading = await store.enrol(lines, lambda: world.stop.requested, fingerprint=lambda: fingerprint(inputs, options))
     if world.stop.reason:
         raise world.stop.reason
     if not reading.works:
@@ -363,7 +367,5 @@ async def read_inputs(store: Store, inputs: tuple[str, ...], settings: Settings,
             f"are no DOIs and {reading.blank:,} are empty. Nothing was asked."
         )
     if reading.dropped:
-        world.notice(
-            f"{reading.dropped:,} DOIs of the last reading are listed no more and were not asked yet; left out"
-        )
+        world.warn(f"{reading.dropped:,} DOIs of the last reading are listed no more and were not asked yet; left out")
     return reading

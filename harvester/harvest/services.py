@@ -13,9 +13,9 @@ from harvester.core.clock import Clock
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.operas.client import OperasClient
-from harvester.politeness.concurrency import Concurrency, Observed, Places
-from harvester.politeness.limiter import Budget, Metered
-from harvester.politeness.quota import Quota, quota_path
+from harvester.politeness.concurrency import ConcurrencyLimit, LatencyObserved, Slots
+from harvester.politeness.limiter import RateLimited, RateLimiter
+from harvester.politeness.quota import DailyQuota, quota_path
 from harvester.providers.paperbuzz import PaperbuzzClient
 from harvester.transport.aiohttp import AiohttpTransport
 from harvester.transport.messages import Transport
@@ -35,8 +35,8 @@ class Paperbuzz:
     """
 
     client: PaperbuzzClient
-    budget: Budget
-    places: Places
+    budget: RateLimiter
+    slots: Slots
 
 
 @asynccontextmanager
@@ -69,7 +69,9 @@ async def open_paperbuzz(
     quota = None
     if settings.daily_budget:
         path = quota_path(state or user_state_path("harvester"), settings.base_url)
-        quota = Quota(path, settings.daily_budget, clock, block=max(1, round(settings.rate * 60 / BLOCKS_PER_MINUTE)))
+        quota = DailyQuota(
+            path, settings.daily_budget, clock, block=max(1, round(settings.rate * 60 / BLOCKS_PER_MINUTE))
+        )
 
     def started(left: int | None) -> None:
         tally.paperbuzz_requests += 1
@@ -78,15 +80,15 @@ async def open_paperbuzz(
     def waiting(reason: str) -> None:
         tally.waiting_for = reason
 
-    budget = Budget(
+    budget = RateLimiter(
         settings.rate, clock, burst=settings.burst, quota=quota, wait=wait, stop=stop, on_wait=waiting, on_start=started
     )
     tally.budget_left = budget.left
     try:
         async with AiohttpTransport(connections=settings.concurrency + 1) as transport:
-            concurrency = Concurrency(settings.concurrency, clock)
+            concurrency = ConcurrencyLimit(settings.concurrency, clock)
             client = PaperbuzzClient(
-                Observed(Metered(transport, budget), concurrency),
+                LatencyObserved(RateLimited(transport, budget), concurrency),
                 settings.base_url,
                 email,
                 clock,
@@ -94,7 +96,7 @@ async def open_paperbuzz(
                 max_body_bytes=settings.max_body,
                 landing_urls=landing_urls,
             )
-            yield Paperbuzz(client, budget, Places(concurrency))
+            yield Paperbuzz(client, budget, Slots(concurrency))
     finally:
         if quota is not None:
             quota.give_back()
@@ -117,9 +119,9 @@ async def open_operas(
     def started(_: int | None) -> None:
         tally.operas_requests += 1
 
-    budget = Budget(settings.rate, clock, on_start=started)
+    budget = RateLimiter(settings.rate, clock, on_start=started)
     async with AiohttpTransport(connections=2) as transport:
-        yield OperasClient(Metered(transport, budget), settings.base_url, email, password.reveal(), clock)
+        yield OperasClient(RateLimited(transport, budget), settings.base_url, email, password.reveal(), clock)
 
 
 def requests_left(
@@ -131,7 +133,7 @@ def requests_left(
     path = quota_path(state or user_state_path("harvester"), settings.base_url)
     if not path.exists():  # nothing was spent, and to look at it makes no file
         return settings.daily_budget
-    return Quota(path, settings.daily_budget, clock).left_within(within_seconds)
+    return DailyQuota(path, settings.daily_budget, clock).left_within(within_seconds)
 
 
 @asynccontextmanager

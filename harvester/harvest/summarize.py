@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harvester.core.errors import OutOfBudget, PromiseBroken
-from harvester.reports.summary import Exit, Report
+from harvester.reports.summary import Exit, Summary
 from harvester.storage.figures import Figures
 
 
@@ -17,7 +17,7 @@ def end_of_failed(figures: Figures, has_work: bool) -> Exit:
     return Exit(0, "complete", done)
 
 
-def checked(report: Report, broken: Sequence[str]) -> Report:
+def checked(report: Summary, broken: Sequence[str]) -> Summary:
     """The report; if its accounting does not add up, this is how the run ended, whatever else happened."""
     if not broken:
         return report

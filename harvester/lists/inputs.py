@@ -37,7 +37,7 @@ class Damaged(Exception):
     """The archive is corrupt or cut off; the message says which."""
 
 
-def expand(inputs: Sequence[str], notice: Callable[[str], None]) -> list[str]:
+def expand(inputs: Sequence[str], warn: Callable[[str], None]) -> list[str]:
     """The files that the inputs name, each once, globs sorted; `-` stays.
 
     Raises:
@@ -48,7 +48,7 @@ def expand(inputs: Sequence[str], notice: Callable[[str], None]) -> list[str]:
         for path in [name] if name == STDIN else _matches(name):
             key = STDIN if path == STDIN else os.path.realpath(path)
             if key in found:
-                notice(f"{printable(path)} is named twice and read once")
+                warn(f"{printable(path)} is named twice and read once")
             found.setdefault(key, path)
     return list(found.values())
 
@@ -101,7 +101,7 @@ def bare_name(name: str) -> str:
     return path.stem if path.suffix.lower() in _SUFFIXES else path.name
 
 
-def blocks(name: str, stdin: BinaryIO | None, notice: Callable[[str], None]) -> Iterator[bytes]:
+def blocks(name: str, stdin: BinaryIO | None, warn: Callable[[str], None]) -> Iterator[bytes]:
     """The decompressed bytes of an input, block by block; what the bytes are wins over what the name says.
 
     Raises:
@@ -112,11 +112,11 @@ def blocks(name: str, stdin: BinaryIO | None, notice: Callable[[str], None]) -> 
     if name == STDIN:
         if stdin is None:
             raise InputMissing("there is no standard input to read.")
-        yield from _decompressed(name, stdin, notice)
+        yield from _decompressed(name, stdin, warn)
         return
     try:
         with Path(name).open("rb") as file:
-            yield from _decompressed(name, file, notice)
+            yield from _decompressed(name, file, warn)
     except OSError as error:
         raise _unreadable(name, error) from error
 
@@ -125,7 +125,7 @@ def _unreadable(name: str, error: OSError) -> InputMissing:
     return InputMissing(f"{printable(name)} cannot be read: {error.strerror or error}.")
 
 
-def _decompressed(name: str, file: BinaryIO, notice: Callable[[str], None]) -> Iterator[bytes]:
+def _decompressed(name: str, file: BinaryIO, warn: Callable[[str], None]) -> Iterator[bytes]:
     head = read_fully(file, 8)
     for magic, what in _NOT_A_LIST.items():
         if head.startswith(magic):
@@ -133,7 +133,7 @@ def _decompressed(name: str, file: BinaryIO, notice: Callable[[str], None]) -> I
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     told = _SUFFIXES.get(Path(name).suffix.lower())
     if told and kind != told and head:
-        notice(f"{printable(name)} is not compressed with {told} as its name says; read as {kind or 'plain text'}")
+        warn(f"{printable(name)} is not compressed with {told} as its name says; read as {kind or 'plain text'}")
     stream = _Rejoined(head, file)
     if kind is None:
         yield from iter(lambda: stream.read(BLOCK_BYTES), b"")

@@ -98,8 +98,8 @@ class Decoder:
         name: of the input, for that sentence.
     """
 
-    def __init__(self, notice: Callable[[str], None], name: str) -> None:
-        self._notice, self._name = notice, name
+    def __init__(self, warn: Callable[[str], None], name: str) -> None:
+        self._notice, self._name = warn, name
         self._said = False
 
     def text_lines(self, batches: Iterable[list[bytes]], limit: int = MAX_LINE_BYTES) -> Iterator[str]:

@@ -57,7 +57,7 @@ def read_list(
     inputs: Sequence[str],
     options: ListOptions,
     *,
-    notice: Callable[[str], None],
+    warn: Callable[[str], None],
     now: str,
     stdin: BinaryIO | None = None,
 ) -> Iterator[Work | Failure | Blank]:
@@ -66,7 +66,7 @@ def read_list(
     Args:
         inputs: paths, globs (their files sorted), `-` for stdin.
         options: how.
-        notice: takes a sentence for the user where something was decided that they may want to know.
+        warn: takes a sentence for the user where something was decided that they may want to know.
         now: the timestamp that failures carry.
         stdin: binary, for `-`.
 
@@ -79,8 +79,8 @@ def read_list(
         raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(FORMATS)}.")
     if options.encoding != "auto":
         text_codec(options.encoding)
-    files = source.expand(inputs, notice)
-    return chain.from_iterable(_read(name, options, notice, now, stdin) for name in files)
+    files = source.expand(inputs, warn)
+    return chain.from_iterable(_read(name, options, warn, now, stdin) for name in files)
 
 
 def fingerprint(inputs: Sequence[str], options: ListOptions) -> str | None:
@@ -101,12 +101,12 @@ def fingerprint(inputs: Sequence[str], options: ListOptions) -> str | None:
 
 
 def _read(
-    name: str, options: ListOptions, notice: Callable[[str], None], now: str, stdin: BinaryIO | None
+    name: str, options: ListOptions, warn: Callable[[str], None], now: str, stdin: BinaryIO | None
 ) -> Iterator[Work | Failure | Blank]:
     shown, number, stops = printable(name), 0, 0
     stopped_at = ""
     try:
-        for row in _rows(name, options, notice, stdin):
+        for row in _rows(name, options, warn, stdin):
             number, text, urls, problem = row
             if text is None:
                 yield _BLANK
@@ -128,7 +128,7 @@ def _read(
         ) from error
     if stops:
         taken_off = f"{stops:,} {'DOI' if stops == 1 else 'DOIs'} (the first: {stopped_at})"
-        notice(f"{shown}: a full stop at the end was taken off {taken_off}")
+        warn(f"{shown}: a full stop at the end was taken off {taken_off}")
 
 
 def _failure(text: str, origin: str, message: str, now: str) -> Failure:
@@ -136,9 +136,9 @@ def _failure(text: str, origin: str, message: str, now: str) -> Failure:
     return Failure(None, shown, origin, InvalidDoi.kind, None, 0, message, now, Stage.INPUT)
 
 
-def _rows(name: str, options: ListOptions, notice: Callable[[str], None], stdin: BinaryIO | None) -> Iterator[Row]:
+def _rows(name: str, options: ListOptions, warn: Callable[[str], None], stdin: BinaryIO | None) -> Iterator[Row]:
     """Open one input, find out what it is, and read it."""
-    blocks = source.blocks(name, stdin, notice)
+    blocks = source.blocks(name, stdin, warn)
     head = _head(blocks)
     encoding, mark = detect_encoding(head, options.encoding)
     whole: Iterable[bytes] = chain([head[mark:]], blocks)
@@ -151,7 +151,7 @@ def _rows(name: str, options: ListOptions, notice: Callable[[str], None], stdin:
         yield from read_document(name, whole, options.doi_column, options.url_column)
         return
     limit = MAX_JSON_LINE_BYTES if kind == "jsonl" else MAX_LINE_BYTES
-    lines = Decoder(notice, printable(name)).text_lines(byte_lines(whole, limit), limit)
+    lines = Decoder(warn, printable(name)).text_lines(byte_lines(whole, limit), limit)
     if kind in ("csv", "tsv", "kbart"):
         yield from _table_rows(name, kind, sample, lines, options)
     elif kind == "jsonl":

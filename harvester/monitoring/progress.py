@@ -29,7 +29,7 @@ SAMPLE_SECONDS = 1.0
 """Between two measurements without a terminal, so that the first line has a pace already."""
 
 
-class Pace:
+class Throughput:
     """How fast works are done, over the last minute.
 
     Args:
@@ -62,7 +62,7 @@ class Pace:
         return pending / self.rate if self.rate > 0 else None
 
 
-def line(tally: Tally, pace: Pace) -> str:
+def line(tally: Tally, pace: Throughput) -> str:
     """The state of a run in one line of text."""
     left = pace.seconds_left(tally.pending)
     parts = [
@@ -78,7 +78,7 @@ def line(tally: Tally, pace: Pace) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def figures(tally: Tally, pace: Pace) -> dict[str, object]:
+def figures(tally: Tally, pace: Throughput) -> dict[str, object]:
     """The state of a run as fields of a log event; rate in works per second, time left in seconds."""
     left = pace.seconds_left(tally.pending)
     return {
@@ -122,14 +122,14 @@ async def progress(
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _measure(tally: Tally, pace: Pace) -> None:
+def _measure(tally: Tally, pace: Throughput) -> None:
     """Before the list is read there is nothing to measure, and what earlier runs did is not this run's pace."""
     if tally.works:
         pace.mark(tally.results + tally.failures)
 
 
 async def _log_lines(tally: Tally, clock: Clock, _out: TextIO) -> None:
-    pace, due = Pace(clock), clock.monotonic() + LINE_SECONDS
+    pace, due = Throughput(clock), clock.monotonic() + LINE_SECONDS
 
     def tell() -> None:
         _measure(tally, pace)
@@ -153,7 +153,7 @@ async def _paint_bar(tally: Tally, clock: Clock, out: TextIO) -> None:
     from rich.table import Column
     from rich.text import Text
 
-    pace = Pace(clock)
+    pace = Throughput(clock)
     columns = (
         BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f} %", markup=False),

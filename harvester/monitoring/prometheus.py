@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from harvester.core.files import write_atomically
 from harvester.records.schema import KINDS
-from harvester.reports.summary import Report
+from harvester.reports.summary import Summary
 
 OUTCOMES: Final = ("ok", "empty", "degraded")
 
@@ -50,7 +50,7 @@ _LAST_SUCCESS_LINE = re.compile(
 )
 
 
-def write_metrics(path: Path, report: Report) -> None:
+def write_metrics(path: Path, report: Summary) -> None:
     """Replace the file by the figures of this run, atomically; if it failed, the last success stays what it was.
 
     Args:
@@ -96,7 +96,7 @@ def last_success(previous: bytes) -> float | None:
     return float(found[1]) if found else None
 
 
-def metrics_text(report: Report, last_success: float | None) -> bytes:
+def metrics_text(report: Summary, last_success: float | None) -> bytes:
     """The figures in the text format of Prometheus.
 
     Args:

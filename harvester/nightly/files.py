@@ -8,9 +8,9 @@ from pathlib import Path
 from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured
 from harvester.records.packing import output_format
-from harvester.reports.summary import Report, from_json
+from harvester.reports.summary import Summary, from_json
 
-PLACES = ("{date}", "{run_id}")
+PLACEHOLDERS = ("{date}", "{run_id}")
 """What a nightly harvest fills in in the name of its output."""
 
 
@@ -18,7 +18,7 @@ FIRST_NIGHT = datetime(1970, 1, 1, tzinfo=UTC)
 """Any night will do to see whether a template does."""
 
 
-def ledger_of(settings: Settings) -> Path:
+def nights_ledger(settings: Settings) -> Path:
     """The ledger of the nights.
 
     Raises:
@@ -52,8 +52,8 @@ def output_of(template: str, night: datetime) -> str:
     filled = name.replace("{date}", f"{night:%Y-%m-%d}").replace("{run_id}", f"{night:%Y%m%dT%H%M%SZ}")
     if filled == name or re.search(r"[{}]", folder + filled):
         raise Misconfigured(
-            f"[output] path is {template}; for a nightly harvest its file name needs {' or '.join(PLACES)}, and there "
-            "may be no other places, nor any in the folder. Write for example /var/lib/harvester/{date}.jsonl.zst."
+            f"[output] path is {template}; for a nightly harvest its file name needs {' or '.join(PLACEHOLDERS)}, "
+            "and there may be no other places, nor any in the folder. Write for example /var/lib/harvester/{date}.jsonl.zst."
         )
     output_format(filled)
     return f"{template.removesuffix(name)}{filled}"
@@ -75,7 +75,7 @@ def page_of(path: Path) -> Path:
     return path.with_name(f"{stem_of(path)}.report.txt")
 
 
-def last_report(outputs: Sequence[str]) -> Report | None:
+def last_report(outputs: Sequence[str]) -> Summary | None:
     """The report of the night before, if it can still be read."""
     if not outputs:
         return None

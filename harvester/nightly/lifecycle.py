@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from harvester.nightly.revisit import Night
-from harvester.nightly.state import Pace, Tonight
+from harvester.nightly.revisit import NightForecast
+from harvester.nightly.state import NightFigures, NightPace
 
 
 @dataclass(frozen=True, slots=True)
-class NightSoFar:
+class NightProgress:
     """What is to be told of a night, at its end or where it had to stop.
 
     Args:
@@ -18,8 +18,8 @@ class NightSoFar:
         outputs: paths of the outputs of the nights before it, the latest last.
     """
 
-    night: Night
-    figures: Tonight
+    night: NightForecast
+    figures: NightFigures
     covered: int
-    paces: tuple[Pace, ...]
+    paces: tuple[NightPace, ...]
     outputs: tuple[str, ...]

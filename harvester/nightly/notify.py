@@ -9,13 +9,13 @@ from harvester.config.settings import Settings
 from harvester.core.clock import ClockWatch
 from harvester.core.errors import DiskFailed, StopRun
 from harvester.core.sanitize import redacted
-from harvester.harvest.job import World
+from harvester.harvest.job import Context
 from harvester.harvest.services import open_plain
 from harvester.monitoring.healthchecks import ping
 from harvester.monitoring.prometheus import write_failure, write_metrics
 from harvester.monitoring.systemd import notify, watchdog_seconds
 from harvester.nightly.run import nightly
-from harvester.reports.summary import Report
+from harvester.reports.summary import Summary
 
 log = logging.getLogger("harvester")
 
@@ -30,11 +30,11 @@ BUG = StopRun.exit_code
 async def nightly_and_tell(
     settings: Settings,
     password: Callable[[], Secret | None],
-    world: World,
+    world: Context,
     environ: Mapping[str, str],
     *,
     wait_lock: bool = False,
-) -> Report:
+) -> Summary:
     """A night, and everybody who wants to know is told how it goes and went; see `nightly`.
 
     Args:
@@ -67,7 +67,7 @@ async def nightly_and_tell(
     return report
 
 
-def _write_metrics(settings: Settings, world: World, code: int, report: Report | None) -> None:
+def _write_metrics(settings: Settings, world: Context, code: int, report: Summary | None) -> None:
     """Write the figures, or that there are none; what was harvested stays harvested if that fails."""
     if (path := settings.metrics.textfile) is None:
         return
@@ -84,7 +84,7 @@ def _write_metrics(settings: Settings, world: World, code: int, report: Report |
         )
 
 
-async def _say_alive(world: World, environ: Mapping[str, str], watch: ClockWatch) -> None:
+async def _say_alive(world: Context, environ: Mapping[str, str], watch: ClockWatch) -> None:
     """Tell systemd how far we are, and, as often as its watchdog wants, that we are still there; watch the clock."""
     pause = (watchdog_seconds(environ) or 2 * STATUS_SECONDS) / 2
     tally = world.tally

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from harvester.config.settings import Settings
-from harvester.harvest.job import World
+from harvester.harvest.job import Context
 from harvester.harvest.run import limits_of, read_inputs
 from harvester.harvest.services import requests_left
-from harvester.nightly.files import ledger_of
+from harvester.nightly.files import nights_ledger
 from harvester.nightly.revisit import Selection
 from harvester.nightly.state import Explanation
 from harvester.storage.store import Store
@@ -17,7 +17,7 @@ SHARE_FOR_RETRIES = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class NightPlan:
     """What tonight would ask.
 
     Args:
@@ -37,7 +37,7 @@ class Plan:
     explanation: Explanation | None = None
 
 
-async def plan(settings: Settings, world: World, doi: str | None = None, at: datetime | None = None) -> Plan:
+async def plan(settings: Settings, world: Context, doi: str | None = None, at: datetime | None = None) -> NightPlan:
     """Find out what tonight would ask, on a copy of the ledger; nothing is asked and nothing is changed.
 
     Args:
@@ -49,7 +49,7 @@ async def plan(settings: Settings, world: World, doi: str | None = None, at: dat
     Raises:
         StopRun: the list or the ledger cannot be read.
     """
-    ledger = ledger_of(settings)
+    ledger = nights_ledger(settings)
     now = at or world.clock.now()
     async with Store(None, None, limits=limits_of(settings)) as store:
         if ledger.exists():
@@ -58,7 +58,7 @@ async def plan(settings: Settings, world: World, doi: str | None = None, at: dat
         unfinished = (await store.figures()).pending
         ahead = max(0.0, (now - world.clock.now()).total_seconds())
         budget = night_budget(settings, world, taken=unfinished, ahead_seconds=ahead)
-        return Plan(
+        return NightPlan(
             reading.works,
             unfinished,
             budget,
@@ -68,7 +68,7 @@ async def plan(settings: Settings, world: World, doi: str | None = None, at: dat
         )
 
 
-def night_budget(settings: Settings, world: World, *, taken: int = 0, ahead_seconds: float = 0.0) -> int:
+def night_budget(settings: Settings, world: Context, *, taken: int = 0, ahead_seconds: float = 0.0) -> int:
     """How many works can be asked within the time limit.
 
     Args:

@@ -34,7 +34,7 @@ GIANT_INTERVAL_DAYS = 7.0
 SHARE_FOR_OLDEST = 0.1
 
 
-class State(StrEnum):
+class VisitState(StrEnum):
     """What the last answer about a work was."""
 
     NEW = "new"
@@ -69,7 +69,7 @@ class Candidate(NamedTuple):
     """
 
     key: int
-    state: State = State.NEW
+    state: VisitState = VisitState.NEW
     asked: float | None = None
     recorded: float | None = None
     history: History | None = None
@@ -78,7 +78,7 @@ class Candidate(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Intervals:
     """How often a work may be asked, in days."""
 
     min_interval: float = 1.0
@@ -148,7 +148,7 @@ class Selection:
         return sum(pick.reason is reason for pick in self.picks)
 
 
-class Night(NamedTuple):
+class NightForecast(NamedTuple):
     """What was expected of a night's works with a history, and what they gave, by `gained`."""
 
     expected: float
@@ -163,7 +163,7 @@ def lesson(before: Candidate, after: History, now: float) -> tuple[int, float, f
     return cohort, gained(before.history, after), exposed_days(before.history, before.recorded, now)
 
 
-def is_worthless(nights: Sequence[Night]) -> bool:
+def is_worthless(nights: Sequence[NightForecast]) -> bool:
     """Whether what was expected of the last nights says so little that tonight had better go oldest first.
 
     It does if they found over four times as much as expected, or under a quarter. Under 50 events in all say nothing.
@@ -185,7 +185,7 @@ def score(candidate: Candidate, rates: Rates, now: float) -> Score | None:
     return Score(candidate.weight, typical, own_rate(history, typical), exposed, now - recorded, cohort)
 
 
-def earliest(candidate: Candidate, limits: Limits) -> float:
+def earliest(candidate: Candidate, limits: Intervals) -> float:
     """From when on a work may be asked again.
 
     1. Never asked: at once.
@@ -196,14 +196,14 @@ def earliest(candidate: Candidate, limits: Limits) -> float:
     if candidate.asked is None:
         return 0.0
     wait = limits.min_interval
-    if candidate.state in (State.EMPTY, State.FAILED):
+    if candidate.state in (VisitState.EMPTY, VisitState.FAILED):
         wait = _doubled(candidate.misses, limits)
     if candidate.history is not None and candidate.history.total > GIANT_EVENTS:
         wait = max(wait, GIANT_INTERVAL_DAYS)
     return candidate.asked + wait
 
 
-def _doubled(misses: int, limits: Limits) -> float:
+def _doubled(misses: int, limits: Intervals) -> float:
     """The pause after so many misses in a row."""
     return min(limits.min_interval * 2.0 ** min(max(misses - 1, 0), 60), max(limits.max_interval, limits.min_interval))
 
@@ -232,7 +232,7 @@ class _Best:
 class _Groups:
     """One pass over the candidates: for each group of them the best, as many as the budget could take."""
 
-    def __init__(self, budget: int, now: float, rates: Rates, limits: Limits) -> None:
+    def __init__(self, budget: int, now: float, rates: Rates, limits: Intervals) -> None:
         self._now, self._limits, self._rates = now, limits, rates.all()
         self.new, self.degraded, self.retry = _Best(budget), _Best(budget), _Best(budget)
         self.scored, self.oldest = _Best(budget), _Best(budget)
@@ -257,7 +257,7 @@ class _Groups:
             return self.retry.offer(now - due, key)
         waited, exposed = now - recorded, exposed_days(history, recorded, now)
         expected = own_rate(history, self._rates[cohort_of(history, recorded, now)]) * exposed
-        if state is State.DEGRADED and (overdue := now - asked - _doubled(misses, self._limits)) >= 0:
+        if state is VisitState.DEGRADED and (overdue := now - asked - _doubled(misses, self._limits)) >= 0:
             self.degraded.offer(overdue, key, expected)
         self.scored.offer(weight * expected * waited, key, expected)
         return self.oldest.offer(waited, key, expected)
@@ -289,7 +289,7 @@ def tonight(
     budget: int,
     now: float,
     rates: Rates,
-    limits: Limits = Limits(),
+    limits: Intervals = Intervals(),
     *,
     trusted: bool = True,
 ) -> Selection:

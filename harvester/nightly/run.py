@@ -20,18 +20,18 @@ from harvester.core.errors import LockHeld, PromiseBroken, Stopped, TimeIsUp
 from harvester.core.sanitize import printable
 from harvester.core.stop import Stop, StoppableClock
 from harvester.core.wording import in_words
-from harvester.harvest.job import Job, World
+from harvester.harvest.job import Context, Job
 from harvester.harvest.run import Run, limits_of, read_inputs
-from harvester.nightly.files import files_of, last_report, ledger_of, output_of, page_of
-from harvester.nightly.lifecycle import NightSoFar
+from harvester.nightly.files import files_of, last_report, nights_ledger, output_of, page_of
+from harvester.nightly.lifecycle import NightProgress
 from harvester.nightly.plan import night_budget
-from harvester.reports.anomalies import Campaign, Extras
-from harvester.reports.failures import Groups
+from harvester.reports.anomalies import Campaign, NightDetails
+from harvester.reports.failures import FailureGroups
 from harvester.reports.night import morning
-from harvester.reports.summary import Report
+from harvester.reports.summary import Summary
 from harvester.storage.ingest import Reading
 from harvester.storage.lock import lock
-from harvester.storage.paths import Paths, job_paths, refuse_places
+from harvester.storage.paths import Paths, check_paths, job_paths
 from harvester.storage.store import Store
 
 log = logging.getLogger("harvester")
@@ -44,12 +44,12 @@ LOCK_SECONDS = 5.0
 async def nightly(
     settings: Settings,
     password: Secret | None,
-    world: World,
+    world: Context,
     *,
     wait_lock: bool = False,
     watch: ClockWatch | None = None,
     ready: Callable[[], object] = lambda: None,
-) -> Report:
+) -> Summary:
     """Finish the night that was not finished, if there is one, then begin and do tonight's.
 
     Args:
@@ -67,10 +67,10 @@ async def nightly(
         StopRun: no night could begin, or one had to end without a report.
     """
     require_email(settings)
-    ledger = ledger_of(settings)
-    refuse_places(settings.input.files, Paths(None, ledger, None, None))
+    ledger = nights_ledger(settings)
+    check_paths(settings.input.files, Paths(None, ledger, None, None))
     async with AsyncExitStack() as stack:
-        await _locked(stack, ledger, world, wait=wait_lock, ready=ready)
+        await _acquire_lock(stack, ledger, world, wait=wait_lock, ready=ready)
         store = Store(
             ledger,
             None,
@@ -81,11 +81,11 @@ async def nightly(
         nights = _Nights(
             settings, password, world, await stack.enter_async_context(store), watch or ClockWatch(world.clock), ready
         )
-        return await _in_time(nights, settings.nightly.time_limit, world)
+        return await _with_time_limit(nights, settings.nightly.time_limit, world)
 
 
-async def _locked(
-    stack: AsyncExitStack, ledger: Path, world: World, *, wait: bool, ready: Callable[[], object]
+async def _acquire_lock(
+    stack: AsyncExitStack, ledger: Path, world: Context, *, wait: bool, ready: Callable[[], object]
 ) -> None:
     clock = StoppableClock(world.clock, world.stop)
     while True:
@@ -114,7 +114,7 @@ class _Nights:
         self,
         settings: Settings,
         password: Secret | None,
-        world: World,
+        world: Context,
         store: Store,
         watch: ClockWatch,
         ready: Callable[[], object],
@@ -122,7 +122,7 @@ class _Nights:
         self._settings, self._password, self._world, self._store = settings, password, world, store
         self._watch, self._ready = watch, ready
 
-    async def all(self, stop: Stop) -> Report:
+    async def all(self, stop: Stop) -> Summary:
         """Finish the open night, then do tonight's, unless that was the same, or somebody wants to end."""
         reading = await read_inputs(self._store, self._settings.input.files, self._settings, self._world)
         self._ready()
@@ -134,17 +134,17 @@ class _Nights:
         await self._store.go_on_with(path)
         report = await self._night(path, reading)
         is_broken = report.exit.code == PromiseBroken.exit_code
-        if report.pending or is_broken or stop.wished or path == self._output():
+        if report.pending or is_broken or stop.requested or path == self._output():
             return report
         return await self._tonight(reading)
 
-    async def _tonight(self, reading: Reading) -> Report:
+    async def _tonight(self, reading: Reading) -> Summary:
         now, path = self._world.clock.now(), self._output()
         if await self._store.is_over(path):
             await self._store.go_on_with(path)
             # Its summary stays that of the night: next morning is compared with it.
             return await self._run(replace(self._paths(path), summary=None)).over(reading)
-        refuse_places(self._settings.input.files, self._paths(path))
+        check_paths(self._settings.input.files, self._paths(path))
         selection = await self._store.begin_night(path, night_budget(self._settings, self._world), now)
         log.info(
             "tonight %s of %s works are asked; %s new events are expected",
@@ -165,22 +165,22 @@ class _Nights:
         job = Job(self._settings.input.files, paths, register=self._settings.operas.enabled, wait=True, unattended=True)
         return Run(job, self._settings, self._password, self._world, self._store)
 
-    async def _night(self, path: Path, reading: Reading) -> Report:
+    async def _night(self, path: Path, reading: Reading) -> Summary:
         """Work on a night; there is a page each morning, and where nothing is left to be asked the night is over."""
         report = await self._run(self._paths(path)).over(reading)
         self._watch.look()
         await self._tell(path, report, await self._store.night_so_far())
         if not report.pending:
-            await self._let_go(await self._store.end_night())
+            await self._prune(await self._store.end_night())
         return report
 
-    async def _tell(self, path: Path, report: Report, night: NightSoFar) -> None:
+    async def _tell(self, path: Path, report: Summary, night: NightProgress) -> None:
         """Write the morning's page."""
-        groups = Groups()
+        groups = FailureGroups()
         await self._store.each_failure(groups.add)
         pace, last = night.figures.pace, night.paces[-1] if night.paces else None
         medians = [each.median_seconds for each in night.paces if each.median_seconds is not None]
-        extras = Extras(
+        extras = NightDetails(
             groups=groups.largest_first(),
             changed=night.figures.changed,
             truncated=pace.truncated,
@@ -200,7 +200,7 @@ class _Nights:
         page = morning(report, last_report(night.outputs), extras)
         await self._store.write(page_of(path), page.encode(errors="replace"))
 
-    async def _let_go(self, outputs: list[str]) -> None:
+    async def _prune(self, outputs: list[str]) -> None:
         """Delete what is older than `keep_nights`."""
         kept = outputs[-self._settings.nightly.keep_nights :]
         for old in set(outputs) - set(kept):
@@ -209,13 +209,13 @@ class _Nights:
         await self._store.keep_nights(kept)
 
 
-async def _in_time(nights: _Nights, limit_seconds: float, world: World) -> Report:
+async def _with_time_limit(nights: _Nights, limit_seconds: float, world: Context) -> Summary:
     """Stop in an orderly way when the time is up."""
 
     async def watch() -> None:
         with suppress(Stopped):
             await world.clock.sleep(limit_seconds)
-            world.stop.wish(
+            world.stop.request(
                 TimeIsUp(
                     f"the time limit of {in_words(limit_seconds)} is reached. What was harvested is kept; "
                     "the rest keeps its place for the next night."

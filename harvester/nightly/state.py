@@ -14,15 +14,15 @@ from typing import NamedTuple, Self
 import orjson
 
 from harvester.core.clock import DAY_SECONDS
-from harvester.core.model import Due, Failure, Result
+from harvester.core.model import DueWork, Failure, Result
 from harvester.nightly.cohorts import Rates, gained
 from harvester.nightly.revisit import (
     Candidate,
-    Limits,
-    Night,
+    Intervals,
+    NightForecast,
     Score,
     Selection,
-    State,
+    VisitState,
     earliest,
     is_worthless,
     lesson,
@@ -38,7 +38,7 @@ NIGHTS_JUDGED = 7
 """Nights whose expectation is compared with what they found, and whose pace is the usual one."""
 
 
-class Pace(NamedTuple):
+class NightPace(NamedTuple):
     """How a night went, for those that follow to be compared with.
 
     Args:
@@ -53,7 +53,7 @@ class Pace(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tonight:
+class NightFigures:
     """What the open night found so far; the same in memory however many works it asks.
 
     Args:
@@ -81,9 +81,9 @@ class Tonight:
         self.milliseconds[took] = self.milliseconds.get(took, 0) + 1
 
     @property
-    def pace(self) -> Pace:
+    def pace(self) -> NightPace:
         """How it went."""
-        return Pace(self.records, self.truncated, _median_seconds(self.milliseconds))
+        return NightPace(self.records, self.truncated, _median_seconds(self.milliseconds))
 
     @classmethod
     def from_json(cls, text: object) -> Self:
@@ -119,7 +119,7 @@ class Explanation:
     score: Score | None
 
 
-class Nightbook:
+class NightlyState:
     """The memory of nightly harvests in a ledger.
 
     Args:
@@ -127,11 +127,11 @@ class Nightbook:
         limits: how often a work may be asked.
     """
 
-    def __init__(self, file: Database, limits: Limits) -> None:
+    def __init__(self, file: Database, limits: Intervals) -> None:
         self._file, self._limits = file, limits
         self._visits = Visits(file)
         self._rates = Rates.of_numbers(_numbers(file.get("rates")))
-        self._tonight = Tonight.from_json(file.get("night_figures"))
+        self._tonight = NightFigures.from_json(file.get("night_figures"))
 
     def choose(self, budget: int, now: datetime) -> Selection:
         """The works to ask tonight, and why."""
@@ -149,15 +149,15 @@ class Nightbook:
         candidate = self._visits.known([row[0]]).get(row[0], Candidate(row[0]))
         return Explanation(candidate, earliest(candidate, self._limits), score(candidate, self._rates, _days(now)))
 
-    def nights(self) -> list[Night]:
+    def nights(self) -> list[NightForecast]:
         """What the last nights were expected to find, and found."""
         known = self._file.get("nights")
-        return [Night(*night) for night in orjson.loads(known)] if isinstance(known, str) else []
+        return [NightForecast(*night) for night in orjson.loads(known)] if isinstance(known, str) else []
 
-    def paces(self) -> list[Pace]:
+    def paces(self) -> list[NightPace]:
         """How the last nights went, the latest last."""
         known = self._file.get("paces")
-        return [Pace(*pace) for pace in orjson.loads(known)] if isinstance(known, str) else []
+        return [NightPace(*pace) for pace in orjson.loads(known)] if isinstance(known, str) else []
 
     def outputs(self) -> list[str]:
         """Paths of the outputs of all nights that are over and still kept, the latest last."""
@@ -189,17 +189,17 @@ class Nightbook:
 
     def begin(self, selection: Selection, output: Path) -> None:
         """A night begins that is expected to find something."""
-        self._tonight = Tonight()
+        self._tonight = NightFigures()
         self._file.put(
             night_expected=orjson.dumps(selection.expected).decode(),
             night_figures=self._tonight.as_json(),
             night_path=str(output),
         )
 
-    def so_far(self) -> tuple[Night, Tonight]:
+    def so_far(self) -> tuple[NightForecast, NightFigures]:
         """What the open night was expected to find and found, and all its figures."""
         expected = self._file.get("night_expected")
-        return Night(float(expected) if isinstance(expected, str) else 0.0, self._tonight.found), self._tonight
+        return NightForecast(float(expected) if isinstance(expected, str) else 0.0, self._tonight.found), self._tonight
 
     def end(self, output: Path) -> None:
         """The night is over: what it found is held against what was expected, and older lessons fade."""
@@ -216,17 +216,17 @@ class Nightbook:
         )
 
     def compared(
-        self, outcomes: Sequence[tuple[Due, Result | Failure]]
-    ) -> tuple[list[tuple[Due, Result | Failure]], list[Visit]]:
+        self, outcomes: Sequence[tuple[DueWork, Result | Failure]]
+    ) -> tuple[list[tuple[DueWork, Result | Failure]], list[Visit]]:
         """Outcomes that say what changed, and the visits to be written down with them."""
         before = self._visits.known([due.work_id for due, _ in outcomes])
-        said: list[tuple[Due, Result | Failure]] = []
+        said: list[tuple[DueWork, Result | Failure]] = []
         visits = []
         for due, outcome in outcomes:
             self._tonight.first += due.work_id not in before
             if isinstance(outcome, Failure):
                 said.append((due, outcome))
-                visits.append(Visit(due.work_id, _seconds(outcome.failed_at), State.FAILED))
+                visits.append(Visit(due.work_id, _seconds(outcome.failed_at), VisitState.FAILED))
             else:
                 result, visit = self._of_result(due, outcome, before.get(due.work_id))
                 said.append((due, result))
@@ -238,20 +238,20 @@ class Nightbook:
         note(db, visits)
         remember(db, {"rates": self._as_text(), "night_figures": self._tonight.as_json()})
 
-    def _of_result(self, due: Due, result: Result, before: Candidate | None) -> tuple[Result, Visit]:
+    def _of_result(self, due: DueWork, result: Result, before: Candidate | None) -> tuple[Result, Visit]:
         """A result that says what changed, and its visit.
 
         A record with nothing in it says nothing about the work: mostly Crossref was down behind the service (P4). What
         was known before stays, and the policy learns nothing.
         """
-        at, state = _seconds(result.harvested_at), State(result.outcome)
+        at, state = _seconds(result.harvested_at), VisitState(result.outcome)
         record = orjson.loads(result.paperbuzz)
         content, history = content_of(record), history_of(record, int(at / DAY_SECONDS))
         known = self._visits.contents([due.work_id]).get(due.work_id) if before else None
         changed, new = _compared(state, before, known, content)
         result = result._replace(changed=changed, added=new)
         self._tonight.add(result)
-        if state is State.EMPTY:
+        if state is VisitState.EMPTY:
             return result, Visit(due.work_id, at, state)
         if before is not None and (taught := lesson(before, history, at / DAY_SECONDS)):
             self._rates.learn(*taught)
@@ -263,7 +263,7 @@ class Nightbook:
 
 
 def _compared(
-    state: State, before: Candidate | None, known: Content | None, now: Content
+    state: VisitState, before: Candidate | None, known: Content | None, now: Content
 ) -> tuple[bool | None, dict[str, int] | None]:
     """Whether a record changed, and the events that were added by source.
 
@@ -272,8 +272,8 @@ def _compared(
     3. The one before was empty: all of it is new.
     4. There was none.
     """
-    was_empty = before is not None and before.state is State.EMPTY
-    if state is State.EMPTY:
+    was_empty = before is not None and before.state is VisitState.EMPTY
+    if state is VisitState.EMPTY:
         return (False, {}) if known or was_empty else (None, None)
     if known:
         return differs(known, now), added(known.counts, now.counts)

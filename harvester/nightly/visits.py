@@ -12,15 +12,14 @@ from pathlib import Path
 import orjson
 
 from harvester.core.clock import DAY_SECONDS
-from harvester.nightly.revisit import Candidate, State
+from harvester.nightly.revisit import Candidate, VisitState
 from harvester.records.changes import Content
 from harvester.records.events import History
-from harvester.storage.database import Database
-from harvester.storage.database import State as Due
+from harvester.storage.database import Database, WorkState
 from harvester.storage.status import opened_ledger
 
 
-def history_of(path: Path, doi: str) -> list[tuple[int, dict[str, int]]]:
+def visits_of(path: Path, doi: str) -> list[tuple[int, dict[str, int]]]:
     """How the counts of a DOI grew over the nights: when, in seconds since 1970, and events by source.
 
     Raises:
@@ -49,7 +48,7 @@ class Visit:
 
     work_id: int
     at: int
-    state: State
+    state: VisitState
     content: Content | None = None
     history: History | None = None
 
@@ -112,7 +111,7 @@ class Visits:
                 "SELECT id, visit.state, tried_at, good_at, misses, facts "
                 "FROM work LEFT JOIN visit ON work_id = id "
                 "WHERE listed >= ? AND (work.state <> ? OR NOT ?) ORDER BY id",
-                (self._file.number("reading"), Due.DUE, self._file.number("night")),
+                (self._file.number("reading"), WorkState.DUE, self._file.number("night")),
             )
             for key, state, tried_at, good_at, misses, facts in rows:
                 yield _candidate(key, state, tried_at, good_at, misses, facts)
@@ -141,7 +140,7 @@ def _row(visit: Visit) -> tuple[object, ...]:
     content = visit.content
     facts = orjson.dumps([*visit.history]).decode() if visit.history else None
     parts = (content.events, content.metadata, content.open_access) if content else (None, None, None)
-    misses = 0 if visit.state is State.OK else 1
+    misses = 0 if visit.state is VisitState.OK else 1
     return (visit.work_id, visit.at, facts, visit.state, misses, *parts, _counts(visit))
 
 
@@ -160,7 +159,7 @@ def _candidate(
         return Candidate(key)
     return Candidate(
         key,
-        State(state),
+        VisitState(state),
         tried_at / DAY_SECONDS,
         None if good_at is None else good_at / DAY_SECONDS,
         History(*orjson.loads(facts)) if facts else None,

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from harvester.core.model import Entry
+from harvester.core.model import PendingRegistration
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +15,11 @@ class Send:
         final: whether a refusal is the last word where the batch is a single entry.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[PendingRegistration]
     final: bool
 
 
-def halving(entries: Sequence[Entry]) -> Generator[Send, bool, None]:
+def bisect(entries: Sequence[PendingRegistration]) -> Generator[Send, bool, None]:
     """What to send until every entry of a batch is accepted or refused alone.
 
     Yields what is to be sent next and is sent back whether it was accepted. Among n entries k bad ones cost at most
@@ -34,7 +34,7 @@ def halving(entries: Sequence[Entry]) -> Generator[Send, bool, None]:
             parts += _halves(part)
 
 
-def _halves(entries: Sequence[Entry]) -> list[Sequence[Entry]]:
+def _halves(entries: Sequence[PendingRegistration]) -> list[Sequence[PendingRegistration]]:
     """Both halves, the first one last; nothing of a single entry."""
     middle = len(entries) // 2
     return [entries[middle:], entries[:middle]] if middle else []

@@ -11,9 +11,9 @@ import orjson
 
 from harvester.core.clock import Clock
 from harvester.core.errors import CredentialsRefused, GiveUp, TryAgain
-from harvester.core.model import Entry
+from harvester.core.model import PendingRegistration
 from harvester.core.sanitize import hide
-from harvester.operas.responses import Row, check_posted, excerpt, read_page, read_token, token_life
+from harvester.operas.responses import AcknowledgedRow, check_posted, excerpt, read_page, read_token, token_life
 from harvester.transport.messages import Request, Response, Transport
 
 POST_TIMEOUT_SECONDS = 60.0
@@ -77,7 +77,7 @@ class OperasClient:
                 self._renew_at = self._clock.now().timestamp() + RENEW_AT * (expires - issued)
             return self._token
 
-    async def register(self, entries: Sequence[Entry]) -> None:
+    async def register(self, entries: Sequence[PendingRegistration]) -> None:
         """Post one batch.
 
         Raises:
@@ -97,7 +97,7 @@ class OperasClient:
         rows, _ = await self._page(1, limit)
         return [str(row["raw"]) for row in rows]
 
-    async def holdings(self) -> list[Row]:
+    async def holdings(self) -> list[AcknowledgedRow]:
         """All rows that OPERAS holds for the account, each once, in no order (O8).
 
         Read in one page where that is possible. Over several pages a row may still be missed: one that is not here is
@@ -113,7 +113,7 @@ class OperasClient:
         found = {str(row["raw"]): row for row in rows}
         return await self._holdings_by_pages(found) if more else list(found.values())
 
-    async def _holdings_by_pages(self, found: dict[str, Row]) -> list[Row]:
+    async def _holdings_by_pages(self, found: dict[str, AcknowledgedRow]) -> list[AcknowledgedRow]:
         """Pass after pass over smaller pages, until one brings nothing new."""
         for _ in range(MAX_PASSES):
             known = len(found)
@@ -122,8 +122,8 @@ class OperasClient:
                 break
         return list(found.values())
 
-    async def _pass(self, found: dict[str, Row]) -> None:
-        rows: list[Row] = []
+    async def _pass(self, found: dict[str, AcknowledgedRow]) -> None:
+        rows: list[AcknowledgedRow] = []
         more, number = True, 0
         while more:
             before, number = rows, number + 1
@@ -132,7 +132,7 @@ class OperasClient:
             if rows == before:
                 break  # a server that takes no notice of `page` would go on for ever
 
-    async def _page(self, number: int, size: int) -> tuple[list[Row], bool]:
+    async def _page(self, number: int, size: int) -> tuple[list[AcknowledgedRow], bool]:
         query = f"uriset?page={number}&per_page={size}"
         response = await self._authorized(lambda token: _get(self._base_url + query, token))
         if response.status == 404 and number > 1:
@@ -160,7 +160,7 @@ def _get(url: str, token: str) -> Request:
     return Request("GET", url, {"Authorization": f"Bearer {token}", "Accept": "application/json"}, timeout_seconds=60.0)
 
 
-def post_request(base_url: str, token: str, entries: Sequence[Entry]) -> Request:
+def post_request(base_url: str, token: str, entries: Sequence[PendingRegistration]) -> Request:
     """The request that registers a batch: JSON with its length, `url` always a list (O4, O11)."""
     body = orjson.dumps([{"doi": entry.doi, "url": list(entry.urls)} for entry in entries])
     headers = {

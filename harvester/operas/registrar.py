@@ -5,7 +5,7 @@ leaves the outbox only when OPERAS acknowledged its batch, or refused it standin
 batch:
 
 - It is refused by the application itself. One bad entry does that to all (O4), and a race may do it to a good batch
-  (O5): it is sent once more unchanged, then halved until the bad entries stand alone (`halving`).
+  (O5): it is sent once more unchanged, then halved until the bad entries stand alone (`bisect`).
 - It takes too long. It may be stored or not (O13): it is sent again unchanged, then smaller ones are made for the rest
   of the run (O3).
 - Nobody answers, or a gateway does (O10). That is an outage: wait, and send again unchanged. After `patience` the rows
@@ -13,7 +13,7 @@ batch:
 
 A server that answers 500 to everything looks as if it refused everything, and a rejection is for good. So before an
 entry that is refused standing alone is rejected, OPERAS has to take something that it took before (the *proof*), and
-then refuse the entry once more. That is two POSTs a bad entry, which the bound of `halving` leaves room for.
+then refuse the entry once more. That is two POSTs a bad entry, which the bound of `bisect` leaves room for.
 
 A prefix that OPERAS has not seen goes first, alone and without URLs: were it part of a batch that fails, it would stay
 stored without its URLs for good (O12).
@@ -27,14 +27,14 @@ from typing import Protocol
 
 from harvester.core.clock import Clock, timestamp
 from harvester.core.errors import GiveUp, Stopped, TimedOut, TryAgain
-from harvester.core.model import Entry, Failure, Stage
+from harvester.core.model import Failure, PendingRegistration, Stage
 from harvester.core.sanitize import printable, redacted
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
-from harvester.operas.bisect import halving
+from harvester.operas.bisect import bisect
 from harvester.operas.responses import BatchRefused
 from harvester.operas.validation import clean_url, doi_refusal
-from harvester.politeness.breaker import Breaker
+from harvester.politeness.breaker import CircuitBreaker
 
 log = logging.getLogger("harvester.registrar")
 
@@ -58,11 +58,13 @@ PROOFS = 5
 class Outbox(Protocol):
     """What the registrar needs of `harvester.storage.store`."""
 
-    async def waiting(self, limit: int) -> list[Entry]:
+    async def waiting(self, limit: int) -> list[PendingRegistration]:
         """The first entries that wait."""
         ...
 
-    async def settle(self, acknowledged: Sequence[Entry], rejected: Sequence[tuple[Entry, Failure]]) -> None:
+    async def settle(
+        self, acknowledged: Sequence[PendingRegistration], rejected: Sequence[tuple[PendingRegistration, Failure]]
+    ) -> None:
         """Take entries out, durably."""
         ...
 
@@ -78,7 +80,7 @@ class Outbox(Protocol):
 class Client(Protocol):
     """What the registrar needs of `harvester.operas.client`."""
 
-    async def register(self, entries: Sequence[Entry]) -> None:
+    async def register(self, entries: Sequence[PendingRegistration]) -> None:
         """Post one batch, once."""
         ...
 
@@ -114,7 +116,7 @@ class Registrar:
         client: Client,
         *,
         batch_size: int,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         stop: Stop,
         tally: Tally,
         clock: Clock,
@@ -139,7 +141,7 @@ class Registrar:
         """
         self._prefixes = await self._outbox.known_prefixes()
         try:
-            while not self._stop.wished:
+            while not self._stop.requested:
                 is_last = harvested.is_set()
                 entries = await self._outbox.waiting(self._size)
                 if is_last and not entries:
@@ -148,7 +150,7 @@ class Registrar:
                     self._waiting_since = None
                     await self._register(entries)
                 else:
-                    await self._look_away(harvested)
+                    await self._wait_for_more(harvested)
         except Stopped:
             pass
 
@@ -160,7 +162,7 @@ class Registrar:
         lingered = self._waiting_since is not None and now - self._waiting_since >= LINGER_SECONDS
         return lingered or waiting >= self._size
 
-    async def _look_away(self, harvested: asyncio.Event) -> None:
+    async def _wait_for_more(self, harvested: asyncio.Event) -> None:
         nap = asyncio.ensure_future(self._clock.sleep(LOOK_SECONDS))
         others = [asyncio.ensure_future(harvested.wait()), asyncio.ensure_future(self._stop.wait())]
         try:
@@ -171,7 +173,7 @@ class Registrar:
         if nap.done():
             nap.result()
 
-    async def _register(self, entries: Sequence[Entry]) -> None:
+    async def _register(self, entries: Sequence[PendingRegistration]) -> None:
         unfit = [(entry, reason, None) for entry in entries if (reason := doi_refusal(entry.doi))]
         await self._reject(unfit)
         try:
@@ -180,14 +182,14 @@ class Registrar:
         except _TooSlow:
             log.warning("OPERAS is too slow for batches of this size; smaller ones from here on: %d", self._size)
 
-    async def _introduced(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def _introduced(self, entries: Sequence[PendingRegistration]) -> list[PendingRegistration]:
         """Let OPERAS see prefixes that are new to it (O12); returns the entries that are left to be sent."""
         left = []
         for entry in entries:
             prefix = entry.doi.partition("/")[0]
             if prefix not in self._prefixes:
                 bare = replace(entry, urls=())
-                if not (await self._post([bare]) or await self._accepted_after_all(bare)):
+                if not (await self._post([bare]) or await self._confirmed(bare)):
                     await self._reject_refused(entry)
                     continue
                 await self._outbox.prefix_known(prefix)
@@ -195,16 +197,16 @@ class Registrar:
             left.append(entry)
         return left
 
-    async def _send_all(self, entries: Sequence[Entry]) -> None:
+    async def _send_all(self, entries: Sequence[PendingRegistration]) -> None:
         if not entries:
             return
-        course = halving(entries)
+        course = bisect(entries)
         send = next(course)
         while True:
             accepted = await self._post(send.entries)
             stands_alone = send.final and len(send.entries) == 1
             if not accepted and stands_alone:
-                accepted = await self._accepted_after_all(send.entries[0])
+                accepted = await self._confirmed(send.entries[0])
             if accepted:
                 await self._acknowledge(send.entries)
             elif stands_alone:
@@ -214,7 +216,7 @@ class Registrar:
             except StopIteration:
                 return
 
-    async def _post(self, entries: Sequence[Entry]) -> bool:
+    async def _post(self, entries: Sequence[PendingRegistration]) -> bool:
         """Send one batch until the application itself answers; returns whether it was accepted."""
         timeouts = 0
         while True:
@@ -235,13 +237,13 @@ class Registrar:
                 self._proof = entries[0].doi
                 return True
 
-    async def _accepted_after_all(self, entry: Entry) -> bool:
+    async def _confirmed(self, entry: PendingRegistration) -> bool:
         """Send a refused entry once more, now to an OPERAS that is known to work."""
-        while trouble := await self._trouble(entry):
+        while trouble := await self._service_problem(entry):
             await self._wait(trouble)
         return await self._post([entry])
 
-    async def _trouble(self, suspect: Entry) -> TryAgain | GiveUp | None:
+    async def _service_problem(self, suspect: PendingRegistration) -> TryAgain | GiveUp | None:
         """Why OPERAS cannot be said to work; None if it takes a proof.
 
         Where nothing was ever accepted there is no proof to be had. An entry that is refused twice with a pause between
@@ -266,7 +268,7 @@ class Registrar:
             self._breaker.succeeded()
         return trouble
 
-    async def _proofs(self, suspect: Entry) -> list[str]:
+    async def _proofs(self, suspect: PendingRegistration) -> list[str]:
         """DOIs to try: what this run saw accepted, else some of what the account holds.
 
         A refused DOI may be among the latter, as a new prefix is stored even so (O12); it proves nothing.
@@ -279,7 +281,7 @@ class Registrar:
 
     async def _refusal_of(self, doi: str) -> BatchRefused | None:
         try:
-            await self._client.register([Entry(0, doi)])
+            await self._client.register([PendingRegistration(0, doi)])
         except BatchRefused as refusal:
             return refusal
         return None
@@ -296,19 +298,19 @@ class Registrar:
         await self._clock.sleep(self._breaker.next_pause(at_least=asked or 0.0))
 
     def _heed_stop(self) -> None:
-        if self._stop.wished:
+        if self._stop.requested:
             raise Stopped
 
-    async def _acknowledge(self, entries: Sequence[Entry]) -> None:
+    async def _acknowledge(self, entries: Sequence[PendingRegistration]) -> None:
         await self._outbox.settle(entries, [])
         self._tally.registered += len(entries)
         self._tally.registration_pending -= len(entries)
 
-    async def _reject_refused(self, entry: Entry) -> None:
+    async def _reject_refused(self, entry: PendingRegistration) -> None:
         self._refused.add(entry.doi)
         await self._reject([(entry, str(self._refusal), self._refusal.status)])
 
-    async def _reject(self, refused: Sequence[tuple[Entry, str, int | None]]) -> None:
+    async def _reject(self, refused: Sequence[tuple[PendingRegistration, str, int | None]]) -> None:
         if not refused:
             return
         now = timestamp(self._clock.now())
@@ -333,7 +335,7 @@ class Registrar:
         self._tally.rejected += len(failures)
         self._tally.registration_pending -= len(failures)
 
-    def _cleaned(self, entry: Entry) -> Entry:
+    def _cleaned(self, entry: PendingRegistration) -> PendingRegistration:
         """The entry with its URLs as OPERAS takes them; one that cannot be made so is left out with a notice (O4)."""
         urls = []
         for url in entry.urls:

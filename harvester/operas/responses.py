@@ -35,7 +35,7 @@ _PAGE_BYTES_READ = 4096
 """How much of an error page is looked at; what is shown of it is shorter."""
 
 
-Row = dict[str, object]
+AcknowledgedRow = dict[str, object]
 """What OPERAS holds for one DOI: `raw` (the DOI), `urls`, `last_checked`."""
 
 
@@ -124,7 +124,7 @@ def check_posted(response: Response, now: datetime, secrets: Sequence[str] = ())
     raise BatchRefused(f"OPERAS answers {response.status}: {excerpt(response, secrets)}", status=response.status)
 
 
-def read_page(response: Response, now: datetime) -> tuple[list[Row], bool]:
+def read_page(response: Response, now: datetime) -> tuple[list[AcknowledgedRow], bool]:
     """The rows of a page, and whether there are more pages.
 
     `next` says only that: the address in it is what the server takes for its own (O8).

@@ -22,7 +22,7 @@ SHORTEST_PAUSE_SECONDS = 0.001
 """What is left of the patience below this is rounding, and would be slept again and again."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Watches one service.
 
     Args:

@@ -56,7 +56,7 @@ WINDOWS_A_BASE = 60
 OVERLOADED = frozenset({429, 503})
 
 
-class Concurrency:
+class ConcurrencyLimit:
     """The limit of one service, learned from its answers.
 
     Args:
@@ -137,7 +137,7 @@ class Concurrency:
         self._set_limit(max(1.0, min(most, self._limit * share + headroom)))
 
 
-class Observed:
+class LatencyObserved:
     """A transport that lets a limit learn from each answer.
 
     Args:
@@ -145,7 +145,7 @@ class Observed:
         concurrency: what learns.
     """
 
-    def __init__(self, transport: Transport, concurrency: Concurrency) -> None:
+    def __init__(self, transport: Transport, concurrency: ConcurrencyLimit) -> None:
         self._transport, self._concurrency = transport, concurrency
 
     async def send(self, request: Request) -> Response:
@@ -162,14 +162,14 @@ class Observed:
         return response
 
 
-class Places:
+class Slots:
     """As many places as the limit allows; `async with places:` waits for one, first come first served.
 
     Args:
         concurrency: the limit, which may change at any time.
     """
 
-    def __init__(self, concurrency: Concurrency) -> None:
+    def __init__(self, concurrency: ConcurrencyLimit) -> None:
         self._concurrency = concurrency
         self._busy = 0
         self._line: deque[Future[None]] = deque()

@@ -9,8 +9,8 @@ Theory. A request may start when three things agree:
    what was deducted, never overspend. Any 24 hours contain the UTC day so far, so this one bound covers both.
 
 The quota is asked last, at the very moment of sending: what it deducts is stamped with the time the request really goes
-out. Whoever sends goes through `Metered`; nothing else has a way to the wire, so that retries, probes, redirects and
-tokens count by construction.
+out. Whoever sends goes through `RateLimited`; nothing else has a way to the wire, so that retries, probes, redirects
+and tokens count by construction.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from aiolimiter import AsyncLimiter
 from harvester.core.clock import Clock
 from harvester.core.errors import OutOfBudget, Stopped
 from harvester.core.stop import Stop
-from harvester.politeness.quota import Quota
+from harvester.politeness.quota import DailyQuota
 from harvester.transport.messages import Request, Response, Transport
 
 
@@ -34,7 +34,7 @@ def default_burst(rate: float) -> float:
     return max(1.0, rate / 50)
 
 
-class Budget:
+class RateLimiter:
     """The budget of one service in one process.
 
     Args:
@@ -54,7 +54,7 @@ class Budget:
         clock: Clock,
         *,
         burst: float | None = None,
-        quota: "Quota | None" = None,
+        quota: "DailyQuota | None" = None,
         wait: bool = False,
         stop: Stop | None = None,
         on_wait: Callable[[str], None] = lambda _: None,
@@ -85,13 +85,13 @@ class Budget:
             while True:
                 if self._paused_until:
                     await self._pause_over()
-                if self._stop.wished:
+                if self._stop.requested:
                     raise Stopped
                 if self._quota is not None and not self._quota.ready():
                     await self._quota_free(self._quota)
                     continue
                 await self._limiter.acquire()
-                if self._stop.wished:
+                if self._stop.requested:
                     raise Stopped
                 if not self._paused_until and (self._quota is None or self._quota.take()):
                     break
@@ -113,7 +113,7 @@ class Budget:
             self._on_wait("")
         self._paused_until = 0.0
 
-    async def _quota_free(self, quota: "Quota") -> None:
+    async def _quota_free(self, quota: "DailyQuota") -> None:
         free_at = quota.free_at()
         if not self._wait:
             raise OutOfBudget(
@@ -125,7 +125,7 @@ class Budget:
         self._on_wait("")
 
 
-class Metered:
+class RateLimited:
     """A transport that asks the budget before each request.
 
     Args:
@@ -133,7 +133,7 @@ class Metered:
         budget: what decides when.
     """
 
-    def __init__(self, transport: Transport, budget: Budget) -> None:
+    def __init__(self, transport: Transport, budget: RateLimiter) -> None:
         self._transport = transport
         self._budget = budget
 

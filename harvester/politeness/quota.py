@@ -28,7 +28,7 @@ KEPT_MINUTES = 3 * DAY_MINUTES
 time server has spoken, must not make it forget for good."""
 
 
-class Quota:
+class DailyQuota:
     """At most `daily` requests in any 24 hours, over all processes of the user that share the file.
 
     Args:

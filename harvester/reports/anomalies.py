@@ -7,7 +7,7 @@ from typing import Final
 
 from harvester.core.wording import are, counted, in_words
 from harvester.reports.failures import Group
-from harvester.reports.summary import Report
+from harvester.reports.summary import Summary
 
 EXAMPLES: Final = 3
 """Examples shown of one kind of failure: enough to see whether they are alike."""
@@ -91,11 +91,11 @@ class Campaign:
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
+class NightDetails:
     """What a night knows beyond its summary; what it does not know is left out.
 
     Args:
-        groups: tonight's failures, see `Groups`; kinds without a group are shown without an example.
+        groups: tonight's failures, see `FailureGroups`; kinds without a group are shown without an example.
         changed: records that differ from the ones before.
         truncated: records that miss events at the cap of 2,500, or may do so.
         last_truncated: the same of last night.
@@ -126,7 +126,7 @@ class Extras:
 
 
 @dataclass(frozen=True, slots=True)
-class Suspicion:
+class Anomaly:
     """Something that looks wrong although nothing failed.
 
     Args:
@@ -138,7 +138,7 @@ class Suspicion:
     advice: str
 
 
-def suspicions(report: Report, last: Report | None, extras: Extras) -> list[Suspicion]:
+def anomalies(report: Summary, last: Summary | None, extras: NightDetails) -> list[Anomaly]:
     """What looks wrong, the worst first."""
     return [
         *_mismatches(report, last),
@@ -152,28 +152,28 @@ def suspicions(report: Report, last: Report | None, extras: Extras) -> list[Susp
     ]
 
 
-def _mismatches(report: Report, last: Report | None) -> Iterator[Suspicion]:
+def _mismatches(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
     """One is enough: a service that mixes up DOIs may do so where it cannot be seen."""
     now = report.failures_by_kind.get("doi-mismatch", 0)
     then = last.failures_by_kind.get("doi-mismatch", 0) if last else 0
     if now > then:
         before = f", {then:,} last night" if last else ""
-        yield Suspicion(
+        yield Anomaly(
             f"{now:,} {'answer was' if now == 1 else 'answers were'} about another DOI{before}",
             "Such an answer is never kept. The service cleans and cuts the DOIs it is sent, so that an odd spelling is "
             "the usual reason; plain DOIs among them mean that it mixes them up, which its makers want to know.",
         )
 
 
-def _shrunk(report: Report, last: Report | None) -> Iterator[Suspicion]:
+def _shrunk(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
     if last and report.lines < last.lines * (1 - LIST_SHRUNK):
-        yield Suspicion(
+        yield Anomaly(
             f"the list has {report.lines:,} lines, {last.lines:,} last night",
             "Was the file complete when the night began? What was harvested of the missing DOIs stays.",
         )
 
 
-def _shares(report: Report, last: Report | None) -> Iterator[Suspicion]:
+def _shares(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
     causes = {
         "empty": "Crossref may have been down behind Paperbuzz, or the new DOIs are another agency's. Empty ones are "
         "asked again on another night.",
@@ -184,13 +184,11 @@ def _shares(report: Report, last: Report | None) -> Iterator[Suspicion]:
         now = report.outcomes.get(outcome, 0)
         then = (last.outcomes.get(outcome, 0), last.results) if last else None
         if _stands_out(now, report.results, then, FIRST_SHARES[outcome]):
-            yield Suspicion(f"{_share(now, report.results)} of the records are {outcome}{_was(then)}", cause)
+            yield Anomaly(f"{_share(now, report.results)} of the records are {outcome}{_was(then)}", cause)
     then = (last.failures, last.results + last.failures) if last else None
     answered = report.results + report.failures
     if _stands_out(report.failures, answered, then, FIRST_FAILURES):
-        yield Suspicion(
-            f"{_share(report.failures, answered)} of the works failed{_was(then)}", "See the failures below."
-        )
+        yield Anomaly(f"{_share(report.failures, answered)} of the works failed{_was(then)}", "See the failures below.")
 
 
 def _stands_out(now: int, total: int, then: tuple[int, int] | None, limit: float) -> bool:
@@ -205,18 +203,18 @@ def _stands_out(now: int, total: int, then: tuple[int, int] | None, limit: float
     return now / total - then[0] / then[1] > max(RISE, SIGMAS * chance)
 
 
-def _events_missing(extras: Extras) -> Iterator[Suspicion]:
+def _events_missing(extras: NightDetails) -> Iterator[Anomaly]:
     predicted, found = extras.predicted_events, extras.found_events
     if predicted is None or found is None or predicted < PREDICTED_LEAST:
         return
     if found < predicted * FOUND_SHARE:
-        yield Suspicion(
+        yield Anomaly(
             f"{counted(found, 'new event')} came where {predicted:,.0f} were expected",
             "Paperbuzz may get no new events from its sources. Compare a lively DOI's latest event with today.",
         )
 
 
-def _truncation(report: Report, last: Report | None, extras: Extras) -> Iterator[Suspicion]:
+def _truncation(report: Summary, last: Summary | None, extras: NightDetails) -> Iterator[Anomaly]:
     """More than last night by more than chance, given how many records there were then and are now."""
     now, then = extras.truncated or 0, extras.last_truncated
     if then is None:
@@ -225,41 +223,41 @@ def _truncation(report: Report, last: Report | None, extras: Extras) -> Iterator
         alike = then * report.results / last.results if last and last.results else then
         more = now > alike + SIGMAS * math.sqrt(alike + 1)
     if more:
-        yield Suspicion(
+        yield Anomaly(
             f"{counted(now, 'record')} {are(now)} or may be cut at 2,500 events"
             + ("" if then is None else f", {then:,} last night"),
             "The service gives no more events of a DOI than that; what such a record counts is a lower bound.",
         )
 
 
-def _slowness(extras: Extras) -> Iterator[Suspicion]:
+def _slowness(extras: NightDetails) -> Iterator[Anomaly]:
     now, usual = extras.median_seconds, extras.usual_median_seconds
     if now is None:
         return
     if now > (FIRST_SLOW_SECONDS if usual is None else max(SLOW_SECONDS, SLOWER * usual)):
-        yield Suspicion(
+        yield Anomaly(
             f"half of the answers took longer than {now:.2f} s" + ("" if usual is None else f", usually {usual:.2f} s"),
             "The service has more to do than usual, or the way to it is slow. A night of the same length gets less "
             "done; the harvest slows down by itself.",
         )
 
 
-def _jumps(jumps: Sequence[float]) -> Iterator[Suspicion]:
+def _jumps(jumps: Sequence[float]) -> Iterator[Anomaly]:
     large = [jump for jump in jumps if abs(jump) >= CLOCK_JUMP_SECONDS]
     if large:
         told = " and ".join(f"{'back' if jump < 0 else 'ahead'} by {in_words(abs(jump))}" for jump in large[:EXAMPLES])
         in_all = f", {len(large)} times in all" if len(large) > EXAMPLES else ""
-        yield Suspicion(
+        yield Anomaly(
             f"the clock jumped {told}{in_all}",
             "Someone set it, a time server corrected it late, or the machine slept. Times in the records of this night "
             "may be wrong by as much; the budget errs on the side of the service.",
         )
 
 
-def _set_back(report: Report, last: Report | None) -> Iterator[Suspicion]:
+def _set_back(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
     """Timestamps of one form sort as the times do."""
     if last and report.started_at < last.started_at:
-        yield Suspicion(
+        yield Anomaly(
             f"by the clock the night began at {_minute(report.started_at)}, before the last one, at "
             f"{_minute(last.started_at)}",
             "The clock is wrong now, or was last night. When each DOI was asked last is known by that clock: until it "

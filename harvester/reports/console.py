@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from harvester.core.sanitize import printable
 from harvester.core.wording import counted, in_words
-from harvester.reports.summary import Report
+from harvester.reports.summary import Summary
 
 
-def ending(report: Report) -> dict[str, object]:
+def ending(report: Summary) -> dict[str, object]:
     """The figures that close a run, as the fields of one event in a log for machines."""
     counts = ("lines", "works", "results", "failures", "pending", "resting", "registered", "rejected", "retries")
     return {
@@ -24,7 +24,7 @@ AGAIN = "the same command with --retry-failed asks again"
 """What can be done about works that failed in a batch run."""
 
 
-def closing(report: Report, *, again: str = AGAIN) -> str:
+def closing(report: Summary, *, again: str = AGAIN) -> str:
     """The figures that close a run, for people: the accounting, what was asked, where the files are, the verdict.
 
     Args:
@@ -55,7 +55,7 @@ def closing(report: Report, *, again: str = AGAIN) -> str:
     return "\n".join([*lines, "", printable(report.exit.reason, 4096), *_next_steps(report, again)])
 
 
-def _next_steps(report: Report, again: str) -> list[str]:
+def _next_steps(report: Summary, again: str) -> list[str]:
     """What can be done about works that were given up; how to go on after a stop is said by its own reason."""
     steps = []
     if report.failures and not report.pending:

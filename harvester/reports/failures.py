@@ -73,7 +73,7 @@ class Group:
     message: str
 
 
-class Groups:
+class FailureGroups:
     """Puts failures that are alike together, one after the other, in memory that does not grow with their number."""
 
     def __init__(self) -> None:

@@ -22,9 +22,9 @@ from typing import Final
 
 from harvester.core.sanitize import printable, redacted
 from harvester.core.wording import are, counted, in_words
-from harvester.reports.anomalies import EXAMPLES, Campaign, Extras, Suspicion, suspicions
+from harvester.reports.anomalies import EXAMPLES, Anomaly, Campaign, NightDetails, anomalies
 from harvester.reports.failures import ADVICE, Group
-from harvester.reports.summary import Report
+from harvester.reports.summary import Summary
 
 WIDTH: Final = 80
 """Columns of the page; only a path may be longer, for a broken one cannot be copied."""
@@ -34,7 +34,7 @@ GOES_ON: Final = frozenset({4, 69, 130, 143})
 """Exit codes after which the next night goes on by itself: budget or time used up, service down, stopped."""
 
 
-def morning(report: Report, last: Report | None, extras: Extras) -> str:
+def morning(report: Summary, last: Summary | None, extras: NightDetails) -> str:
     """The page.
 
     Args:
@@ -44,7 +44,7 @@ def morning(report: Report, last: Report | None, extras: Extras) -> str:
     """
     began, ended = report.started_at, report.finished_at
     night = f"Night of {began[:10]}, {began[11:16]} to {ended[11:16]} UTC, {in_words(report.duration_seconds)}"
-    suspected = suspicions(report, last, extras)
+    suspected = anomalies(report, last, extras)
     sections = [
         _wrapped(verdict(report, last, extras)),
         [night],
@@ -61,9 +61,9 @@ def morning(report: Report, last: Report | None, extras: Extras) -> str:
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
 
 
-def verdict(report: Report, last: Report | None, extras: Extras) -> str:
+def verdict(report: Summary, last: Summary | None, extras: NightDetails) -> str:
     """The night in one sentence; the cases are those at the top of this file."""
-    suspected = suspicions(report, last, extras)
+    suspected = anomalies(report, last, extras)
     reason = _first_sentence(report.exit.reason) or report.exit.name
     if report.exit.code not in GOES_ON | {0, 3}:
         return _one_line(f"Look at this: {reason}{_and_more(len(suspected))}.")
@@ -80,7 +80,7 @@ def verdict(report: Report, last: Report | None, extras: Extras) -> str:
     return f"All is well: of {counted(report.works, 'work')} {report.results:,} {has} a record and {failed}."
 
 
-def _left_to_do(report: Report) -> str:
+def _left_to_do(report: Summary) -> str:
     parts = []
     if report.pending:
         parts.append(f"{report.pending:,} of {counted(report.works, 'work')} {are(report.pending)} still to be asked")
@@ -103,7 +103,7 @@ def _titled(title: str, lines: list[str]) -> list[str]:
     return [title.upper(), *lines] if lines else []
 
 
-def _suspected(suspected: list[Suspicion]) -> list[str]:
+def _suspected(suspected: list[Anomaly]) -> list[str]:
     lines: list[str] = []
     for each in suspected:
         claim = each.claim[:1].upper() + each.claim[1:]
@@ -111,7 +111,7 @@ def _suspected(suspected: list[Suspicion]) -> list[str]:
     return lines
 
 
-def _accounting(report: Report, last: Report | None) -> list[str]:
+def _accounting(report: Summary, last: Summary | None) -> list[str]:
     outcomes = sorted({*report.outcomes, *(last.outcomes if last else ())})
     before = _account(last, outcomes) if last else {}
     lines = [_head(last)]
@@ -120,7 +120,7 @@ def _accounting(report: Report, last: Report | None) -> list[str]:
     return lines
 
 
-def _account(report: Report, outcomes: Sequence[str]) -> dict[str, int]:
+def _account(report: Summary, outcomes: Sequence[str]) -> dict[str, int]:
     """The identities of the accounting, each sum above its parts."""
     return {
         "lines": report.lines,
@@ -139,7 +139,7 @@ def _account(report: Report, outcomes: Sequence[str]) -> dict[str, int]:
     }
 
 
-def _failures(report: Report, last: Report | None, groups: Sequence[Group]) -> list[str]:
+def _failures(report: Summary, last: Summary | None, groups: Sequence[Group]) -> list[str]:
     counts, before = _failures_by_kind(report), _failures_by_kind(last) if last else {}
     lines: list[str] = []
     for kind, count in sorted(counts.items(), key=lambda item: -item[1]):
@@ -153,7 +153,7 @@ def _failures(report: Report, last: Report | None, groups: Sequence[Group]) -> l
     return lines
 
 
-def _failures_by_kind(report: Report) -> dict[str, int]:
+def _failures_by_kind(report: Summary) -> dict[str, int]:
     """All lines of the failures file by kind: failed works, lines that are no DOIs, refused registrations."""
     counts = {**report.failures_by_kind, "invalid-doi": report.invalid, "rejected": report.rejected}
     return {kind: count for kind, count in counts.items() if count}
@@ -164,7 +164,7 @@ def _example(group: Group) -> str:
     return f"{group.count:,}{status}, such as {_shown(group.example, 80)}: {_shown(group.message, 200)}"
 
 
-def _records(extras: Extras) -> list[str]:
+def _records(extras: NightDetails) -> list[str]:
     lines = []
     if extras.changed is not None:
         lines.append(_row("changed records", extras.changed, None))
@@ -177,7 +177,7 @@ def _records(extras: Extras) -> list[str]:
     return lines and [_head(extras.last_truncated), *lines]
 
 
-def _registration(report: Report, last: Report | None) -> list[str]:
+def _registration(report: Summary, last: Summary | None) -> list[str]:
     if not (report.registered or report.rejected or report.registration_pending):
         return []
     lines = [_head(last)]
@@ -186,7 +186,7 @@ def _registration(report: Report, last: Report | None) -> list[str]:
     return lines
 
 
-def _service(report: Report, last: Report | None, extras: Extras) -> list[str]:
+def _service(report: Summary, last: Summary | None, extras: NightDetails) -> list[str]:
     lines = [_head(last)]
     for service, count in report.requests.items():
         lines.append(_row(f"requests to {service}", count, last.requests.get(service, 0) if last else None))

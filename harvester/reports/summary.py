@@ -22,7 +22,7 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Summary:
     """The summary of a run. The accounting is over the works of the list as it is now.
 
     Args:
@@ -78,14 +78,14 @@ class Report:
     resting: int = 0
 
 
-def as_json(report: Report) -> bytes:
+def as_json(report: Summary) -> bytes:
     """The summary as an indented JSON object with a newline at its end."""
     summary = {"v": 1, **asdict(report), "files": {name: _text(path) for name, path in report.files.items()}}
     summary["exit"]["reason"] = _text(report.exit.reason)
     return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def from_json(content: bytes) -> Report:
+def from_json(content: bytes) -> Summary:
     """A report from its summary.
 
     Raises:
@@ -93,8 +93,8 @@ def from_json(content: bytes) -> Report:
     """
     summary = orjson.loads(content)
     ended = Exit(**{each.name: summary["exit"][each.name] for each in fields(Exit)})
-    known = {each.name: summary[each.name] for each in fields(Report) if each.name not in ("exit", "resting")}
-    return Report(**known, exit=ended, resting=summary.get("resting", 0))
+    known = {each.name: summary[each.name] for each in fields(Summary) if each.name not in ("exit", "resting")}
+    return Summary(**known, exit=ended, resting=summary.get("resting", 0))
 
 
 def _text(name: str) -> str:
@@ -102,7 +102,7 @@ def _text(name: str) -> str:
     return name.encode(errors="replace").decode()
 
 
-def violations(report: Report, *, harvested: bool = True) -> list[str]:
+def broken_identities(report: Summary, *, harvested: bool = True) -> list[str]:
     """The accounting identities that do not hold, in words; empty when all is well (promise G1).
 
     Args:

@@ -6,8 +6,8 @@ What it does is decided in modules that know no network (`paperbuzz`, `operas`, 
 """
 
 from harvester.sandbox.faults.rates import FAULTS, PATIENCE, Faults, faults_of, parse_faults
-from harvester.sandbox.limits import Violation, busiest_window, quota_violations, rate_violations
-from harvester.sandbox.options import DEMO_ACCOUNTS, Account, Outage, SandboxOptions, Shares
+from harvester.sandbox.limits import LimitViolation, busiest_window, quota_violations, rate_violations
+from harvester.sandbox.options import DEMO_ACCOUNTS, Account, PlannedOutage, SandboxOptions, Shares
 from harvester.sandbox.requestlog import RequestLog
 from harvester.sandbox.run import greeting, run_in_thread, serve
 from harvester.sandbox.server import Sandbox
@@ -18,12 +18,12 @@ __all__ = [
     "PATIENCE",
     "Account",
     "Faults",
-    "Outage",
+    "LimitViolation",
+    "PlannedOutage",
     "RequestLog",
     "Sandbox",
     "SandboxOptions",
     "Shares",
-    "Violation",
     "busiest_window",
     "faults_of",
     "greeting",

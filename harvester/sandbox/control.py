@@ -10,7 +10,7 @@ from aiohttp import web
 
 from harvester.core.errors import Usage
 from harvester.sandbox.answer import HTML_UTF8, Answer, error_page, json_answer
-from harvester.sandbox.faults.rates import SERVICES, Service, parse_faults
+from harvester.sandbox.faults.rates import SERVICES, ServiceName, parse_faults
 from harvester.sandbox.page import page
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _outage(sandbox: "Sandbox", given: dict[str, Any]) -> object:
     service, kind = given["service"], given.get("kind", "503")
     if service not in SERVICES or kind not in ("503", "refuse", None):
         raise ValueError("service is paperbuzz or operas; kind is 503, refuse or null")
-    sandbox.set_outage(cast("Service", service), cast("OutageKind | None", kind))
+    sandbox.set_outage(cast("ServiceName", service), cast("OutageKind | None", kind))
     return {"service": service, "kind": kind}
 
 

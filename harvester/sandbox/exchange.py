@@ -12,13 +12,13 @@ from aiohttp import web
 from harvester.sandbox.answer import MAX_REQUEST_LINE, Answer, Ask, gateway_page, line_too_long
 from harvester.sandbox.deliver import ON_THE_SOCKET, play, reset, response_of, spent
 from harvester.sandbox.faults.bodies import REDIRECTED, REPLACES, replacement, spoiled
-from harvester.sandbox.faults.rates import Service, chance
+from harvester.sandbox.faults.rates import ServiceName, chance
 from harvester.sandbox.requestlog import RequestLog
 
 if TYPE_CHECKING:
     from harvester.sandbox.server import Sandbox
 
-SERVER_HEADER: dict[Service, str] = {"paperbuzz": "gunicorn", "operas": "gunicorn/19.9.0"}
+SERVER_HEADER: dict[ServiceName, str] = {"paperbuzz": "gunicorn", "operas": "gunicorn/19.9.0"}
 
 UNDONE = frozenset({"reset", "close", "hang", "loris"})
 """Faults on the socket that come before the service is asked; the others come after it has answered."""
@@ -34,7 +34,7 @@ class Exchange:
         target: the raw target without the service's mount.
     """
 
-    def __init__(self, sandbox: "Sandbox", request: web.BaseRequest, service: Service, target: str) -> None:
+    def __init__(self, sandbox: "Sandbox", request: web.BaseRequest, service: ServiceName, target: str) -> None:
         self.sandbox = sandbox
         self.request = request
         self.service = service

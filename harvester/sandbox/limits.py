@@ -13,7 +13,7 @@ DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class LimitViolation:
     """A window with too many requests.
 
     Args:
@@ -31,7 +31,7 @@ class Violation:
 
 def rate_violations(
     times: Sequence[float], rate: float, burst: float, *, slack_seconds: float = 0.0
-) -> list[Violation]:
+) -> list[LimitViolation]:
     """For each request that stands at the end of a window with too many requests, the worst such window.
 
     Args:
@@ -51,7 +51,7 @@ def rate_violations(
         allowed = rate * (moment - times[lowest_at]) + depth
         # The tolerance is for rounding: monotonic clocks are large numbers.
         if count > allowed + 1e-6:
-            found.append(Violation(times[lowest_at], moment, count, allowed))
+            found.append(LimitViolation(times[lowest_at], moment, count, allowed))
     return found
 
 
@@ -80,7 +80,7 @@ def per_utc_day(wall_times: Iterable[float]) -> dict[str, int]:
     return counts
 
 
-def quota_violations(wall_times: Sequence[float], quota: int) -> list[Violation]:
+def quota_violations(wall_times: Sequence[float], quota: int) -> list[LimitViolation]:
     """UTC days, and the worst rolling 24 hours, with more requests than the quota.
 
     Args:
@@ -91,8 +91,8 @@ def quota_violations(wall_times: Sequence[float], quota: int) -> list[Violation]
     for day, count in per_utc_day(wall_times).items():
         if count > quota:
             start = datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()
-            found.append(Violation(start, start + DAY_SECONDS, count, quota))
+            found.append(LimitViolation(start, start + DAY_SECONDS, count, quota))
     count, start = busiest_window(wall_times, DAY_SECONDS)
     if count > quota:
-        found.append(Violation(start, start + DAY_SECONDS, count, quota))
+        found.append(LimitViolation(start, start + DAY_SECONDS, count, quota))
     return found

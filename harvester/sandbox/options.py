@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harvester.sandbox.faults.rates import Faults, Service
+from harvester.sandbox.faults.rates import Faults, ServiceName
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Shares:
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
+class PlannedOutage:
     """A time in which one service does not work at all.
 
     Args:
@@ -66,7 +66,7 @@ class Outage:
         kind: `503` (a router's page) or `refuse` (the connection is reset at once).
     """
 
-    service: Service
+    service: ServiceName
     start_seconds: float
     seconds: float
     kind: str = "503"
@@ -131,7 +131,7 @@ class SandboxOptions:
     collide: bool = False
     indented: bool = False
     icon_host: str | None = "api.paperbuzz.org"
-    outages: tuple[Outage, ...] = ()
+    outages: tuple[PlannedOutage, ...] = ()
     log_path: Path | None = None
     log_entries: int | None = None
     idle_seconds: float = 2.0

@@ -23,14 +23,14 @@ from harvester.sandbox import limits as monitor
 from harvester.sandbox.deliver import response_of
 from harvester.sandbox.exchange import Exchange
 from harvester.sandbox.faults.bodies import ELSEWHERE
-from harvester.sandbox.faults.rates import FAULTS, SERVICES, Faults, Service
+from harvester.sandbox.faults.rates import FAULTS, SERVICES, Faults, ServiceName
 from harvester.sandbox.gate import Gate
 from harvester.sandbox.operas.service import Operas
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.paperbuzz.service import Paperbuzz
 from harvester.sandbox.requestlog import Log, Overlaps
 
-MOUNTS: dict[str, Service] = {"/paperbuzz": "paperbuzz", "/operas": "operas"}
+MOUNTS: dict[str, ServiceName] = {"/paperbuzz": "paperbuzz", "/operas": "operas"}
 
 OutageKind = Literal["503", "refuse"]
 
@@ -64,8 +64,8 @@ class Sandbox:
         self.posts_at_once = Overlaps()
         self.gate = Gate(self.options.capacity)
         self.strayed = 0
-        self._outages: dict[Service, OutageKind] = {}
-        self._attempts: Counter[tuple[Service, str]] = Counter()
+        self._outages: dict[ServiceName, OutageKind] = {}
+        self._attempts: Counter[tuple[ServiceName, str]] = Counter()
         self._runner: web.ServerRunner | None = None
         self._started_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,7 +124,7 @@ class Sandbox:
         """From now on these faults."""
         self.faults = faults
 
-    def set_outage(self, service: Service, kind: OutageKind | None = "503") -> None:
+    def set_outage(self, service: ServiceName, kind: OutageKind | None = "503") -> None:
         """Take a service down, or up again with None."""
         if kind is None:
             self._outages.pop(service, None)
@@ -139,7 +139,7 @@ class Sandbox:
 
     def rate_violations(
         self, rate: float | None = None, burst: float | None = None, *, slack_seconds: float | None = None
-    ) -> list[monitor.Violation]:
+    ) -> list[monitor.LimitViolation]:
         """Windows in which Paperbuzz saw more than rate·w + burst requests; by default as the options watch it."""
         rate = self.options.watch_rate if rate is None else rate
         if rate is None:
@@ -148,26 +148,26 @@ class Sandbox:
         slack = self.options.watch_slack_seconds if slack_seconds is None else slack_seconds
         return monitor.rate_violations(self.log.times("paperbuzz")[0], rate, burst, slack_seconds=slack)
 
-    def quota_violations(self, quota: int) -> list[monitor.Violation]:
+    def quota_violations(self, quota: int) -> list[monitor.LimitViolation]:
         """UTC days and rolling 24 hours in which Paperbuzz saw more requests than this."""
         return monitor.quota_violations(self.log.times("paperbuzz")[1], quota)
 
-    def planned_fault(self, service: Service, key: str, attempt: int) -> str | None:
+    def planned_fault(self, service: ServiceName, key: str, attempt: int) -> str | None:
         """The fault that this try for this key meets; the same for every sandbox of this seed and these faults."""
         if service == "paperbuzz" and (named := _named_fault(key, attempt)):
             return named
         return self.faults.pick(self.options.seed, service, key, attempt)
 
-    def attempts(self, service: Service, key: str) -> int:
+    def attempts(self, service: ServiceName, key: str) -> int:
         """How often this was asked for."""
         return self._attempts[service, key]
 
-    def count_attempt(self, service: Service, key: str) -> int:
+    def count_attempt(self, service: ServiceName, key: str) -> int:
         """One more request for this; returns how many there were."""
         self._attempts[service, key] += 1
         return self._attempts[service, key]
 
-    def outage(self, service: Service) -> str | None:
+    def outage(self, service: ServiceName) -> str | None:
         """How the service is down just now, or None if it is up."""
         if service in self._outages:
             return self._outages[service]

@@ -5,10 +5,10 @@ import shlex
 
 from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured
-from harvester.schedule.plan import ORDINARY, Plan, file_head, refuse_relative
+from harvester.schedule.plan import ORDINARY, SchedulePlan, file_head, refuse_relative
 
 
-def cron_files(plan: Plan) -> dict[str, str]:
+def cron_files(plan: SchedulePlan) -> dict[str, str]:
     """A crontab, by name."""
     refuse_relative(plan)
     _refuse_without_password_file(plan.settings)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from harvester.core.errors import Misconfigured
-from harvester.schedule.plan import ORDINARY, Plan, all_config_paths, config_paths, file_head, folder_of
+from harvester.schedule.plan import ORDINARY, SchedulePlan, all_config_paths, config_paths, file_head, folder_of
 from harvester.schedule.yaml import yaml
 
 GITHUB_MINUTES = 360
 """A job of GitHub's own runners is killed after this ("Usage limits" in GitHub's documentation)."""
 
 
-def github_files(plan: Plan) -> dict[str, str]:
+def github_files(plan: SchedulePlan) -> dict[str, str]:
     """A workflow, by name."""
     for name, text in config_paths(plan.settings, written=True):
         if not folder_of(text).parts:
@@ -51,7 +51,7 @@ def github_files(plan: Plan) -> dict[str, str]:
     return {"harvester.yml": "\n".join([head, notes, *yaml(workflow(plan, secrets))]) + "\n"}
 
 
-def workflow(plan: Plan, secrets: Sequence[str]) -> dict[str, object]:
+def workflow(plan: SchedulePlan, secrets: Sequence[str]) -> dict[str, object]:
     """The workflow; each of the secrets is in the environment of one step and of no other."""
     kept = [str(each) for each in {folder_of(text): None for _, text in config_paths(plan.settings, written=True)}]
     lasting = "\n".join([".harvester-state", *kept])

@@ -8,7 +8,7 @@ from harvester.schedule.plan import (
     ORDINARY,
     STATE,
     STOP_SECONDS,
-    Plan,
+    SchedulePlan,
     config_folders,
     file_head,
     refuse_relative,
@@ -41,7 +41,7 @@ then waits for the harvester's own end.
 """
 
 
-def kubernetes_files(plan: Plan) -> dict[str, str]:
+def kubernetes_files(plan: SchedulePlan) -> dict[str, str]:
     """A manifest, by name."""
     refuse_relative(plan)
     registers = plan.settings.operas.enabled
@@ -63,7 +63,7 @@ def kubernetes_files(plan: Plan) -> dict[str, str]:
     return {"harvester.yaml": "\n".join([head, notes, "---", "\n---\n".join(texts)]) + "\n"}
 
 
-def resources(plan: Plan) -> list[dict[str, object]]:
+def resources(plan: SchedulePlan) -> list[dict[str, object]]:
     """The ConfigMap, the volume and the CronJob."""
     labels = {"app.kubernetes.io/name": "harvester"}
     return [
@@ -96,7 +96,7 @@ def resources(plan: Plan) -> list[dict[str, object]]:
     ]
 
 
-def _job(plan: Plan, labels: Mapping[str, str]) -> dict[str, object]:
+def _job(plan: SchedulePlan, labels: Mapping[str, str]) -> dict[str, object]:
     never: dict[str, object] = {
         "action": "FailJob",
         "onExitCodes": {"containerName": "harvester", "operator": "In", "values": list(NO_USE_TRYING_AGAIN)},
@@ -115,7 +115,7 @@ def _job(plan: Plan, labels: Mapping[str, str]) -> dict[str, object]:
     }
 
 
-def _pod(plan: Plan) -> dict[str, object]:
+def _pod(plan: SchedulePlan) -> dict[str, object]:
     volumes, mounts = _volumes(plan)
     environment = [{"name": "XDG_STATE_HOME", "value": str(STATE.parent)}]
     if plan.settings.operas.enabled:
@@ -157,7 +157,7 @@ def _pod(plan: Plan) -> dict[str, object]:
     }
 
 
-def _volumes(plan: Plan) -> tuple[list[object], list[object]]:
+def _volumes(plan: SchedulePlan) -> tuple[list[object], list[object]]:
     written = config_folders(plan.settings, written=True)
     read = [
         each

@@ -34,7 +34,7 @@ NO_USE_TRYING_AGAIN = (2, 12, 65, 66, 70, 78)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SchedulePlan:
     """What is to be scheduled.
 
     Args:
@@ -89,7 +89,7 @@ def refuse_unattended(settings: Settings) -> None:
             raise Misconfigured(f"{name} = {text!r} has a character that cannot stand in a schedule. Rename it.")
 
 
-def refuse_relative(plan: Plan) -> None:
+def refuse_relative(plan: SchedulePlan) -> None:
     """Refuse paths that would lead elsewhere at night, or to where nothing lasts."""
     for name, text in all_config_paths(plan.settings):
         if not text.startswith("/"):
@@ -122,7 +122,7 @@ def config_folders(settings: Settings, *, written: bool) -> list[PurePosixPath]:
     return sorted(each for each in found if not any(each != other and each.is_relative_to(other) for other in found))
 
 
-def file_head(name: str, goes_to: str, steps: Sequence[str], plan: Plan) -> str:
+def file_head(name: str, goes_to: str, steps: Sequence[str], plan: SchedulePlan) -> str:
     """The comment at the head of a file: what made it, where it goes, and what to type then."""
     lines = [f"{name}, made by harvester {plan.version} (harvester schedule).", f"Goes to {goes_to}"]
     return "\n".join(f"# {line}" for line in [*lines, *(f"  {step}" for step in steps)])

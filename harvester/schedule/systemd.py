@@ -12,7 +12,7 @@ from harvester.schedule.plan import (
     STATE,
     STOP_SECONDS,
     WATCHDOG,
-    Plan,
+    SchedulePlan,
     all_config_paths,
     config_folders,
     file_head,
@@ -21,7 +21,7 @@ from harvester.schedule.plan import (
 )
 
 
-def systemd_files(plan: Plan) -> dict[str, str]:
+def systemd_files(plan: SchedulePlan) -> dict[str, str]:
     """A service and its timer, by name."""
     refuse_relative(plan)
     hidden = [PurePosixPath(each) for each in ("/home", "/root", "/run/user", "/tmp", "/var/tmp")]  # noqa: S108
@@ -55,7 +55,7 @@ def _unit_argument(path: object) -> str:
     return _unit_word(_unit_path(path).replace("$", "$$"))
 
 
-def _service(plan: Plan) -> str:
+def _service(plan: SchedulePlan) -> str:
     writable = config_folders(plan.settings, written=True)
     elsewhere = [each for each in writable if each != STATE]
     listed = " ".join(_unit_word(f"-{_unit_path(each)}") for each in elsewhere)
@@ -98,11 +98,11 @@ def _made(folder: PurePosixPath, settings: Settings) -> str:
     return f"install -d {who} {shlex.quote(str(folder))}"
 
 
-def _password_file(plan: Plan) -> Path:
+def _password_file(plan: SchedulePlan) -> Path:
     return plan.settings.operas.password_file or plan.config.parent / "operas-password"
 
 
-def _credential_lines(plan: Plan) -> str:
+def _credential_lines(plan: SchedulePlan) -> str:
     """The password as a credential: systemd reads the file as root, the service sees a copy that is never on a disk."""
     line = f"LoadCredential=operas-password:{_unit_path(_password_file(plan))}"
     if not plan.settings.operas.enabled:
@@ -186,7 +186,7 @@ UMask=0077
 """
 
 
-def _timer(plan: Plan) -> str:
+def _timer(plan: SchedulePlan) -> str:
     head = file_head(
         "harvester.timer", "/etc/systemd/system/, beside harvester.service, which says what to type.", [], plan
     )

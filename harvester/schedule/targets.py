@@ -13,11 +13,11 @@ Nothing secret can come into a file: the plan holds no secret, only the name of 
 from harvester.schedule.cron import cron_files
 from harvester.schedule.github import github_files
 from harvester.schedule.kubernetes import kubernetes_files
-from harvester.schedule.plan import Plan, refuse_unattended
+from harvester.schedule.plan import SchedulePlan, refuse_unattended
 from harvester.schedule.systemd import systemd_files
 
 
-def files(kind: str, plan: Plan) -> dict[str, str]:
+def files(kind: str, plan: SchedulePlan) -> dict[str, str]:
     """The files of one kind, by name.
 
     Args:

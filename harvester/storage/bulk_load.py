@@ -34,7 +34,7 @@ UPDATE OR IGNORE url SET work_id = first FROM work JOIN twice USING (doi) WHERE 
 DROP_LATER = "DELETE FROM work WHERE id IN (SELECT id FROM work JOIN twice USING (doi) WHERE id > first)"
 
 
-def load(
+def bulk_load(
     db: sqlite3.Connection, reading: int, chunks: Iterable[tuple[Sequence[Work], Sequence[Failure]]], state: int
 ) -> int:
     """Take in a whole reading, as part of a transaction, where no work is known yet.

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
+from harvester.core import failpoint
 from harvester.core.errors import DiskFailed, InputMissing, Misconfigured
-from harvester.core.failpoint import reached
 from harvester.core.model import Failure, Stage
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
 
@@ -46,7 +46,7 @@ PRAGMAS = (
 )
 
 
-class State(IntEnum):
+class WorkState(IntEnum):
     """What became of a work: in this job, or tonight. In a nightly harvest all that is not asked tonight rests."""
 
     DUE = 0
@@ -150,7 +150,7 @@ class Database:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
-                reached("in-transaction")
+                failpoint.hit("in-transaction")
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:

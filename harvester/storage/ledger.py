@@ -16,9 +16,9 @@ from types import MappingProxyType
 
 import orjson
 
-from harvester.core.model import Due, Failure, Result, Stage, Work
-from harvester.storage.bulk_load import load
-from harvester.storage.database import Database, Registration, State, add_failures, look_at, remember
+from harvester.core.model import DueWork, Failure, Result, Stage, Work
+from harvester.storage.bulk_load import bulk_load
+from harvester.storage.database import Database, Registration, WorkState, add_failures, look_at, remember
 from harvester.storage.figures import Figures, registrations_by_state
 from harvester.storage.outbox import enqueue, wait_again
 
@@ -74,8 +74,12 @@ class Ledger:
         self.file.put(reading_begun=number, fingerprint=None)
         return number
 
-    def load(
-        self, reading: int, chunks: Iterable[tuple[Sequence[Work], Sequence[Failure]]], *, state: State = State.DUE
+    def bulk_load(
+        self,
+        reading: int,
+        chunks: Iterable[tuple[Sequence[Work], Sequence[Failure]]],
+        *,
+        state: WorkState = WorkState.DUE,
     ) -> int:
         """Take in all of a reading in one transaction, where no work is known yet; see `harvester.storage.bulk_load`.
 
@@ -88,10 +92,10 @@ class Ledger:
             How many works there are; the others are duplicates.
         """
         with self.file.transaction() as db:
-            return load(db, reading, chunks, state)
+            return bulk_load(db, reading, chunks, state)
 
     def enrol(
-        self, reading: int, works: Sequence[Work], invalid: Sequence[Failure], *, state: State = State.DUE
+        self, reading: int, works: Sequence[Work], invalid: Sequence[Failure], *, state: WorkState = WorkState.DUE
     ) -> int:
         """Take in some works and invalid lines of a reading.
 
@@ -167,11 +171,11 @@ class Ledger:
 
     # Works
 
-    def due(self, after: int, limit: int, state: State = State.DUE) -> list[Due]:
+    def due(self, after: int, limit: int, state: WorkState = WorkState.DUE) -> list[DueWork]:
         """The next works to ask for, by key: those with a key above `after`, at most `limit`."""
         with self.file.reading() as db:
             [rows] = db.execute(DUE.format(state=state), (after, self.file.number("reading"), limit)).fetchone()
-        return [Due(*row) for row in orjson.loads(rows)]
+        return [DueWork(*row) for row in orjson.loads(rows)]
 
     def is_empty(self) -> bool:
         """Whether no work is known at all."""
@@ -182,17 +186,17 @@ class Ledger:
         """Whether any work is due."""
         return bool(self.due(0, 1))
 
-    def good_doi(self) -> str | None:
+    def known_good(self) -> str | None:
         """A DOI with a complete record, if there is one."""
         with self.file.reading() as db:
             row = db.execute(
-                "SELECT doi FROM work WHERE state = ? AND outcome = 'ok' ORDER BY id LIMIT 1", (State.RESULT,)
+                "SELECT doi FROM work WHERE state = ? AND outcome = 'ok' ORDER BY id LIMIT 1", (WorkState.RESULT,)
             ).fetchone()
         return row[0] if row else None
 
     def record(
         self,
-        outcomes: Sequence[tuple[Due, Result | Failure]],
+        outcomes: Sequence[tuple[DueWork, Result | Failure]],
         length: int,
         *,
         register: bool,
@@ -218,9 +222,9 @@ class Ledger:
                 (due.work_id, result.outcome, result.harvested_at, result.sha256 if is_written(result) else None)
                 for due, result in results
             ]
-            db.execute(RECORD, (State.RESULT, orjson.dumps(found).decode()))
+            db.execute(RECORD, (WorkState.RESULT, orjson.dumps(found).decode()))
             db.executemany(
-                "UPDATE work SET state = ? WHERE id = ?", ((State.FAILURE, due.work_id) for due, _ in failures)
+                "UPDATE work SET state = ? WHERE id = ?", ((WorkState.FAILURE, due.work_id) for due, _ in failures)
             )
             add_failures(db, ((due.work_id, failure) for due, failure in failures))
             _add_urls(db, ((due.doi, url) for due, found in results for url in found.landing_urls))
@@ -230,7 +234,7 @@ class Ledger:
 
     def retry_failed(self) -> int:
         """Make the failed works of the last reading due again; returns how many."""
-        failed = (State.FAILURE, self.file.number("reading"))
+        failed = (WorkState.FAILURE, self.file.number("reading"))
         with self.file.transaction() as db:
             db.execute(
                 "DELETE FROM failure WHERE stage = ? "
@@ -238,7 +242,7 @@ class Ledger:
                 (Stage.FETCH, *failed),
             )
             return db.execute(
-                "UPDATE work SET state = ? WHERE state = ? AND listed >= ?", (State.DUE, *failed)
+                "UPDATE work SET state = ? WHERE state = ? AND listed >= ?", (WorkState.DUE, *failed)
             ).rowcount
 
     def start_over(self, archive: str | None, source: str) -> None:
@@ -255,7 +259,9 @@ class Ledger:
         with self.file.transaction() as db:
             db.execute("DELETE FROM work WHERE listed < ?", (self.file.number("reading"),))
             db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
-            db.execute("UPDATE work SET state = ?, outcome = NULL, harvested_at = NULL, sha256 = NULL", (State.DUE,))
+            db.execute(
+                "UPDATE work SET state = ?, outcome = NULL, harvested_at = NULL, sha256 = NULL", (WorkState.DUE,)
+            )
             remember(db, {"length": 0, "published": 0, "archive": archive, "refetching": 1, "source": source})
 
     def begin_night(self, output: str, works: Iterable[int]) -> None:
@@ -267,7 +273,7 @@ class Ledger:
         """
         with self.file.transaction() as db:
             db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
-            db.execute("UPDATE work SET state = ? WHERE state <> ?1", (State.RESTING,))
+            db.execute("UPDATE work SET state = ? WHERE state <> ?1", (WorkState.RESTING,))
             db.executemany("UPDATE work SET state = 0 WHERE id = ?", ((work,) for work in works))
             fresh = {"length": 0, "published": 0, "made": 0, "archive": None, "refetching": 0}
             remember(db, {"output": output, "night": 1, **fresh})
@@ -287,7 +293,7 @@ class Ledger:
     def figures(self) -> Figures:
         """Count the works of the last reading: by scans of indexes, so that ten million take a few seconds."""
         reading = self.file.number("reading")
-        states: Counter[State] = Counter()
+        states: Counter[WorkState] = Counter()
         outcomes: Counter[str] = Counter()
         gone = 0
         with self.file.reading() as db:
@@ -295,10 +301,10 @@ class Ledger:
                 "SELECT listed, state, outcome, COUNT(*) FROM work INDEXED BY work_figures GROUP BY 1, 2, 3"
             ):
                 if listed < reading:
-                    gone += count if state in (State.RESULT, State.FAILURE) else 0
+                    gone += count if state in (WorkState.RESULT, WorkState.FAILURE) else 0
                     continue
-                states[State(state)] += count
-                if state == State.RESULT:
+                states[WorkState(state)] += count
+                if state == WorkState.RESULT:
                     outcomes[outcome] += count
             kinds = dict(
                 db.execute(
@@ -310,16 +316,16 @@ class Ledger:
             registrations = registrations_by_state(db, reading)
         return Figures(
             works=states.total(),
-            results=states[State.RESULT],
-            failures=states[State.FAILURE],
-            pending=states[State.DUE],
+            results=states[WorkState.RESULT],
+            failures=states[WorkState.FAILURE],
+            pending=states[WorkState.DUE],
             gone=gone,
             outcomes=dict(sorted(outcomes.items())),
             failures_by_kind=kinds,
             registered=registrations[Registration.ACKNOWLEDGED],
             rejected=registrations[Registration.REJECTED],
             registration_pending=registrations[Registration.WAITING],
-            resting=states[State.RESTING],
+            resting=states[WorkState.RESTING],
         )
 
     def done_in(self, other: Path, *, failed_too: bool) -> int:
@@ -330,7 +336,7 @@ class Ledger:
             failed_too: count those that have a failure as well.
         """
         Database(other, read_only=True).close()  # says what is wrong with it, under its own name
-        done = (State.RESULT, State.FAILURE if failed_too else State.RESULT)
+        done = (WorkState.RESULT, WorkState.FAILURE if failed_too else WorkState.RESULT)
         with self.file.reading() as db:
             db.execute("ATTACH ? AS other", (look_at(other),))
             try:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import orjson
 
-from harvester.core.model import Entry, Failure, Stage
-from harvester.storage.database import Database, Registration, State, add_failures
+from harvester.core.model import Failure, PendingRegistration, Stage
+from harvester.storage.database import Database, Registration, WorkState, add_failures
 
 
 class Outbox:
@@ -34,7 +34,7 @@ class Outbox:
             return db.execute(
                 "INSERT OR IGNORE INTO registration (work_id) "
                 "SELECT id FROM work WHERE listed >= ? AND (state = ? OR NOT ?)",
-                (self._file.number("reading"), State.RESULT, harvested_only),
+                (self._file.number("reading"), WorkState.RESULT, harvested_only),
             ).rowcount
 
     def retry_rejected(self) -> int:
@@ -51,7 +51,7 @@ class Outbox:
             db.executemany("UPDATE registration SET state = 0 WHERE work_id = ?", ((key,) for key in works))
         return len(works)
 
-    def waiting(self, limit: int) -> list[Entry]:
+    def waiting(self, limit: int) -> list[PendingRegistration]:
         """The first entries of the outbox, with all their URLs."""
         with self._file.reading() as db:
             rows = db.execute(
@@ -59,7 +59,9 @@ class Outbox:
                 "WHERE registration.state = 0 ORDER BY work_id LIMIT ?",
                 (limit,),
             ).fetchall()
-            return [Entry(work_id, doi, self._offer(db, work_id), origin) for work_id, doi, origin in rows]
+            return [
+                PendingRegistration(work_id, doi, self._offer(db, work_id), origin) for work_id, doi, origin in rows
+            ]
 
     def _offer(self, db: sqlite3.Connection, work_id: int) -> tuple[str, ...]:
         """The URLs of a work; the last one given out is remembered, for more may come before it is settled."""
@@ -67,7 +69,9 @@ class Outbox:
         self._offered[work_id] = rows[-1][0] if rows else 0
         return tuple(url for _, url in rows)
 
-    def settle(self, acknowledged: Sequence[Entry], rejected: Sequence[tuple[Entry, Failure]]) -> None:
+    def settle(
+        self, acknowledged: Sequence[PendingRegistration], rejected: Sequence[tuple[PendingRegistration, Failure]]
+    ) -> None:
         """Take entries out of the outbox: OPERAS has them, or refuses them for a reason.
 
         A work that was given another URL after it was handed out by `waiting` stays in.

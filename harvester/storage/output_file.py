@@ -12,9 +12,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from harvester.core import files
+from harvester.core import failpoint, files
 from harvester.core.errors import DiskFailed, PipeClosed, PromiseBroken, Usage
-from harvester.core.failpoint import reached
 from harvester.core.files import disk_failure_text
 from harvester.records.packing import output_format, packer
 
@@ -81,14 +80,14 @@ class OutputFile:
         """Append one unit, synced; see `Sink`."""
         unit = memoryview(self._pack(lines))
         try:
-            reached("before-write")
-            reached("mid-write", lambda: os.write(self._descriptor, unit[: len(unit) // 2]))
+            failpoint.hit("before-write")
+            failpoint.hit("mid-write", lambda: os.write(self._descriptor, unit[: len(unit) // 2]))
             done = 0
             while done < len(unit):
                 done += os.write(self._descriptor, unit[done:])
-            reached("after-write")
+            failpoint.hit("after-write")
             files.sync_data(self._descriptor)
-            reached("after-sync")
+            failpoint.hit("after-sync")
         except OSError as error:
             raise DiskFailed(disk_failure_text(partial_of(self.path), error)) from error
         self.length += len(unit)
@@ -152,8 +151,8 @@ def _cut_back(partial: Path, descriptor: int, committed: int) -> None:
             "Nothing was changed. Put the file back, or start over with --refetch."
         )
     if found > committed:
-        reached("before-truncate")
+        failpoint.hit("before-truncate")
         os.ftruncate(descriptor, committed)
-        reached("after-truncate")
+        failpoint.hit("after-truncate")
         os.fsync(descriptor)
     os.lseek(descriptor, committed, os.SEEK_SET)

@@ -68,7 +68,7 @@ def paths_of(path: Path, ledger: Path | None = None, failures: Path | None = Non
     return Paths(None, path, failures or path.with_suffix(".failures.jsonl"), path.with_suffix(".summary.json"))
 
 
-def refuse_places(inputs: Sequence[str], paths: Paths) -> None:
+def check_paths(inputs: Sequence[str], paths: Paths) -> None:
     """Find out before anything is asked that the results could not be written, or would overwrite something.
 
     Raises:

@@ -8,14 +8,14 @@ fit is refused before anything is changed.
 
 from pathlib import Path
 
+from harvester.core import failpoint
 from harvester.core.errors import PromiseBroken
-from harvester.core.failpoint import reached
 from harvester.core.files import move
 from harvester.storage.ledger import Ledger
 from harvester.storage.output_file import OutputFile, open_output, partial_of
 
 
-class Output:
+class Publishing:
     """The output of a job.
 
     Args:
@@ -44,7 +44,7 @@ class Output:
         """
         self._cut_torn_tail()
         self._ledger.start_over(_free_name(self.path).name, source)
-        reached("start-over")
+        failpoint.hit("start-over")
         self._finish_archiving()
 
     def publish(self, file: OutputFile) -> None:
@@ -56,7 +56,7 @@ class Output:
         self._refuse_both()
         file.close()
         move(partial_of(self.path), self.path)
-        reached("published")
+        failpoint.hit("published")
         self._ledger.file.put(published=1, refetching=0)
 
     def is_refetch_under_way(self) -> bool:

@@ -31,23 +31,23 @@ from typing import BinaryIO, Self, TypeGuard, TypeVar
 
 import orjson
 
+from harvester.core import failpoint
 from harvester.core.errors import DiskFailed, InputMissing, Misconfigured, Stopped, Usage
-from harvester.core.failpoint import reached
 from harvester.core.files import remove, write_atomically
-from harvester.core.model import Blank, Due, Entry, Failure, Result, Work
-from harvester.core.tasks import ahead
-from harvester.nightly.lifecycle import NightSoFar
-from harvester.nightly.revisit import Limits, Selection
-from harvester.nightly.state import Explanation, Nightbook
+from harvester.core.model import Blank, DueWork, Failure, PendingRegistration, Result, Work
+from harvester.core.tasks import prefetched
+from harvester.nightly.lifecycle import NightProgress
+from harvester.nightly.revisit import Intervals, Selection
+from harvester.nightly.state import Explanation, NightlyState
 from harvester.nightly.visits import Visit
 from harvester.records.lines import failure_line, result_lines
-from harvester.storage.database import State, no_longer_failed
+from harvester.storage.database import WorkState, no_longer_failed
 from harvester.storage.figures import Figures
 from harvester.storage.ingest import ENROL_CHUNK, Reading
 from harvester.storage.ledger import Ledger
 from harvester.storage.outbox import Outbox
 from harvester.storage.output_file import OutputFile, Sink, Stdout, partial_of
-from harvester.storage.publishing import Output
+from harvester.storage.publishing import Publishing
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Store:
         *,
         stdout: BinaryIO | None = None,
         register: bool = False,
-        limits: Limits | None = None,
+        limits: Intervals | None = None,
         only_changed: bool = False,
     ) -> None:
         self._ledger_path, self._output_path = ledger, output
@@ -80,7 +80,7 @@ class Store:
         self._limits, self._only_changed = limits, only_changed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._leaving = threading.Event()
-        self._asked = State.DUE
+        self._asked = WorkState.DUE
 
     async def __aenter__(self) -> Self:
         try:
@@ -113,7 +113,7 @@ class Store:
             raise
 
     def _open_nights(self) -> None:
-        self._nights = Nightbook(self._ledger.file, self._limits) if self._limits else None
+        self._nights = NightlyState(self._ledger.file, self._limits) if self._limits else None
 
     def _own_output(self) -> None:
         """A ledger belongs to one output (`-` is stdout), and an output that no ledger knows is somebody else's."""
@@ -189,12 +189,12 @@ class Store:
             return Reading(**orjson.loads(found))
         is_first = self._ledger.is_empty()
         number = self._ledger.begin_reading()
-        state = State.RESTING if self._nights else State.DUE
+        state = WorkState.RESTING if self._nights else WorkState.DUE
         counted: Counter[type] = Counter()
         try:
             with closing(self._chunks(lines, is_stopped, counted)) as chunks:
                 if is_first:
-                    listed = self._ledger.load(number, chunks, state=state)
+                    listed = self._ledger.bulk_load(number, chunks, state=state)
                 else:
                     listed = sum(self._ledger.enrol(number, works, invalid, state=state) for works, invalid in chunks)
         except Stopped:
@@ -211,13 +211,13 @@ class Store:
     ) -> Generator[tuple[list[Work], list[Failure]], None, None]:
         """Works and invalid lines, many at a time, and counted; `Stopped` if the reading is to be broken off."""
         rest = iter(lines)
-        with ahead(iter(lambda: list(islice(rest, ENROL_CHUNK)), [])) as chunks:
+        with prefetched(iter(lambda: list(islice(rest, ENROL_CHUNK)), [])) as chunks:
             for chunk in chunks:
                 if is_stopped() or self._leaving.is_set():
                     raise Stopped
                 counted.update(map(type, chunk))
                 yield [line for line in chunk if type(line) is Work], [line for line in chunk if type(line) is Failure]
-                reached("enrol")
+                failpoint.hit("enrol")
         if is_stopped():  # then the input may have ended before its end
             raise Stopped
 
@@ -260,11 +260,11 @@ class Store:
         Raises:
             PromiseBroken, Misconfigured, Usage, DiskFailed: output and ledger do not fit together; nothing was changed.
         """
-        self._asked = State.FAILURE if only_failed else State.DUE
+        self._asked = WorkState.FAILURE if only_failed else WorkState.DUE
         return await self._do(self._begin, source, refetch, retry_failed)
 
     def _begin(self, source: str, refetch: bool, retry_failed: bool) -> bool:
-        reached("begin")
+        failpoint.hit("begin")
         path = self._output_path
         same_source = self._ledger.file.get("source") in (None, source)
         if not refetch:
@@ -275,7 +275,7 @@ class Store:
             if retry_failed:
                 self._ledger.retry_failed()
             return self._has_due()
-        output = Output(path, self._ledger)
+        output = Publishing(path, self._ledger)
         output.settle()
         if refetch and not (same_source and output.is_refetch_under_way()):
             output.archive(source)
@@ -316,7 +316,7 @@ class Store:
     def _publish(self) -> None:
         if self._output_path is not None and isinstance(self._sink, OutputFile):
             sink, self._sink = self._sink, None
-            Output(self._output_path, self._ledger).publish(sink)
+            Publishing(self._output_path, self._ledger).publish(sink)
 
     async def registers_with(self, base_url: str) -> None:
         """Remember which OPERAS it is that acknowledges.
@@ -338,11 +338,11 @@ class Store:
 
     # Works
 
-    async def due(self, after: int, limit: int) -> list[Due]:
+    async def due(self, after: int, limit: int) -> list[DueWork]:
         """The next due works by key, those above `after`."""
         return await self._do(self._ledger.due, after, limit, self._asked)
 
-    async def commit(self, outcomes: Sequence[tuple[Due, Result | Failure]]) -> int:
+    async def commit(self, outcomes: Sequence[tuple[DueWork, Result | Failure]]) -> int:
         """Make outcomes durable, in the order of the theory above; returns how many more wait to be registered.
 
         Raises:
@@ -350,7 +350,7 @@ class Store:
         """
         return await self._do(self._commit, outcomes)
 
-    def _commit(self, outcomes: Sequence[tuple[Due, Result | Failure]]) -> int:
+    def _commit(self, outcomes: Sequence[tuple[DueWork, Result | Failure]]) -> int:
         if self._sink is None:
             raise DiskFailed("the output is closed after a failed write; what was committed before is safe.")
         visits: list[Visit] = []
@@ -361,7 +361,7 @@ class Store:
         length = sink.append(lines) if lines else self._ledger.file.number("length")
 
         def note(db: sqlite3.Connection) -> None:
-            if self._asked is State.FAILURE:
+            if self._asked is WorkState.FAILURE:
                 no_longer_failed(db, [due.work_id for due, outcome in outcomes if isinstance(outcome, Result)])
             if self._nights:
                 self._nights.note(db, visits)
@@ -373,7 +373,7 @@ class Store:
             is_written=self._is_written,
             also=note,
         )
-        reached("after-commit")
+        failpoint.hit("after-commit")
         self._sink = sink
         return waiting
 
@@ -445,13 +445,13 @@ class Store:
         """Take up the output of a night that was not finished."""
         self._output_path = output
 
-    async def night_so_far(self) -> NightSoFar:
+    async def night_so_far(self) -> NightProgress:
         """What is to be told of the open night."""
         return await self._do(self._night_so_far)
 
-    def _night_so_far(self) -> NightSoFar:
+    def _night_so_far(self) -> NightProgress:
         book = self._book
-        return NightSoFar(*book.so_far(), book.covered(), tuple(book.paces()), tuple(book.outputs()))
+        return NightProgress(*book.so_far(), book.covered(), tuple(book.paces()), tuple(book.outputs()))
 
     async def end_night(self) -> list[str]:
         """The night is over; returns the outputs of all nights that are kept, the latest last."""
@@ -467,7 +467,7 @@ class Store:
         await self._do(self._book.keep, outputs)
 
     @property
-    def _book(self) -> Nightbook:
+    def _book(self) -> NightlyState:
         assert self._nights is not None  # noqa: S101 - whoever asks for nights gave their limits
         return self._nights
 
@@ -479,9 +479,9 @@ class Store:
         """How many of the works have a record in another ledger, or, if so wished, a failure."""
         return await self._do(lambda: self._ledger.done_in(ledger, failed_too=failed_too))
 
-    async def good_doi(self) -> str | None:
+    async def known_good(self) -> str | None:
         """A DOI that is known to have a record, if there is one."""
-        return await self._do(self._ledger.good_doi)
+        return await self._do(self._ledger.known_good)
 
     async def write_failures(self, path: Path) -> None:
         """Write the failures file from the ledger, whole and atomically.
@@ -525,15 +525,17 @@ class Store:
         """Put rejected works back into the outbox; returns how many."""
         return await self._do(self._outbox.retry_rejected)
 
-    async def waiting(self, limit: int) -> list[Entry]:
+    async def waiting(self, limit: int) -> list[PendingRegistration]:
         """The first entries of the outbox."""
         return await self._do(self._outbox.waiting, limit)
 
-    async def settle(self, acknowledged: Sequence[Entry], rejected: Sequence[tuple[Entry, Failure]]) -> None:
+    async def settle(
+        self, acknowledged: Sequence[PendingRegistration], rejected: Sequence[tuple[PendingRegistration, Failure]]
+    ) -> None:
         """Take entries out of the outbox: OPERAS has them, or refuses them for a reason."""
-        reached("after-post")
+        failpoint.hit("after-post")
         await self._do(self._outbox.settle, acknowledged, rejected)
-        reached("settled")
+        failpoint.hit("settled")
 
     async def known_prefixes(self) -> set[str]:
         """DOI prefixes that OPERAS has seen from us."""

@@ -21,7 +21,7 @@ from yarl import URL
 from harvester.core.errors import ConnectionLost, TimedOut, TooLarge
 from harvester.core.sanitize import printable, redacted
 from harvester.core.version import __version__
-from harvester.transport.deadlines import Deadlines, Late
+from harvester.transport.deadlines import DeadlineExceeded, Deadlines
 from harvester.transport.messages import Request, Response
 
 KEEPALIVE_SECONDS = 1.5
@@ -73,7 +73,7 @@ class AiohttpTransport:
         try:
             with self._deadlines.within(request.timeout_seconds):
                 return await self._exchange(request)
-        except Late as error:
+        except DeadlineExceeded as error:
             raise TimedOut(f"no complete answer within {request.timeout_seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionLost(_reason(error)) from error

@@ -8,7 +8,7 @@ import asyncio
 from types import TracebackType
 
 
-class Late(Exception):
+class DeadlineExceeded(Exception):
     """A block took longer than it may."""
 
 
@@ -23,7 +23,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def within(self, seconds: float) -> "_Block":
-        """`with deadlines.within(35):` raises `Late` when the block takes longer."""
+        """`with deadlines.within(35):` raises `DeadlineExceeded` when the block takes longer."""
         return _Block(self, seconds)
 
     def begin(self, block: "_Block") -> None:
@@ -75,4 +75,4 @@ class _Block:
         self._deadlines.end(self)
         # Cancelled by somebody else as well, it is to end and not to go on.
         if self.is_late and self.task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
-            raise Late from error
+            raise DeadlineExceeded from error

@@ -19,10 +19,9 @@ from typing import Any, Final, TypeVar, cast
 
 from harvester.core.model import Stage
 from harvester.core.sanitize import printable
-from harvester.reports.summary import Report
-from harvester.reports.summary import violations as broken_identities
-from harvester.storage.database import Registration, State
-from harvester.verify.evidence import Asked, Evidence, FailureNote, Input, Known, Line, Output, Traffic
+from harvester.reports.summary import Summary, broken_identities
+from harvester.storage.database import Registration, WorkState
+from harvester.verify.evidence import Asked, Evidence, FailureEntry, Input, LedgerWork, Line, OutputEvidence, Traffic
 
 PROMISES: Final = {
     "G1": "accounting",
@@ -58,7 +57,7 @@ class Violation:
 
 
 @dataclass(slots=True)
-class Tally:
+class WorkCounts:
     """What `found` met on its way: the same figures as in the summary, counted anew.
 
     Args:
@@ -100,7 +99,7 @@ class Verdict:
         notes: what could not be compared.
     """
 
-    tally: Tally
+    tally: WorkCounts
     counts: Counter[str]
     shown: dict[str, list[Violation]]
     notes: tuple[str, ...]
@@ -108,12 +107,12 @@ class Verdict:
 
 def violations(evidence: Evidence) -> list[Violation]:
     """Everything that does not hold, from the evidence alone; empty when all is well."""
-    return list(found(evidence, Tally()))
+    return list(found(evidence, WorkCounts()))
 
 
 def verdict(evidence: Evidence, shown: int = 20) -> Verdict:
     """The violations counted, the first `shown` of each promise kept."""
-    result = Verdict(Tally(), Counter(), {}, evidence.notes)
+    result = Verdict(WorkCounts(), Counter(), {}, evidence.notes)
     for violation in found(evidence, result.tally):
         result.counts[violation.promise] += 1
         if result.counts[violation.promise] <= shown:
@@ -121,7 +120,7 @@ def verdict(evidence: Evidence, shown: int = 20) -> Verdict:
     return result
 
 
-def found(evidence: Evidence, tally: Tally) -> Iterator[Violation]:
+def found(evidence: Evidence, tally: WorkCounts) -> Iterator[Violation]:
     """Each thing that does not hold; the iterables of the evidence are used up by it.
 
     Args:
@@ -154,7 +153,7 @@ def _merged(left: Iterable[object], right: Iterable[object], key: Callable[[Any]
     return heapq.merge(*sides, key=lambda item: item[:2])
 
 
-def _of_file(output: Output) -> Iterator[Violation]:
+def _of_file(output: OutputEvidence) -> Iterator[Violation]:
     """Where the output is and how long; the cases: both names, none, the partial one, the published one."""
     name, partial = printable(output.name), f"{printable(output.name)}.partial"
     known = f"the ledger knows {output.committed:,} to be committed"
@@ -171,12 +170,12 @@ def _of_file(output: Output) -> Iterator[Violation]:
 
 
 def _of_work(
-    doi: str, group: Merged, evidence: Evidence, tally: Tally, requests: "_Requests", unseen: set[str]
+    doi: str, group: Merged, evidence: Evidence, tally: WorkCounts, requests: "_Requests", unseen: set[str]
 ) -> Iterator[Violation]:
     """One DOI: what the ledger knows of it, then its lines in the output."""
     work, seen = None, 0
     for _, _, item in group:
-        if isinstance(item, Known):
+        if isinstance(item, LedgerWork):
             work = item
             yield from _of_known(work, evidence, tally)
             yield from requests.of_work(work, evidence)
@@ -188,41 +187,41 @@ def _of_work(
             seen += 1
             tally.records += 1
             yield from _of_line(item, work, seen, tally)
-    if evidence.output and work and work.state == State.RESULT and work.sha256 and not seen:
+    if evidence.output and work and work.state == WorkState.RESULT and work.sha256 and not seen:
         yield _violation("G2", doi, "has a record by the ledger, but there is none in the output: it is lost")
 
 
-def _of_known(work: Known, evidence: Evidence, tally: Tally) -> Iterator[Violation]:
+def _of_known(work: LedgerWork, evidence: Evidence, tally: WorkCounts) -> Iterator[Violation]:
     """A work's entries in the ledger, counted and compared with each other."""
     _count(work, tally)
-    if work.state not in tuple(State):
+    if work.state not in tuple(WorkState):
         yield _violation("G1", work.doi, f"has the unknown state {work.state} in the ledger")
-    elif (work.state == State.FAILURE) != work.failed:
+    elif (work.state == WorkState.FAILURE) != work.failed:
         said = "failed, but no failure says why" if not work.failed else "has a failure, but is not failed"
         yield _violation("G1", work.doi, f"{said}, in the ledger")
     if (work.registration == Registration.REJECTED) != work.refused:
         said = "was rejected, but no failure says why" if not work.refused else "has a rejection, but is not rejected"
         yield _violation("G10", work.doi, f"{said}, in the ledger")
-    if work.state == State.RESULT and evidence.output is None and not work.sha256:
+    if work.state == WorkState.RESULT and evidence.output is None and not work.sha256:
         yield _violation("G1", work.doi, "has a record by the ledger, but no sha256 of it")
 
 
-def _count(work: Known, tally: Tally) -> None:
+def _count(work: LedgerWork, tally: WorkCounts) -> None:
     tally.registration_pending += work.registration == Registration.WAITING
     if not work.listed:
-        tally.gone += work.state in (State.RESULT, State.FAILURE)
+        tally.gone += work.state in (WorkState.RESULT, WorkState.FAILURE)
         return
     tally.registered += work.registration == Registration.ACKNOWLEDGED
     tally.rejected += work.registration == Registration.REJECTED
     tally.works += 1
-    tally.failures += work.state == State.FAILURE
-    tally.pending += work.state == State.DUE
-    if work.state == State.RESULT:
+    tally.failures += work.state == WorkState.FAILURE
+    tally.pending += work.state == WorkState.DUE
+    if work.state == WorkState.RESULT:
         tally.results += 1
         tally.outcomes[work.outcome or ""] += 1
 
 
-def _of_line(line: Line, work: Known | None, seen: int, tally: Tally) -> Iterator[Violation]:
+def _of_line(line: Line, work: LedgerWork | None, seen: int, tally: WorkCounts) -> Iterator[Violation]:
     """A line of the output; the first of its DOI is compared with the ledger, each further one is one too many."""
     where = f"(line {line.number:,})"
     if line.problem:
@@ -234,16 +233,16 @@ def _of_line(line: Line, work: Known | None, seen: int, tally: Tally) -> Iterato
         yield _violation("G2", line.doi, f"has a record in the output, but is unknown to the ledger {where}")
     elif seen > 1:
         yield _violation("G2", line.doi, f"is in the output once more {where}")
-    elif work.state == State.FAILURE:
+    elif work.state == WorkState.FAILURE:
         yield _violation("G1", line.doi, f"has a record in the output, but is a failure in the ledger {where}")
-    elif work.state == State.DUE:
+    elif work.state == WorkState.DUE:
         yield _violation("G2", line.doi, f"has a record in the output, but is still due in the ledger {where}")
     else:
         yield from _of_record(line, work, where)
     yield from _of_bytes(line, where, tally)
 
 
-def _of_record(line: Line, work: Known, where: str) -> Iterator[Violation]:
+def _of_record(line: Line, work: LedgerWork, where: str) -> Iterator[Violation]:
     for name in ("outcome", "harvested_at", "sha256"):
         here, known = getattr(line, name), getattr(work, name)
         if here != known and not line.problem:
@@ -251,7 +250,7 @@ def _of_record(line: Line, work: Known, where: str) -> Iterator[Violation]:
             yield _violation("G2", line.doi, f"has {told} {where}")
 
 
-def _of_bytes(line: Line, where: str, tally: Tally) -> Iterator[Violation]:
+def _of_bytes(line: Line, where: str, tally: WorkCounts) -> Iterator[Violation]:
     if line.record_sha256 is None:
         return
     tally.records_hashed += 1
@@ -261,13 +260,13 @@ def _of_bytes(line: Line, where: str, tally: Tally) -> Iterator[Violation]:
         yield _violation("G11", line.doi, f"has the record of {printable(line.record_doi or 'no DOI')} {where}")
 
 
-def _of_failures(evidence: Evidence, tally: Tally) -> Iterator[Violation]:
+def _of_failures(evidence: Evidence, tally: WorkCounts) -> Iterator[Violation]:
     """The failures file is the ledger's failures of the last reading, neither more nor less."""
     merged = _merged(evidence.noted, evidence.failures or (), attrgetter("place"))
     for _, group in groupby(merged, key=lambda item: item[0]):
         sides = [0, 0]
         for _, side, item in group:
-            note = cast("FailureNote", item)
+            note = cast("FailureEntry", item)
             sides[side] += 1
             _count_failure(note, side, tally)
         if note.problem:
@@ -278,7 +277,7 @@ def _of_failures(evidence: Evidence, tally: Tally) -> Iterator[Violation]:
             yield _violation("G1", note.doi, f"{_told(note)} is in the failures file, but not in the ledger")
 
 
-def _count_failure(note: FailureNote, side: int, tally: Tally) -> None:
+def _count_failure(note: FailureEntry, side: int, tally: WorkCounts) -> None:
     if side == 1:
         tally.failure_lines += 1
     elif note.stage == Stage.INPUT:
@@ -287,13 +286,13 @@ def _count_failure(note: FailureNote, side: int, tally: Tally) -> None:
         tally.failures_by_kind[note.kind] += 1
 
 
-def _told(note: FailureNote) -> str:
+def _told(note: FailureEntry) -> str:
     if note.doi:
         return f"has a failure ({printable(note.kind)}, stage {printable(note.stage)}) that"
     return f"a failure without a DOI ({printable(note.content, 200)})"
 
 
-def _of_summary(summary: Report | str, evidence: Evidence, tally: Tally) -> Iterator[Violation]:
+def _of_summary(summary: Summary | str, evidence: Evidence, tally: WorkCounts) -> Iterator[Violation]:
     """The summary's identities, and its figures against those that were met."""
     if isinstance(summary, str):
         yield Violation("G1", f"the summary {summary}")
@@ -327,7 +326,7 @@ def _figure(value: object) -> str:
     return f"{value:,}"
 
 
-def _of_input(summary: Report, given: Input | None) -> Iterator[Violation]:
+def _of_input(summary: Summary, given: Input | None) -> Iterator[Violation]:
     if given is None:
         return
     for name in ("lines", "duplicates", "invalid", "blank"):
@@ -361,22 +360,22 @@ class _Requests:
         if request.status and request.elapsed_seconds is not None:
             self._posts.append((request.time, request.time + request.elapsed_seconds))
 
-    def of_work(self, work: Known, evidence: Evidence) -> Iterator[Violation]:
+    def of_work(self, work: LedgerWork, evidence: Evidence) -> Iterator[Violation]:
         """Whether one work was asked for and registered."""
         if self._traffic is None:
             return
         self._stray.discard(work.doi)
-        if work.state == State.RESULT and not self._good[work.doi] and evidence.output:
+        if work.state == WorkState.RESULT and not self._good[work.doi] and evidence.output:
             yield _violation("G11", work.doi, "has a record, but no request for it was answered well")
-        if work.state == State.FAILURE and not self._asked[work.doi]:
+        if work.state == WorkState.FAILURE and not self._asked[work.doi]:
             yield _violation("G1", work.doi, "is a failure, but was never asked for")
         registered = self._traffic.registered
         if registered is None:
             return
         if work.registration == Registration.ACKNOWLEDGED and work.doi not in registered:
             yield _violation("G10", work.doi, "is registered by the ledger, but OPERAS does not hold it")
-        is_complete = isinstance(evidence.summary, Report) and evidence.summary.exit.code == 0
-        wanted = work.listed and (work.state == State.RESULT or evidence.output is None)
+        is_complete = isinstance(evidence.summary, Summary) and evidence.summary.exit.code == 0
+        wanted = work.listed and (work.state == WorkState.RESULT or evidence.output is None)
         if is_complete and wanted and work.registration in (None, Registration.WAITING):
             yield _violation("G10", work.doi, "was neither acknowledged nor rejected by OPERAS")
 

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from harvester.reports.summary import Report
+from harvester.reports.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LedgerWork:
     """A work as the ledger knows it.
 
     Args:
@@ -56,7 +56,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class OutputEvidence:
     """The output file.
 
     Args:
@@ -77,7 +77,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureNote:
+class FailureEntry:
     """A failure, as the ledger or a line of the failures file has it.
 
     Args:
@@ -170,11 +170,11 @@ class Evidence:
         notes: what could not be compared, and why, for people.
     """
 
-    works: Iterable[Known]
-    noted: Iterable[FailureNote] = ()
-    output: Output | None = None
-    failures: Iterable[FailureNote] | None = None
-    summary: Report | str | None = None
+    works: Iterable[LedgerWork]
+    noted: Iterable[FailureEntry] = ()
+    output: OutputEvidence | None = None
+    failures: Iterable[FailureEntry] | None = None
+    summary: Summary | str | None = None
     input: Input | None = None
     traffic: Traffic | None = None
     notes: tuple[str, ...] = ()

@@ -22,11 +22,11 @@ from harvester.core.model import Failure, Stage
 from harvester.core.sanitize import printable
 from harvester.records.lines import SCHEMA_VERSION, failure_line
 from harvester.records.packing import Unreadable, raw_lines
-from harvester.reports.summary import Report, from_json
+from harvester.reports.summary import Summary, from_json
 from harvester.storage.ledger import Ledger
 from harvester.storage.output_file import partial_of
 from harvester.storage.paths import Paths, job_paths, paths_of
-from harvester.verify.evidence import Evidence, FailureNote, Known, Line, Output
+from harvester.verify.evidence import Evidence, FailureEntry, LedgerWork, Line, OutputEvidence
 
 T = TypeVar("T")
 
@@ -137,7 +137,7 @@ def _evidence(book: Ledger, paths: Paths, *, deep: bool) -> Evidence:
         failures = _failures(paths.failures) if paths.failures else None
     return Evidence(
         works=_works(book),
-        noted=sorted_on_disk(map(note_of, book.failures()), attrgetter("place"), FailureNote),
+        noted=sorted_on_disk(map(note_of, book.failures()), attrgetter("place"), FailureEntry),
         output=output,
         failures=failures,
         summary=summary,
@@ -153,7 +153,7 @@ def _is_of_last_run(summary: Path, ledger: Path) -> bool:
     return not lock.exists() or lock.stat().st_mtime_ns <= summary.stat().st_mtime_ns
 
 
-def _works(book: Ledger) -> Iterator[Known]:
+def _works(book: Ledger) -> Iterator[LedgerWork]:
     """The works in the order of their DOIs, which SQLite compares as Python does: by code points."""
     failure = "EXISTS (SELECT 1 FROM failure WHERE failure.work_id = work.id AND stage = ?)"
     with book.file.reading() as db:
@@ -163,19 +163,21 @@ def _works(book: Ledger) -> Iterator[Known]:
             (book.file.number("reading"), Stage.FETCH, Stage.REGISTER),
         )
         for doi, state, listed, outcome, harvested_at, sha256, failed, registration, refused in rows:
-            yield Known(
+            yield LedgerWork(
                 doi, state, bool(listed), outcome, harvested_at, sha256, bool(failed), registration, bool(refused)
             )
 
 
-def _output(book: Ledger, path: Path, *, deep: bool) -> Output:
+def _output(book: Ledger, path: Path, *, deep: bool) -> OutputEvidence:
     archive = book.file.get("archive")
     if isinstance(archive, str) and not path.with_name(archive).exists():
-        return Output(path.name, 0, published=False, size=None, partial_size=None)  # the old one, still to be renamed
+        return OutputEvidence(
+            path.name, 0, published=False, size=None, partial_size=None
+        )  # the old one, still to be renamed
     committed, published = book.file.number("length"), bool(book.file.number("published"))
     at = path if path.exists() else partial_of(path)
     lines = sorted_on_disk(read_lines(at, committed, deep=deep), attrgetter("doi"), Line) if at.exists() else ()
-    return Output(path.name, committed, published, _size(path), _size(partial_of(path)), lines)
+    return OutputEvidence(path.name, committed, published, _size(path), _size(partial_of(path)), lines)
 
 
 def _size(path: Path) -> int | None:
@@ -272,22 +274,22 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def note_of(failure: Failure) -> FailureNote:
+def note_of(failure: Failure) -> FailureEntry:
     """A failure in the form in which failures are compared."""
     line = failure_line(failure).decode()
-    return FailureNote(failure.doi or "", str(failure.stage), failure.kind, line.rstrip("\n"))
+    return FailureEntry(failure.doi or "", str(failure.stage), failure.kind, line.rstrip("\n"))
 
 
-def _failures(path: Path) -> Iterator[FailureNote]:
+def _failures(path: Path) -> Iterator[FailureEntry]:
     if path.exists():
-        return sorted_on_disk(map(_note, raw_lines(path)), attrgetter("place"), FailureNote)
+        return sorted_on_disk(map(_note, raw_lines(path)), attrgetter("place"), FailureEntry)
     missing = f"{path.name} is missing; if it is elsewhere, name it with --failures"
-    return iter([FailureNote("", "", "", "", printable(missing))])
+    return iter([FailureEntry("", "", "", "", printable(missing))])
 
 
-def _note(raw: bytes | Unreadable) -> FailureNote:
+def _note(raw: bytes | Unreadable) -> FailureEntry:
     if isinstance(raw, Unreadable):
-        return FailureNote("", "", "", "", f"has a line that {raw.problem}")
+        return FailureEntry("", "", "", "", f"has a line that {raw.problem}")
     content, problem = _object(raw)
     try:
         known = {each.name: content[each.name] for each in fields(Failure)}
@@ -295,10 +297,10 @@ def _note(raw: bytes | Unreadable) -> FailureNote:
     except (KeyError, TypeError, ValueError, AttributeError):
         problem = problem or "is no failure of this format"
     text = raw.decode(errors="replace")
-    return FailureNote("", "", "", text, f"has a line that {problem}: {printable(text, 200)}")
+    return FailureEntry("", "", "", text, f"has a line that {problem}: {printable(text, 200)}")
 
 
-def _summary(path: Path) -> Report | str:
+def _summary(path: Path) -> Summary | str:
     """A summary, or why it is none."""
     try:
         report = from_json(path.read_bytes())

@@ -6,7 +6,7 @@ from email.utils import formatdate
 from functools import lru_cache
 
 from harvester.sandbox.answer import HTML, JSON, Answer, Ask, error_page, gateway_page
-from harvester.sandbox.faults.rates import Faults, Service
+from harvester.sandbox.faults.rates import Faults, ServiceName
 from harvester.sandbox.operas.tokens import EXPIRED
 
 ELSEWHERE = "/_elsewhere"
@@ -42,7 +42,7 @@ REPLACES = frozenset({*_STATUSES, "429-seconds", "429-date", "500", "503-seconds
 """Faults for which the service is not asked at all."""
 
 
-def replacement(fault: str, service: Service, faults: Faults) -> Answer:
+def replacement(fault: str, service: ServiceName, faults: Faults) -> Answer:
     """The answer given in the service's place.
 
     Args:

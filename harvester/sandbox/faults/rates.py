@@ -11,8 +11,8 @@ from typing import Literal
 
 from harvester.core.errors import Usage
 
-Service = Literal["paperbuzz", "operas"]
-SERVICES: tuple[Service, ...] = ("paperbuzz", "operas")
+ServiceName = Literal["paperbuzz", "operas"]
+SERVICES: tuple[ServiceName, ...] = ("paperbuzz", "operas")
 
 _BOTH = ("paperbuzz", "operas")
 _READ = ("paperbuzz",)
@@ -102,7 +102,7 @@ class Faults:
             if total > 1 + 1e-9:
                 raise Usage(f"sandbox: the fault rates of {service} make {total:.2f} together; at most 1 is possible")
 
-    def table(self, service: Service) -> list[tuple[str, float]]:
+    def table(self, service: ServiceName) -> list[tuple[str, float]]:
         """Faults that this service shows, with their rates, in a fixed order."""
         found: dict[str, float] = {}
         for name, rate in self.rates.items():
@@ -111,7 +111,7 @@ class Faults:
                 found[plain] = found.get(plain, 0.0) + rate
         return sorted(found.items())
 
-    def pick(self, seed: int, service: Service, key: str, attempt: int) -> str | None:
+    def pick(self, seed: int, service: ServiceName, key: str, attempt: int) -> str | None:
         """The fault of one request, or None.
 
         Args:
@@ -183,16 +183,16 @@ def _spread(share: float, others: Mapping[str, float]) -> dict[str, float]:
     return rates
 
 
-def faults_of(service: Service, *, patience: bool = False) -> list[str]:
+def faults_of(service: ServiceName, *, patience: bool = False) -> list[str]:
     """Names of the faults that a service knows, without those that cost a whole timeout unless `patience`."""
     return [name for name in _known(service) if patience or name not in PATIENCE]
 
 
-def _known(service: Service) -> Iterable[str]:
+def _known(service: ServiceName) -> Iterable[str]:
     return (name for name, (services, _) in FAULTS.items() if service in services)
 
 
-def _applies(name: str, service: Service) -> bool:
+def _applies(name: str, service: ServiceName) -> bool:
     before, dot, plain = name.rpartition(".")
     if dot and before != service:
         return False

@@ -12,7 +12,7 @@ from harvester.core.clock import Clock
 from harvester.sandbox.answer import HTML_UTF8, Answer, Ask, error_page
 from harvester.sandbox.operas import tokens
 from harvester.sandbox.operas.accept import PAGE, as_accepted
-from harvester.sandbox.operas.uriset import Rejected, Row, Store, names_in
+from harvester.sandbox.operas.uriset import Rejected, Store, StoredRow, names_in
 from harvester.sandbox.options import Account, SandboxOptions
 from harvester.sandbox.paperbuzz.doipath import decoded
 
@@ -209,7 +209,7 @@ class Operas:
             value["next"] = self._next(ask, page + 1)
         return as_accepted(ask, value)
 
-    def _in_some_order(self, rows: list[Row]) -> list[Row]:
+    def _in_some_order(self, rows: list[StoredRow]) -> list[StoredRow]:
         """In table order, but for a share of rows that the server's own updates have moved, other ones each time."""
         self._lists += 1
         moved = int(len(rows) * self._options.uriset_drift)
@@ -253,7 +253,7 @@ class Operas:
         return Answer(200, json.dumps(shown, sort_keys=True, separators=(",", ":")).encode() + b"\n")
 
     def _event(self, event: dict[str, object]) -> dict[str, object]:
-        row = self.store.rows.get(str(event["doi"]), Row(0, str(event["doi"])))
+        row = self.store.rows.get(str(event["doi"]), StoredRow(0, str(event["doi"])))
         shown = {name: event[name] for name in ("created_at", "origin", "subject_id")}
         return shown | {"uri": {"id": row.number, **row.as_dict()}}
 

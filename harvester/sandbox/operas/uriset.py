@@ -21,7 +21,7 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StoredRow:
     """One registered DOI.
 
     Args:
@@ -55,11 +55,11 @@ class Store:
         prefixes: that the server knows.
     """
 
-    rows: dict[str, Row] = field(default_factory=dict)
+    rows: dict[str, StoredRow] = field(default_factory=dict)
     url_owner: dict[str, str] = field(default_factory=dict)
     prefixes: set[str] = field(default_factory=set)
 
-    def of(self, account: str) -> list[Row]:
+    def of(self, account: str) -> list[StoredRow]:
         """The rows of one account in the order of the table."""
         return [row for row in list(self.rows.values()) if account in row.owners]
 
@@ -106,7 +106,7 @@ class _Change:
     def __init__(self, store: Store, account: str) -> None:
         self._store = store
         self._account = account
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, StoredRow] = {}
         self._urls: dict[str, str] = {}
 
     def take(self, entry: object) -> None:
@@ -127,7 +127,7 @@ class _Change:
             self._rows[doi] = replace(row, owners=row.owners | {self._account})
             return
         number = len(self._store.rows) + len(self._rows) + 1
-        row = Row(number, doi, owners=frozenset({self._account}))
+        row = StoredRow(number, doi, owners=frozenset({self._account}))
         self._rows[doi] = row
         prefix = _prefix(doi)
         if prefix not in self._store.prefixes:

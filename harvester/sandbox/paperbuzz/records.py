@@ -49,7 +49,7 @@ SICK_DAYS_SALT = "sick"
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class InventedWorld:
     """What all records of a sandbox have in common; see `SandboxOptions` for the fields."""
 
     seed: int = 1
@@ -88,7 +88,7 @@ class World:
         return math.inf if drawn < 0.5 else 1 + int((drawn - 0.5) * 28)
 
 
-def record(world: World, doi: str, day: int, icon_base: str, shuffle: int = 0) -> dict[str, object]:
+def record(world: InventedWorld, doi: str, day: int, icon_base: str, shuffle: int = 0) -> dict[str, object]:
     """The whole record as Paperbuzz would answer it; for a `broken` DOI what it would say if it could.
 
     Args:
@@ -124,7 +124,7 @@ def encoded(value: object, *, indented: bool) -> bytes:
     return _COMPACT.encode(value).encode() + b"\n"
 
 
-def _missing(world: World, doi: str, day: int) -> str:
+def _missing(world: InventedWorld, doi: str, day: int) -> str:
     """`m`, `o` or both: what did not come from behind."""
     if doi.startswith("10.5555/crossref-500"):
         return "m"
@@ -133,7 +133,7 @@ def _missing(world: World, doi: str, day: int) -> str:
     return ("m", "o", "mo")[int(chance(world.seed, "missing", doi, day) * 3)]
 
 
-def _sources(world: World, doi: str, kind: Kind, day: int, icon_base: str) -> list[dict[str, object]]:
+def _sources(world: InventedWorld, doi: str, kind: Kind, day: int, icon_base: str) -> list[dict[str, object]]:
     count = _events_before(world, doi, kind)
     name = f"{world.seed} {doi}"
     raw = events_of(name, count, _published(world, doi), day - day % CACHED_DAYS)
@@ -142,7 +142,7 @@ def _sources(world: World, doi: str, kind: Kind, day: int, icon_base: str) -> li
     return source_objects(raw, icon_base)
 
 
-def _events_before(world: World, doi: str, kind: Kind) -> int:
+def _events_before(world: InventedWorld, doi: str, kind: Kind) -> int:
     """Events before day 0: lognormal, median 5, one in a hundred over 200; giants around and over the cap."""
     rng = random.Random(f"count {world.seed} {doi}")
     if kind == "giant":
@@ -150,7 +150,7 @@ def _events_before(world: World, doi: str, kind: Kind) -> int:
     return min(2_400, max(1, int(rng.lognormvariate(1.6, 1.6))))
 
 
-def _published(world: World, doi: str) -> datetime:
+def _published(world: InventedWorld, doi: str) -> datetime:
     days = int(chance(world.seed, "published", doi) * 4_300)
     return datetime(2013 + days // 366, 1 + days % 12, 1 + days % 28, tzinfo=UTC)
 
@@ -163,7 +163,7 @@ def _oadoi_url(doi: str) -> dict[str, object]:
     return {"oadoi_url": f"https://api.oadoi.org/v2/{doi}"}
 
 
-def _metadata(world: World, doi: str) -> dict[str, object]:
+def _metadata(world: InventedWorld, doi: str) -> dict[str, object]:
     """CSL-JSON as Crossref's transformation gives it; reference list and abstract make its size."""
     rng = random.Random(f"metadata {world.seed} {doi}")
     parts = pool(world.seed)
@@ -219,7 +219,7 @@ def _slice(rng: random.Random, items: tuple[_Part, ...], count: int) -> list[_Pa
     return list(doubled[: max(0, min(count, len(items)))])
 
 
-def _open_access(world: World, doi: str) -> dict[str, object]:
+def _open_access(world: InventedWorld, doi: str) -> dict[str, object]:
     """An Unpaywall record; `doi_url` and locations as its data format 2 has them."""
     rng = random.Random(f"open access {world.seed} {doi}")
     parts = pool(world.seed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harvester.sandbox.answer import HTML_UTF8, Answer, Ask, error_page, json_answer
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.paperbuzz.doipath import clean_doi, decoded
-from harvester.sandbox.paperbuzz.records import World, encoded, record
+from harvester.sandbox.paperbuzz.records import InventedWorld, encoded, record
 
 COMPRESSED_FROM = 500
 """Bytes from which a body is compressed (measured: 452 plain, 508 compressed)."""
@@ -48,7 +48,7 @@ class Paperbuzz:
     """
 
     def __init__(self, options: SandboxOptions, day: Callable[[], int], mount: str = "") -> None:
-        self.world = World(options.seed, options.shares, options.size_scale, options.indented)
+        self.world = InventedWorld(options.seed, options.shares, options.size_scale, options.indented)
         self._options = options
         self._day = day
         self._mount = mount

@@ -1,0 +1,120 @@
+"""The summary of a run: its accounting holds, and people and machines are told the same."""
+
+import re
+from dataclasses import asdict, replace
+
+import orjson
+import pytest
+
+from harvester.core.wording import in_words
+from harvester.reports.console import closing
+from harvester.reports.summary import Exit, Summary, as_json, broken_identities
+
+REPORT = Summary(
+    lines=12_400,
+    works=12_000,
+    duplicates=300,
+    invalid=60,
+    blank=40,
+    results=11_900,
+    failures=100,
+    pending=0,
+    gone=7,
+    outcomes={"degraded": 150, "empty": 1_750, "ok": 10_000},
+    failures_by_kind={"http": 70, "timeout": 30},
+    registered=11_895,
+    rejected=5,
+    registration_pending=0,
+    requests={"paperbuzz": 13_001, "operas": 125},
+    retries=1_002,
+    bytes=123_456_789,
+    budget_left=81_999,
+    started_at="2026-11-21T03:54:06.372Z",
+    finished_at="2026-11-21T04:17:08.372Z",
+    duration_seconds=1382.0,
+    files={"output": "/data/harvest.jsonl", "failures": "/data/harvest.failures.jsonl"},
+    exit=Exit(0, "complete", "Complete: every DOI is accounted for."),
+)
+
+
+def test_a_report_that_adds_up_has_no_violations() -> None:
+    assert broken_identities(REPORT) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "identity"),
+    [
+        ({"lines": 12_401}, "lines = works + duplicates + invalid + blank"),
+        ({"invalid": 61}, "lines = works + duplicates + invalid + blank"),
+        ({"lines": 12_401, "works": 12_001}, "works = results + failures + pending + resting"),
+        ({"outcomes": {"ok": 11_899}}, "results = sum of outcomes"),
+        ({"failures_by_kind": {"http": 101}}, "failures = sum of failures by kind"),
+        ({"failures_by_kind": {"http": 100, "invalid-doi": 60}}, "failures = sum of failures by kind"),
+        ({"works": 12_001, "lines": 12_401, "pending": 1}, "nothing is pending where the exit code is 0"),
+        ({"registration_pending": 1}, "nothing is pending where the exit code is 0"),
+    ],
+)
+def test_each_identity_that_is_broken_is_named(change: dict[str, int], identity: str) -> None:
+    assert broken_identities(replace(REPORT, **change)) == [identity]  # type: ignore[arg-type]
+
+
+def test_a_run_that_stopped_early_may_leave_works_pending() -> None:
+    stopped = replace(REPORT, results=11_890, outcomes={"ok": 11_890}, pending=10, registration_pending=3)
+    assert broken_identities(replace(stopped, exit=Exit(4, "stopped-early", "…"))) == []
+
+
+def test_the_summary_is_indented_json_with_the_fields_in_order() -> None:
+    text = as_json(REPORT)
+    assert text.endswith(b"\n}\n")
+    assert list(orjson.loads(text)) == ["v", *asdict(REPORT)]
+
+
+def test_a_path_that_is_no_text_does_not_cost_the_summary() -> None:
+    odd = replace(REPORT, files={"output": "/data/h\udce4.jsonl"}, exit=Exit(74, "disk", "h\udce4.jsonl is full"))
+    summary = orjson.loads(as_json(odd))
+    assert summary["files"] == {"output": "/data/h?.jsonl"}
+    assert summary["exit"]["reason"] == "h?.jsonl is full"
+
+
+def test_every_figure_of_the_summary_closes_the_run_as_well() -> None:
+    shown = closing(REPORT)
+    numbers = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", shown)}
+    for name, value in asdict(REPORT).items():
+        figures = value.values() if isinstance(value, dict) else [value]
+        for figure in figures:
+            if isinstance(figure, int):
+                assert figure in numbers, name
+            elif isinstance(figure, str):
+                assert figure in shown, name
+    assert "23 min 2 s" in shown
+
+
+def test_the_closing_ends_with_the_verdict_and_what_to_do_next() -> None:
+    verdict = closing(REPORT).split("\n\n")[-1].splitlines()
+    assert verdict[0] == "Complete: every DOI is accounted for."
+    assert "--retry-failed" in verdict[1]
+    assert verdict[2:] == ["60 lines are no DOIs.", "OPERAS refuses 5 DOIs.", "The failures file says why."]
+
+
+def test_where_nothing_failed_nothing_is_advised() -> None:
+    whole = {"failures": 0, "failures_by_kind": {}, "results": 12_000, "outcomes": {"ok": 12_000}}
+    good = replace(REPORT, **whole, rejected=0, invalid=0)  # type: ignore[arg-type]
+    assert closing(good).endswith("\n\nComplete: every DOI is accounted for.")
+
+
+def test_registration_is_left_out_where_there_was_none() -> None:
+    assert "registered" not in closing(replace(REPORT, registered=0, rejected=0))
+
+
+def test_paths_and_reasons_reach_a_terminal_escaped() -> None:
+    nasty = replace(REPORT, files={"output": "\x1b[2J\n.jsonl"}, exit=Exit(74, "disk", "\x1b]0;x\x07"))
+    assert "\x1b" not in closing(nasty)
+    assert "\x07" not in closing(nasty)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (160, "2 min 40 s"), (11_100, "3 h 5 min"), (2_347_200, "27 d 4 h")],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words

@@ -1,0 +1,957 @@
+"""The commit: the output first, then the ledger, and one way back from wherever a run was cut off."""
+
+import asyncio
+import errno
+import gzip
+import io
+import itertools
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harvester.core import files
+from harvester.core.errors import DiskFailed, Misconfigured, PipeClosed, PromiseBroken, Usage
+from harvester.core.model import Blank, DueWork, Failure, Result, Stage, Work
+from harvester.records.lines import result_lines
+from harvester.storage import publishing as output_module
+from harvester.storage import store as store_module
+from harvester.storage.database import Database
+from harvester.storage.ingest import Reading
+from harvester.storage.ledger import Ledger
+from harvester.storage.output_file import OutputFile, partial_of
+from harvester.storage.store import Store
+from tests.support import a_failure, a_result, an_invalid_line
+
+SOURCE = "https://api.paperbuzz.org/v0/"
+
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - folders in it get names of their own
+"""Where syncing takes no time; None for the usual place."""
+
+
+def doi(letter: str) -> str:
+    return f"10.5555/{letter}"
+
+
+def works(letters: str) -> list[Work]:
+    """A list with one DOI a line, named by single letters."""
+    return [Work(doi(letter), (f"https://{letter}",), f"list.txt:{line}") for line, letter in enumerate(letters, 1)]
+
+
+def lines(letters: str, attempts: int = 1) -> bytes:
+    """The result lines of these works; `attempts` tells those of one run from those of another."""
+    return result_lines(a_result(doi(letter), attempts=attempts) for letter in letters)
+
+
+async def commit(store: Store, due: Sequence[DueWork], *, failing: str = "", attempts: int = 1) -> None:
+    """Results for these works, and failures for those named by letter."""
+    outcomes: list[tuple[DueWork, Result | Failure]] = [
+        (work, a_failure(work.doi) if work.doi[-1] in failing else a_result(work.doi, attempts=attempts))
+        for work in due
+    ]
+    await store.commit(outcomes)
+
+
+def disk_full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class Place:
+    """The files of one job, and runs of it without services.
+
+    Args:
+        folder: where they are.
+        name: of the output.
+    """
+
+    def __init__(self, folder: Path, name: str = "out.jsonl") -> None:
+        self.folder, self.output = folder, folder / name
+        self.partial = partial_of(self.output)
+        self.ledger = folder / "out.ledger"
+
+    def store(self) -> Store:
+        return Store(self.ledger, self.output)
+
+    async def run(
+        self,
+        letters: str,
+        *,
+        failing: str = "",
+        limit: int = 1000,
+        attempts: int = 1,
+        refetch: bool = False,
+        retry_failed: bool = False,
+    ) -> None:
+        """Read the list, harvest at most `limit` works, two in a commit, and publish if nothing is due any more."""
+        async with self.store() as store:
+            await store.enrol(works(letters))
+            await store.begin(source=SOURCE, refetch=refetch, retry_failed=retry_failed)
+            due = await store.due(0, limit)
+            for first in range(0, len(due), 2):
+                await commit(store, due[first : first + 2], failing=failing, attempts=attempts)
+            if not (await store.figures()).pending:
+                await store.publish()
+
+    @property
+    def names(self) -> set[str]:
+        """The files that are there, without the ledger."""
+        return {path.name for path in self.folder.iterdir() if not path.name.startswith(self.ledger.name)}
+
+    def remembered(self, key: str) -> object:
+        """A value of the ledger."""
+        with closing(Ledger(self.ledger)) as ledger:
+            return ledger.file.get(key)
+
+    def records(self) -> dict[str, int]:
+        """The published records: letter and attempts; each letter once."""
+        content = self.output.read_bytes()
+        found = [
+            json.loads(line)
+            for line in (gzip.decompress(content) if self.output.suffix == ".gz" else content).splitlines()
+        ]
+        assert len({record["doi"] for record in found}) == len(found)
+        return {record["doi"][-1]: record["attempts"] for record in found}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+# The order of a commit
+
+
+async def test_lines_are_on_disk_before_the_ledger_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise G2: written, synced, and only then recorded, with the length that is synced."""
+    events: list[tuple[str, int]] = []
+    record, sync_data = Ledger.record, files.sync_data
+
+    def syncing(descriptor: int) -> None:
+        events.append(("sync", os.fstat(descriptor).st_size))
+        sync_data(descriptor)
+
+    def recording(ledger: Ledger, outcomes: Any, length: int, **how: Any) -> int:
+        events.append(("record", length))
+        return record(ledger, outcomes, length, **how)
+
+    monkeypatch.setattr(files, "sync_data", syncing)
+    monkeypatch.setattr(Ledger, "record", recording)
+    await place.run("abcd")
+    one, two = len(lines("ab")), len(lines("abcd"))
+    assert events == [("sync", one), ("record", one), ("sync", two), ("record", two)]
+
+
+async def test_records_stand_in_the_output_in_the_order_they_were_committed(place: Place) -> None:
+    await place.run("cab")
+    assert place.output.read_bytes() == lines("cab")
+
+
+async def test_failures_alone_touch_the_ledger_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with place.store() as store:
+        await store.enrol(works("abc"))
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        due = await store.due(0, 10)
+        await commit(store, due[:1])
+        monkeypatch.setattr(OutputFile, "append", disk_full)
+        await commit(store, due[1:], failing="bc")
+        assert (await store.figures()).failures == 2
+    assert place.remembered("length") == len(lines("a"))
+
+
+async def test_after_a_failed_sync_nothing_is_recorded_and_nothing_more_is_taken(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise G8: a failed sync is never retried, though the disk may be well again."""
+    async with place.store() as store:
+        await store.enrol(works("abc"))
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        due = await store.due(0, 10)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "sync_data", disk_full)
+            with pytest.raises(DiskFailed, match="No space left"):
+                await commit(store, due[:2])
+        with pytest.raises(DiskFailed, match="closed after a failed write; what was committed before is safe"):
+            await commit(store, due[2:])
+        assert (await store.figures()).pending == 3
+    await place.run("abc")
+    assert place.output.read_bytes() == lines("abc")
+
+
+async def test_after_a_failed_transaction_nothing_more_is_taken(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output holds lines by now that the ledger does not know; only a new start can cut them off."""
+    async with place.store() as store:
+        await store.enrol(works("abc"))
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        due = await store.due(0, 10)
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "transaction", disk_full)
+            with pytest.raises(DiskFailed, match="No space left"):
+                await commit(store, due[:2])
+        with pytest.raises(DiskFailed):
+            await commit(store, due[2:])
+        await store.publish()
+    assert place.names == {"out.jsonl.partial"}
+    await place.run("abc")
+    assert place.output.read_bytes() == lines("abc")
+
+
+@pytest.mark.parametrize("register", [False, True])
+async def test_results_are_put_into_the_outbox_only_on_request(place: Place, register: bool) -> None:
+    async with Store(place.ledger, place.output, register=register) as store:
+        await store.enrol(works("ab"))
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        first, second = await store.due(0, 10)
+        result = a_result(doi("a"), landing_urls=["https://landing"])
+        await store.commit([(first, result), (second, a_failure(doi("b")))])
+        found = [entry.urls for entry in await store.waiting(10)]
+    assert found == ([("https://a", "https://landing")] if register else [])
+
+
+# Readings
+
+
+async def test_every_line_is_counted_once(place: Place) -> None:
+    """Promise G1: lines read = works + duplicates + invalid + blank."""
+    async with place.store() as store:
+        await store.enrol(works("xyz"))
+        found: list[Work | Failure | Blank] = [*works("aabz"), Blank(), an_invalid_line(), Blank()]
+        reading = await store.enrol(found)
+    assert reading == Reading(lines=7, works=3, duplicates=1, invalid=1, blank=2, dropped=2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text("ab-#cd", max_size=30), st.integers(1, 7))
+def test_the_count_does_not_depend_on_where_a_chunk_ends(text: str, chunk: int) -> None:
+    kinds: dict[str, Work | Failure | Blank] = {"-": Blank(), "#": an_invalid_line()}
+
+    async def read() -> Reading:
+        async with Store(None, None) as store:
+            return await store.enrol(kinds.get(letter) or Work(doi(letter)) for letter in text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "ENROL_CHUNK", chunk)
+        reading = asyncio.run(read())
+    listed = [letter for letter in text if letter not in kinds]
+    assert (reading.lines, reading.works, reading.duplicates) == (
+        len(text),
+        len(set(listed)),
+        len(listed) - len(set(listed)),
+    )
+    assert (reading.invalid, reading.blank) == (text.count("#"), text.count("-"))
+
+
+async def test_a_reading_can_be_broken_off_and_drops_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "ENROL_CHUNK", 2)
+    await place.run("abc", limit=1)
+    async with place.store() as store:
+        chunks = iter([False, True])
+        assert await store.enrol(works("axyz"), lambda: next(chunks)) == Reading()
+        assert [due.doi[-1] for due in await store.due(0, 10)] == ["b", "c", "x"]
+
+
+async def test_who_leaves_does_not_wait_for_an_endless_input(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "ENROL_CHUNK", 10)
+    begun = threading.Event()
+
+    def endless() -> Iterator[Work]:
+        for number in itertools.count():
+            begun.set()
+            yield Work(doi(str(number)))
+
+    async with place.store() as store:
+        reading = asyncio.create_task(store.enrol(endless()))
+        await asyncio.to_thread(begun.wait)
+        reading.cancel()
+
+
+async def read_as(place: Place, letters: str, fingerprint: str | None) -> tuple[Reading, bool]:
+    """A reading under a fingerprint, and whether anything was read for it."""
+    read = False
+
+    def listed() -> Iterator[Work]:
+        nonlocal read
+        read = True
+        yield from works(letters)
+
+    async with place.store() as store:
+        return await store.enrol(listed(), fingerprint=lambda: fingerprint), read
+
+
+async def test_a_list_that_has_not_changed_is_not_read_again_and_counts_as_before(place: Place) -> None:
+    first, _ = await read_as(place, "aab", "print")
+    assert await read_as(place, "", "print") == (first, False)
+
+
+async def test_a_list_that_has_changed_or_has_no_fingerprint_is_read(place: Place) -> None:
+    await read_as(place, "abc", "print")
+    assert await read_as(place, "ab", "other") == (Reading(lines=2, works=2, dropped=1), True)
+    assert (await read_as(place, "a", None))[1]
+    assert (await read_as(place, "a", None))[1]
+
+
+async def test_a_list_that_changed_while_it_was_read_is_read_again(place: Place) -> None:
+    prints = iter(["print", "other"])
+    async with place.store() as store:
+        await store.enrol(works("ab"), fingerprint=lambda: next(prints))
+    assert (await read_as(place, "ab", "print"))[1]
+    assert not (await read_as(place, "ab", "print"))[1]
+
+
+async def test_where_a_list_has_no_fingerprint_it_is_not_taken_again(place: Place) -> None:
+    taken = [None]
+    async with place.store() as store:
+        await store.enrol(works("ab"), fingerprint=taken.pop)
+    assert not taken
+
+
+async def test_a_list_is_read_again_after_a_reading_of_another_was_broken_off(place: Place) -> None:
+    """Else what that one took in would be asked, though it is not listed."""
+    await read_as(place, "ab", "print")
+    async with place.store() as store:
+        assert await store.enrol(works("abx"), lambda: True, fingerprint=lambda: "other") == Reading()
+    assert (await read_as(place, "ab", "print"))[1]
+
+
+# Beginning
+
+
+async def test_a_fresh_output_is_partial_until_it_is_published(place: Place) -> None:
+    async with place.store() as store:
+        await store.enrol(works("ab"))
+        assert await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        assert place.names == {"out.jsonl.partial"}
+        await commit(store, await store.due(0, 10))
+        assert place.names == {"out.jsonl.partial"}
+        await store.publish()
+        assert place.names == {"out.jsonl"}
+
+
+async def test_a_run_goes_on_where_it_was_left(place: Place) -> None:
+    await place.run("abcd", limit=2)
+    assert place.names == {"out.jsonl.partial"}
+    await place.run("abcd", attempts=2)
+    assert place.output.read_bytes() == lines("ab") + lines("cd", 2)
+
+
+async def test_a_torn_tail_is_cut_off_and_its_works_are_asked_again(place: Place) -> None:
+    await place.run("abcd", limit=2)
+    with place.partial.open("ab") as file:
+        file.write(lines("cd")[:-9])
+    await place.run("abcd", attempts=2)
+    assert place.output.read_bytes() == lines("ab") + lines("cd", 2)
+
+
+async def test_a_list_without_anything_due_is_published_empty(place: Place) -> None:
+    await place.run("ab", failing="ab")
+    assert place.output.read_bytes() == b""
+
+
+async def test_a_finished_job_is_left_alone(place: Place) -> None:
+    await place.run("abc")
+    async with place.store() as store:
+        await store.enrol(works("abc"))
+        assert not await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        assert place.names == {"out.jsonl"}
+        await store.publish()
+    assert place.output.read_bytes() == lines("abc")
+
+
+async def test_new_dois_are_added_to_a_finished_output(place: Place) -> None:
+    await place.run("ab")
+    async with place.store() as store:
+        await store.enrol(works("abc"))
+        assert await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        assert place.names == {"out.jsonl.partial"}
+        assert (await store.figures()).pending == 1
+    await place.run("abc", attempts=2)
+    assert place.output.read_bytes() == lines("ab") + lines("c", 2)
+    assert place.names == {"out.jsonl"}
+
+
+async def test_failed_works_are_added_to_a_finished_output_on_request(place: Place) -> None:
+    await place.run("abc", failing="b")
+    await place.run("abc", attempts=2)
+    assert place.output.read_bytes() == lines("ac")
+    await place.run("abc", attempts=2, retry_failed=True)
+    assert place.output.read_bytes() == lines("ac") + lines("b", 2)
+
+
+async def test_an_output_that_lost_its_name_to_a_crash_in_publishing_is_known_again(place: Place) -> None:
+    """The renaming is on disk, the ledger does not know of it yet."""
+    await place.run("ab")
+    with closing(Ledger(place.ledger)) as ledger:
+        ledger.file.put(published=0)
+    async with place.store() as store:
+        await store.enrol(works("ab"))
+        assert not await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+    assert (place.names, place.remembered("published")) == ({"out.jsonl"}, 1)
+
+
+Damage = Callable[[Path], object]
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def grow(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"{}\n")
+
+
+@pytest.mark.parametrize(
+    ("finished", "damage", "message"),
+    [
+        (False, cut, r"out\.jsonl\.partial holds .* bytes, but .*Nothing was changed\. Put the file back, .*--refetch"),
+        (False, Path.unlink, r"out\.jsonl\.partial holds 0 bytes"),
+        (True, cut, r"out\.jsonl holds .* bytes, but .*Nothing was changed\. Put the file back, .*--refetch"),
+        (True, grow, r"out\.jsonl holds .* bytes"),
+        (True, Path.unlink, r"out\.jsonl is gone, .*Put it back, or start over with --refetch"),
+    ],
+)
+@pytest.mark.parametrize("letters", ["abcd", "abcde"])
+async def test_an_output_that_something_else_changed_is_refused_and_left_alone(
+    place: Place, letters: str, finished: bool, damage: Damage, message: str
+) -> None:
+    await place.run("abcd", limit=1000 if finished else 2, failing="d")
+    damage(place.output if finished else place.partial)
+    before = {name: (place.folder / name).read_bytes() for name in place.names}
+    with pytest.raises(PromiseBroken, match=message):
+        await place.run(letters, retry_failed=True)
+    assert {name: (place.folder / name).read_bytes() for name in place.names} == before
+    async with place.store() as store:
+        assert (await store.figures()).failures == (1 if finished else 0)
+
+
+@pytest.mark.parametrize("refetch", [False, True])
+@pytest.mark.parametrize("limit", [2, 1000])
+async def test_two_outputs_at_once_are_refused_and_left_alone(place: Place, limit: int, refetch: bool) -> None:
+    await place.run("abcd", limit=limit)
+    for path in (place.output, place.partial):
+        if not path.exists():
+            path.write_bytes(b"other")
+    before = {name: (place.folder / name).read_bytes() for name in place.names}
+    with pytest.raises(PromiseBroken, match=r"both .*out\.jsonl and out\.jsonl\.partial exist"):
+        await place.run("abcd", refetch=refetch)
+    assert {name: (place.folder / name).read_bytes() for name in place.names} == before
+
+
+async def test_an_output_that_appears_during_a_run_is_not_overwritten(place: Place) -> None:
+    async with place.store() as store:
+        await store.enrol(works("a"))
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        await commit(store, await store.due(0, 10))
+        place.output.write_bytes(b"other")
+        with pytest.raises(PromiseBroken):
+            await store.publish()
+    assert place.output.read_bytes() == b"other"
+    assert place.partial.read_bytes() == lines("a")
+
+
+# Whose output it is
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.partial"])
+async def test_an_output_that_no_ledger_knows_is_refused_and_no_ledger_made(place: Place, name: str) -> None:
+    (place.folder / name).write_bytes(b"other")
+    with pytest.raises(Usage, match=rf"{name} exists already.*choose another output, or move the file away"):
+        await place.run("a")
+    assert ({path.name for path in place.folder.iterdir()}, (place.folder / name).read_bytes()) == ({name}, b"other")
+
+
+async def test_an_output_that_a_ledger_of_registrations_does_not_know_is_refused(place: Place) -> None:
+    async with Store(place.ledger, None) as store:
+        await store.enrol(works("a"))
+    place.output.write_bytes(b"other")
+    with pytest.raises(Usage, match="exists already"):
+        await place.run("a")
+    assert place.output.read_bytes() == b"other"
+
+
+async def test_a_ledger_of_registrations_may_be_given_an_output(place: Place) -> None:
+    async with Store(place.ledger, None) as store:
+        await store.enrol(works("a"))
+    await place.run("ab")
+    assert place.output.read_bytes() == lines("ab")
+
+
+@pytest.mark.parametrize("other", ["other.jsonl", "out.jsonl.gz", None])
+async def test_a_ledger_belongs_to_one_output(place: Place, other: str | None) -> None:
+    await place.run("a")
+    output, stdout = (place.folder / other, None) if other else (None, io.BytesIO())
+    with pytest.raises(Misconfigured, match=rf"belongs to the output out\.jsonl, not to {other or '-'}\..*--ledger"):
+        async with Store(place.ledger, output, stdout=stdout):
+            pass
+    assert place.names == {"out.jsonl"}
+
+
+async def test_a_refused_ledger_is_not_kept_open(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await place.run("a")
+    closed: list[Ledger] = []
+    close = Ledger.close
+
+    def closing_it(ledger: Ledger) -> None:
+        closed.append(ledger)
+        close(ledger)
+
+    monkeypatch.setattr(Ledger, "close", closing_it)
+    with pytest.raises(Misconfigured):
+        async with Store(place.ledger, place.folder / "other.jsonl"):
+            pass
+    assert len(closed) == 1
+
+
+async def test_a_job_may_be_moved_to_another_folder_as_a_whole(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    old = Place(tmp_path / "old")
+    await old.run("ab", limit=1)
+    for path in (old.partial, old.ledger):
+        path.rename(place.folder / path.name)
+    await place.run("ab")
+    assert place.output.read_bytes() == lines("ab")
+
+
+# Once more
+
+
+async def test_a_refetch_keeps_each_old_output_under_the_next_free_number(place: Place) -> None:
+    for attempts in (1, 2, 3):
+        await place.run("ab", attempts=attempts, refetch=True)
+    assert place.names == {"out.jsonl", "out.jsonl.1", "out.jsonl.2"}
+    found = [(place.folder / name).read_bytes() for name in ("out.jsonl.1", "out.jsonl.2", "out.jsonl")]
+    assert found == [lines("ab", attempts) for attempts in (1, 2, 3)]
+
+
+async def test_a_refetch_of_a_run_that_was_cut_off_keeps_what_was_committed(place: Place) -> None:
+    """And not the torn write behind it."""
+    await place.run("abcd", limit=2)
+    with place.partial.open("ab") as file:
+        file.write(b"torn")
+    await place.run("abcd", attempts=2, refetch=True)
+    assert (place.folder / "out.jsonl.1").read_bytes() == lines("ab")
+    assert place.output.read_bytes() == lines("abcd", 2)
+
+
+@pytest.mark.parametrize("refetch", [False, True])
+async def test_a_refetch_that_was_cut_off_goes_on(place: Place, refetch: bool) -> None:
+    await place.run("abcd", attempts=1)
+    await place.run("abcd", attempts=2, refetch=True, limit=2)
+    await place.run("abcd", attempts=3, refetch=refetch)
+    assert place.output.read_bytes() == lines("ab", 2) + lines("cd", 3)
+    assert place.names == {"out.jsonl", "out.jsonl.1"}
+
+
+async def test_an_old_output_may_be_thrown_away(place: Place) -> None:
+    """Its renaming is over and is not done again."""
+    await place.run("ab")
+    await place.run("ab", attempts=2, refetch=True)
+    (place.folder / "out.jsonl.1").unlink()
+    await place.run("ab", attempts=3)
+    assert (place.names, place.output.read_bytes()) == ({"out.jsonl"}, lines("ab", 2))
+
+
+async def test_nothing_is_archived_over_an_old_output(place: Place) -> None:
+    """A refetch that died before its renaming, and then somebody's file in place of the partial output."""
+    await place.run("ab")
+    with closing(Ledger(place.ledger)) as ledger:
+        ledger.start_over("out.jsonl.1", SOURCE)
+    place.partial.write_bytes(b"other")
+    await place.run("ab", attempts=2)
+    assert (place.folder / "out.jsonl.1").read_bytes() == lines("ab")
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+@pytest.mark.parametrize("finished", [False, True])
+async def test_a_refetch_is_the_way_out_when_the_output_was_lost(place: Place, damage: Damage, finished: bool) -> None:
+    await place.run("abcd", limit=1000 if finished else 2)
+    damage(place.output if finished else place.partial)
+    await place.run("abcd", attempts=2, refetch=True)
+    assert place.output.read_bytes() == lines("abcd", 2)
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+async def test_a_refetch_whose_own_output_was_lost_starts_again(place: Place, damage: Damage) -> None:
+    await place.run("abcd", attempts=1)
+    await place.run("abcd", attempts=2, refetch=True, limit=2)
+    damage(place.partial)
+    await place.run("abcd", attempts=3, refetch=True)
+    assert place.output.read_bytes() == lines("abcd", 3)
+    assert (place.folder / "out.jsonl.1").read_bytes() == lines("abcd", 1)
+
+
+# Cut off at any step
+
+
+Run = Callable[[Place], Coroutine[Any, Any, None]]
+
+
+class Crash(Exception):
+    """The run ends here."""
+
+
+class Countdown:
+    """Cuts a run off at one of the points before, in the middle of, and after each step that changes a file.
+
+    Args:
+        point: which one, from 0.
+        patch: undone by whoever made it.
+    """
+
+    def __init__(self, point: int, patch: pytest.MonkeyPatch) -> None:
+        self.left = point
+        steps: dict[Any, str] = {
+            output_module: "move open_output",
+            OutputFile: "append",
+            Ledger: "begin_reading enrol end_reading start_over retry_failed record",
+            Database: "put",
+        }
+        for owner, name in ((owner, name) for owner, names in steps.items() for name in names.split()):
+            patch.setattr(owner, name, self.around(getattr(owner, name)))
+        self.write = os.write
+        patch.setattr(os, "write", self.torn)
+
+    def tick(self) -> None:
+        self.left -= 1
+        if self.left == -1:
+            raise Crash
+
+    def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(step)
+        def stepping(*arguments: Any, **named: Any) -> Any:
+            self.tick()
+            result = step(*arguments, **named)
+            self.tick()
+            return result
+
+        return stepping
+
+    def torn(self, descriptor: int, content: memoryview) -> int:
+        """All but the end of a write reaches the file."""
+        done = self.write(descriptor, content[:-9] or content)
+        self.tick()
+        return done
+
+
+def is_cut_off(command: Coroutine[Any, Any, None], point: int) -> bool:
+    """Run a command that ends at a point; False if it was over before that."""
+    with pytest.MonkeyPatch.context() as patch:
+        Countdown(point, patch)
+        try:
+            asyncio.run(command)
+        except Crash:
+            return True
+    return False
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, what was there before it, and what is to be there after it.
+
+    Args:
+        before: the first run.
+        command: the run that is cut off.
+        after: the records then published.
+        archived: the old output.
+        name: of the output.
+    """
+
+    before: Run | None
+    command: Run
+    after: dict[str, int]
+    archived: bytes | None = None
+    name: str = "out.jsonl"
+
+    def begun(self, folder: Path) -> Place:
+        folder.mkdir()
+        place = Place(folder, self.name)
+        if self.before:
+            asyncio.run(self.before(place))
+        return place
+
+    def is_over(self, place: Place) -> bool:
+        """Whether the command was done, but for its last words."""
+        return place.output.exists() and place.records() == self.after and place.remembered("published") == 1
+
+    def check(self, place: Place) -> None:
+        """Each record once, the old output kept, and nothing else left behind."""
+        assert place.records() == self.after
+        archive = place.folder / f"{self.name}.1"
+        assert (archive.read_bytes() if archive.exists() else None) == self.archived
+        assert place.names == {self.name} | ({archive.name} if self.archived is not None else set())
+        with closing(Ledger(place.ledger)) as ledger:
+            figures = ledger.figures()
+        assert (figures.results + figures.gone, figures.pending) == (len(self.after), 0)
+
+
+CASES = {
+    "fresh": Case(None, lambda place: place.run("abc", failing="b"), {"a": 1, "c": 1}),
+    "packed": Case(None, lambda place: place.run("abc"), {"a": 1, "b": 1, "c": 1}, name="out.jsonl.gz"),
+    "resumed": Case(
+        lambda place: place.run("abcd", limit=2),
+        lambda place: place.run("abcd", attempts=2),
+        {"a": 1, "b": 1, "c": 2, "d": 2},
+    ),
+    "grown": Case(
+        lambda place: place.run("ab"), lambda place: place.run("bcd", attempts=2), {"a": 1, "b": 1, "c": 2, "d": 2}
+    ),
+    "retried": Case(
+        lambda place: place.run("abc", failing="b"),
+        lambda place: place.run("abc", attempts=2, retry_failed=True),
+        {"a": 1, "b": 2, "c": 1},
+    ),
+    "refetched": Case(
+        lambda place: place.run("abc"),
+        lambda place: place.run("abc", attempts=2, refetch=True),
+        {"a": 2, "b": 2, "c": 2},
+        lines("abc"),
+    ),
+    "refetched halfway": Case(
+        lambda place: place.run("abcd", limit=2),
+        lambda place: place.run("abcd", attempts=2, refetch=True),
+        {"a": 2, "b": 2, "c": 2, "d": 2},
+        lines("ab"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_whatever_step_a_run_is_cut_off_at_the_same_command_ends_it(case: Case) -> None:
+    """Promise G2, at every point in turn."""
+    with TemporaryDirectory(dir=MEMORY) as folder:
+        for point in itertools.count():
+            place = case.begun(Path(folder) / str(point))
+            if not is_cut_off(case.command(place), point):
+                break
+            if not case.is_over(place):
+                asyncio.run(case.command(place))
+            case.check(place)
+    assert point > 15
+
+
+def test_a_refetch_that_was_cut_off_at_any_step_goes_on_without_being_asked_for_again() -> None:
+    """Or it had not begun, and all is as it was."""
+    case = CASES["refetched"]
+    with TemporaryDirectory(dir=MEMORY) as folder:
+        for point in itertools.count():
+            place = case.begun(Path(folder) / str(point))
+            if not is_cut_off(case.command(place), point):
+                break
+            asyncio.run(place.run("abc", attempts=2))
+            if place.names == {"out.jsonl"}:
+                assert place.output.read_bytes() == lines("abc")
+            else:
+                case.check(place)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(CASES)), st.lists(st.integers(0, 30), min_size=2, max_size=5))
+def test_however_often_a_run_is_cut_off_the_same_command_ends_it(name: str, points: list[int]) -> None:
+    case = CASES[name]
+    with TemporaryDirectory(dir=MEMORY) as folder:
+        place = case.begun(Path(folder) / "job")
+        for point in points:
+            if not is_cut_off(case.command(place), point) or case.is_over(place):
+                break
+        if not case.is_over(place):
+            asyncio.run(case.command(place))
+        case.check(place)
+
+
+# Many at once
+
+
+async def test_a_commit_that_has_begun_is_finished_though_nobody_waits_for_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    append = OutputFile.append
+
+    def slow_append(output: OutputFile, content: bytes) -> int:
+        begun.set()
+        may_end.wait()
+        return append(output, content)
+
+    monkeypatch.setattr(OutputFile, "append", slow_append)
+    async with place.store() as store:
+        await store.enrol(works("ab"))
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        waiter = asyncio.create_task(commit(store, await store.due(0, 10)))
+        await asyncio.to_thread(begun.wait)
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        may_end.set()
+        assert (await store.figures()).results == 2
+    assert place.partial.read_bytes() == lines("ab")
+
+
+async def test_everything_runs_on_one_thread_that_ends_with_the_store(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One writing connection is a rule."""
+    threads: set[threading.Thread] = set()
+    transaction = Database.transaction
+
+    def watched(file: Database) -> AbstractContextManager[sqlite3.Connection]:
+        threads.add(threading.current_thread())
+        return transaction(file)
+
+    monkeypatch.setattr(Database, "transaction", watched)
+    async with place.store() as store:
+        await store.enrol(works("abcd"))
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        due = await store.due(0, 10)
+        await asyncio.gather(*(commit(store, [work]) for work in due), store.fill_outbox(harvested_only=False))
+    (writer,) = threads
+    assert writer is not threading.current_thread()
+    assert not writer.is_alive()
+
+
+async def test_the_output_is_let_go_with_the_store(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Path] = []
+    close = OutputFile.close
+
+    def closing_it(output: OutputFile) -> None:
+        closed.append(output.path)
+        close(output)
+
+    monkeypatch.setattr(OutputFile, "close", closing_it)
+    await place.run("ab", limit=1)
+    assert closed == [place.output]
+
+
+async def test_a_store_that_cannot_be_opened_leaves_no_thread(place: Place) -> None:
+    place.ledger.write_bytes(b"10.5555/a\n")
+    before = threading.active_count()
+    with pytest.raises(Misconfigured):
+        await place.run("a")
+    assert threading.active_count() == before
+
+
+async def test_a_ledger_that_cannot_be_closed_is_told_unless_something_worse_is(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Ledger) -> None:
+        raise DiskFailed("cannot be closed")
+
+    async def leave(error: Exception | None) -> None:
+        async with place.store():
+            if error:
+                raise error
+
+    monkeypatch.setattr(Ledger, "close", fail)
+    with pytest.raises(DiskFailed, match="cannot be closed"):
+        await leave(None)
+    with pytest.raises(PipeClosed):
+        await leave(PipeClosed("went away"))
+
+
+# Other files
+
+
+async def test_the_failures_file_is_what_the_ledger_says(place: Place) -> None:
+    path = place.folder / "out.failures.jsonl"
+    await place.run("ab", failing="ab")
+    async with place.store() as store:
+        await store.enrol([*works("b"), an_invalid_line("x")])
+        await store.write_failures(path)
+    found = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert [(line["stage"], line["input"]) for line in found] == [("fetch", doi("b")), ("input", "x")]
+
+
+async def test_if_the_failures_cannot_be_read_whole_the_old_file_stays(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place.folder / "out.failures.jsonl"
+    path.write_bytes(b"old")
+
+    def half_of_them(_: Ledger) -> Iterator[Failure]:
+        yield a_failure()
+        raise DiskFailed("the ledger cannot be read")
+
+    monkeypatch.setattr(Ledger, "failures", half_of_them)
+    async with place.store() as store:
+        with pytest.raises(DiskFailed):
+            await store.write_failures(path)
+    assert path.read_bytes() == b"old"
+
+
+async def test_a_small_file_is_replaced_whole(place: Place) -> None:
+    path = place.folder / "out.summary.json"
+    async with place.store() as store:
+        await store.write(path, b"{}")
+        await store.write(path, b"[]")
+    assert (path.read_bytes(), place.names) == (b"[]", {path.name})
+
+
+# Without an output file
+
+
+async def test_stdout_gets_the_records_and_the_folder_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place.folder)
+    stdout = io.BytesIO()
+    async with Store(None, None, stdout=stdout) as store:
+        await store.enrol(works("abc"))
+        assert await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        await commit(store, await store.due(0, 10), failing="b")
+        assert (await store.figures()).pending == 0
+        await store.publish()
+    assert stdout.getvalue() == lines("ac")
+    assert place.names == set()
+
+
+async def test_with_a_ledger_stdout_gets_only_what_is_still_due(place: Place) -> None:
+    found = []
+    for limit, refetch in ((2, False), (9, False), (9, True)):
+        stdout = io.BytesIO()
+        async with Store(place.ledger, None, stdout=stdout) as store:
+            await store.enrol(works("abcd"))
+            await store.begin(source=SOURCE, refetch=refetch, retry_failed=False)
+            await commit(store, await store.due(0, limit))
+        found.append(stdout.getvalue())
+    assert found == [lines("ab"), lines("cd"), lines("abcd")]
+
+
+async def test_with_a_ledger_failed_works_go_to_stdout_on_request(place: Place) -> None:
+    stdout = io.BytesIO()
+    for failing in ("a", ""):
+        async with Store(place.ledger, None, stdout=stdout) as store:
+            await store.enrol(works("ab"))
+            await store.begin(source=SOURCE, refetch=False, retry_failed=True)
+            await commit(store, await store.due(0, 10), failing=failing)
+    assert stdout.getvalue() == lines("ba")
+
+
+async def test_what_a_closed_pipe_did_not_take_is_still_due(place: Place) -> None:
+    class Closed(io.BytesIO):
+        def flush(self) -> None:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    async with Store(place.ledger, None, stdout=Closed()) as store:
+        await store.enrol(works("ab"))
+        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        with pytest.raises(PipeClosed):
+            await commit(store, await store.due(0, 10))
+        assert (await store.figures()).pending == 2
+
+
+async def test_a_rejected_registration_is_settled_by_its_work(place: Place) -> None:
+    async with place.store() as store:
+        await store.enrol(works("ab"))
+        assert await store.fill_outbox(harvested_only=False) == 2
+        first, second = await store.waiting(10)
+        await store.settle([first], [(second, a_failure(second.doi, stage=Stage.REGISTER))])
+        await store.prefix_known("10.5555")
+        figures = await store.figures()
+        assert await store.known_prefixes() == {"10.5555"}
+    assert (figures.registered, figures.rejected, figures.pending) == (1, 1, 2)
