@@ -52,8 +52,9 @@ def output_of(template: str, night: datetime) -> str:
     filled = name.replace("{date}", f"{night:%Y-%m-%d}").replace("{run_id}", f"{night:%Y%m%dT%H%M%SZ}")
     if filled == name or re.search(r"[{}]", folder + filled):
         raise Misconfigured(
-            f"[output] path is {template}; for a nightly harvest its file name needs {' or '.join(PLACEHOLDERS)}, "
-            "and there may be no other places, nor any in the folder. Write for example /var/lib/harvester/{date}.jsonl.zst."
+            f"[output] path is {template}; for a nightly harvest its file name needs "
+            f"{' or '.join(PLACEHOLDERS)}, and there may be no other places, nor any in the folder. "
+            "Write for example /var/lib/harvester/{date}.jsonl.zst."
         )
     output_format(filled)
     return f"{template.removesuffix(name)}{filled}"

@@ -23,8 +23,8 @@ What is not modelled: disks that lie about a sync, synced sectors that rot, and 
 `-shm` has some; it is rebuilt at the first opening after a power loss anyway.
 
 Run as a program, `python -m tests.promises.powerloss BATCH APPENDS MUTANT run ...`, it is the `harvester` command with
-small batches, to be recorded: it dies after so many appends to the output (0: never), and may have a safety measure taken out
-(`MUTANTS`; `-`: none).
+small batches, to be recorded: it dies after so many appends to the output (0: never), and may have a safety
+measure taken out (`MUTANTS`; `-`: none).
 """
 
 import os

@@ -2,8 +2,8 @@
 
 The experiment. The life of a folder is recorded: a run that dies in the middle of a commit, the same command again, a
 longer list, and `--refetch`. From the recording come the disks that a power loss at any point may leave behind
-(`tests.promises.powerloss` has the theory). Each is judged twice, as it is found, and after the command that was cut off
-was given once more:
+(`tests.promises.powerloss` has the theory). Each is judged twice, as it is found, and after the command that was cut
+off was given once more:
 
 - as found: the output, up to the length that the ledger knows, is whole and holds exactly the results of the ledger;
 - afterwards: exit 0, each DOI once as a record or a failure, every line whole, nothing asked again that was done.
