@@ -240,6 +240,7 @@ async def test_a_hook_prepares_then_writes_in_the_transaction_and_is_told_when_i
 
         def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:
             assert db.in_transaction
+            assert [became for _, became in finished if isinstance(became, Result) and became.attempts == 9]
             steps.append("record")
 
         def committed(self) -> None:
@@ -259,7 +260,7 @@ async def test_a_hook_prepares_then_writes_in_the_transaction_and_is_told_when_i
 async def test_a_hook_that_fails_fails_the_commit_and_nothing_of_it_counts(place: Place) -> None:
     class Failing(CommitHook):
         def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:
-            raise DiskFailed("cannot be written")
+            raise DiskFailed(f"cannot write {len(finished)} works, in a transaction: {db.in_transaction}")
 
     async with place.store() as store:
         await store.join(lambda _: Failing())
