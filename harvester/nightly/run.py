@@ -1,4 +1,4 @@
-"""The nightly harvest: which works tonight, an output of their own, and what is left of the morning.
+"""The nightly harvest: choose works, harvest them into an output of their own, write the report, delete old nights.
 
 A night is a run over the works that were chosen for it; everything else rests. It is open from the moment the choice is
 committed until its output is published. A night that was not finished is finished first, and only then is the next
@@ -25,9 +25,11 @@ from harvester.harvest.run import Run, limits_of, read_inputs
 from harvester.nightly.files import files_of, last_report, nights_ledger, output_of, page_of
 from harvester.nightly.lifecycle import NightProgress
 from harvester.nightly.plan import night_budget
-from harvester.reports.anomalies import Campaign, NightDetails
-from harvester.reports.failures import FailureGroups
-from harvester.reports.night import morning
+from harvester.reports import text
+from harvester.reports.compared import Compared
+from harvester.reports.details import Campaign, NightDetails, NightRecords, NightTiming
+from harvester.reports.failures import FailureGroup, FailureGroups
+from harvester.reports.night import night_report
 from harvester.reports.summary import Summary
 from harvester.storage.ingest import Reading
 from harvester.storage.lock import lock
@@ -142,7 +144,7 @@ class _Nights:
         now, path = self._world.clock.now(), self._output()
         if await self._store.is_over(path):
             await self._store.go_on_with(path)
-            # Its summary stays that of the night: next morning is compared with it.
+            # Its summary stays that of the night: the next night is compared with it.
             return await self._run(replace(self._paths(path), summary=None)).over(reading)
         check_paths(self._settings.input.files, self._paths(path))
         selection = await self._store.begin_night(path, night_budget(self._settings, self._world), now)
@@ -166,7 +168,7 @@ class _Nights:
         return Run(job, self._settings, self._password, self._world, self._store)
 
     async def _night(self, path: Path, reading: Reading) -> Summary:
-        """Work on a night; there is a page each morning, and where nothing is left to be asked the night is over."""
+        """Work on a night and write its report; if nothing is left to be asked, the night is over."""
         report = await self._run(self._paths(path)).over(reading)
         self._watch.look()
         await self._tell(path, report, await self._store.night_so_far())
@@ -174,31 +176,38 @@ class _Nights:
             await self._prune(await self._store.end_night())
         return report
 
-    async def _tell(self, path: Path, report: Summary, night: NightProgress) -> None:
-        """Write the morning's page."""
+    async def _tell(self, path: Path, summary: Summary, night: NightProgress) -> None:
+        """Write the page of the night."""
         groups = FailureGroups()
         await self._store.each_failure(groups.add)
+        details = self._details(path, summary, night, groups.largest_first())
+        page = text.page(night_report(summary, last_report(night.outputs), details))
+        await self._store.write(page_of(path), page.encode(errors="replace"))
+
+    def _details(
+        self, path: Path, summary: Summary, night: NightProgress, groups: tuple[FailureGroup, ...]
+    ) -> NightDetails:
         pace, last = night.figures.pace, night.paces[-1] if night.paces else None
+        now = pace.median_seconds
         medians = [each.median_seconds for each in night.paces if each.median_seconds is not None]
-        extras = NightDetails(
-            groups=groups.largest_first(),
-            changed=night.figures.changed,
-            truncated=pace.truncated,
-            last_truncated=last.truncated if last else None,
-            median_seconds=pace.median_seconds,
-            last_median_seconds=last.median_seconds if last else None,
-            usual_median_seconds=median(medians) if medians else None,
-            clock_jumps_seconds=self._watch.jumps_seconds,
-            predicted_events=night.night.expected if not report.pending else None,
-            found_events=round(night.night.found),
+        is_covered = night.covered >= summary.works
+        return NightDetails(
+            groups,
+            NightRecords(
+                changed=night.figures.changed,
+                truncated=Compared(pace.truncated, last.truncated if last else None),
+                predicted_events=night.night.expected if not summary.pending else None,
+                found_events=round(night.night.found),
+            ),
+            NightTiming(
+                median_seconds=None if now is None else Compared(now, last.median_seconds if last else None),
+                usual_median_seconds=median(medians) if medians else None,
+                clock_jumps_seconds=tuple(self._watch.jumps_seconds),
+            ),
             daily_budget=self._settings.paperbuzz.daily_budget,
-            campaign=Campaign(report.works, night.covered, night.figures.first)
-            if night.covered < report.works
-            else None,
+            campaign=None if is_covered else Campaign(summary.works, night.covered, night.figures.first),
             files={"page": str(page_of(path))},
         )
-        page = morning(report, last_report(night.outputs), extras)
-        await self._store.write(page_of(path), page.encode(errors="replace"))
 
     async def _prune(self, outputs: list[str]) -> None:
         """Delete what is older than `keep_nights`."""
