@@ -76,8 +76,8 @@ def page_of(path: Path) -> Path:
     return path.with_name(f"{stem_of(path)}.report.txt")
 
 
-def last_report(outputs: Sequence[str]) -> Summary | None:
-    """The report of the night before, if it can still be read."""
+def last_summary(outputs: Sequence[str]) -> Summary | None:
+    """The summary of the night before, if it can still be read."""
     if not outputs:
         return None
     path = Path(outputs[-1])

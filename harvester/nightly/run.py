@@ -10,30 +10,26 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 from harvester.config.credentials import require_email
 from harvester.core.clock import ClockWatch
 from harvester.core.errors import LockHeld, PromiseBroken, Stopped, TimeIsUp
-from harvester.core.files import remove, write_atomically
+from harvester.core.files import remove
 from harvester.core.sanitize import printable
 from harvester.core.stop import StoppableClock
 from harvester.core.wording import in_words
 from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context
 from harvester.harvest.run import Harvest
-from harvester.nightly.files import files_of, last_report, output_of, page_of
+from harvester.nightly.files import files_of, output_of
 from harvester.nightly.job import NightlyJob
-from harvester.nightly.lifecycle import NightProgress, Nights
+from harvester.nightly.lifecycle import Nights
 from harvester.nightly.plan import night_budget
+from harvester.nightly.report import write_report
 from harvester.nightly.state import NightlyState
-from harvester.reports.anomalies import Campaign, NightDetails
-from harvester.reports.failures import FailureGroups
-from harvester.reports.night import morning
 from harvester.reports.summary import Summary
 from harvester.storage.database import Database
 from harvester.storage.ingest import Reading
-from harvester.storage.ledger import Ledger
 from harvester.storage.lock import lock
 from harvester.storage.paths import Paths, check_paths, job_paths
 from harvester.storage.store import Store
@@ -165,39 +161,20 @@ class _NightRunner:
         return Harvest(replace(self._job.harvest, paths=paths), self._context, self._store)
 
     async def _night(self, path: Path, reading: Reading) -> Summary:
-        """Work on a night; there is a report each morning, and where nothing is left to be asked the night is over."""
-        report = await self._harvest(self._paths(path)).run(reading)
+        """Work on a night, and write its report; where nothing is left to be asked the night is over."""
+        summary = await self._harvest(self._paths(path)).run(reading)
         self._watch.look()
-        await self._tell(path, report, await self._store.call(self._nights.progress))
-        if not report.pending:
-            await self._prune(await self._store.call(self._nights.end, path))
-        return report
-
-    async def _tell(self, path: Path, report: Summary, night: NightProgress) -> None:
-        """Write the morning's page."""
-        groups = FailureGroups()
-        await self._store.call(_add_failures, self._store.ledger, groups)
-        pace, last = night.figures.pace, night.paces[-1] if night.paces else None
-        medians = [each.median_seconds for each in night.paces if each.median_seconds is not None]
-        extras = NightDetails(
-            groups=groups.largest_first(),
-            changed=night.figures.changed,
-            truncated=pace.truncated,
-            last_truncated=last.truncated if last else None,
-            median_seconds=pace.median_seconds,
-            last_median_seconds=last.median_seconds if last else None,
-            usual_median_seconds=median(medians) if medians else None,
+        await write_report(
+            self._store,
+            path,
+            summary,
+            await self._store.call(self._nights.progress),
             clock_jumps_seconds=self._watch.jumps_seconds,
-            predicted_events=night.night.expected if not report.pending else None,
-            found_events=round(night.night.found),
             daily_budget=self._job.harvest.upstream.limits.daily_budget,
-            campaign=Campaign(report.works, night.covered, night.figures.first)
-            if night.covered < report.works
-            else None,
-            files={"page": str(page_of(path))},
         )
-        page = morning(report, last_report(night.outputs), extras)
-        await self._store.call(write_atomically, page_of(path), [page.encode(errors="replace")])
+        if not summary.pending:
+            await self._prune(await self._store.call(self._nights.end, path))
+        return summary
 
     async def _prune(self, outputs: list[str]) -> None:
         """Delete what is older than `keep_nights`."""
@@ -206,11 +183,6 @@ class _NightRunner:
             for file in files_of(Path(old)):
                 await self._store.call(remove, file)
         await self._store.call(self._nights.keep, kept)
-
-
-def _add_failures(ledger: Ledger, groups: FailureGroups) -> None:
-    for failure in ledger.failures():
-        groups.add(failure)
 
 
 async def _with_time_limit(runner: _NightRunner, limit_seconds: float, context: Context) -> Summary:

@@ -1,45 +1,55 @@
-"""What is not as it was in the nights before. Pure."""
+"""What looks wrong in a night although nothing failed. Pure.
+
+Tonight is compared with last night where there is one, because what is odd in one list is normal in another: a list of
+which a third is empty every night is no news. Only a first night is compared with fixed limits.
+"""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from harvester.core.wording import are, counted, in_words
-from harvester.reports.failures import Group
+from harvester.reports.compared import figures_of
+from harvester.reports.details import NightDetails, NightRecords, NightTiming
 from harvester.reports.summary import Summary
-
-EXAMPLES: Final = 3
-"""Examples shown of one kind of failure: enough to see whether they are alike."""
-
 
 LEAST_WORKS: Final = 50
 """Shares of fewer works are not judged: with 50, one work more or less is two points."""
 
 
 RISE: Final = 0.05
-"""A share that rose by less than five points is not worth a person's morning, even where it is no chance."""
+"""A share that rose by less than five points is not worth a person's time, even if chance does not explain the rise."""
 
 
 SIGMAS: Final = 3.0
 """How far beyond chance a change has to be: three standard deviations are met once in 700 quiet nights."""
 
 
-FIRST_SHARES: Final = {"empty": 0.2, "degraded": 0.2}
-"""Shares of records that a first night may have: a DOI that Crossref knows is hardly ever empty or degraded, so that
-one in five means another agency's DOIs, or Crossref or oaDOI down behind Paperbuzz (P4)."""
-
-
 FIRST_FAILURES: Final = 0.05
 """Share of works that may fail in a first night: failures for good are a few in a thousand (P11)."""
 
 
+FIRST_POOR: Final = 0.2
+"""Share of records that may be empty, or degraded, in a first night. A DOI that Crossref knows is hardly ever either:
+one in five means DOIs of another agency, or Crossref or oaDOI down behind Paperbuzz (P4)."""
+
+
+POOR: Final = {
+    "empty": "Crossref may have been down behind Paperbuzz, or the new DOIs are another agency's. Empty ones are "
+    "asked again on another night.",
+    "degraded": "Crossref or oaDOI may have been down behind Paperbuzz. Degraded ones are asked again on another "
+    "night.",
+}
+"""By outcome: why more records than usual may have it."""
+
+
 LIST_SHRUNK: Final = 0.1
-"""A list that lost a tenth of its lines since last night was more likely cut in half on its way than weeded."""
+"""A list that lost a tenth of its lines since last night was more likely cut short on its way than cleaned up."""
 
 
 SLOWER: Final = 2.0
-"""Times the usual median at which the service counts as slower; less is what load and time of day do."""
+"""Times the usual median at which the service counts as slower; load and time of day explain less than that."""
 
 
 SLOW_SECONDS: Final = 0.5
@@ -51,78 +61,24 @@ FIRST_SLOW_SECONDS: Final = 5.0
 
 
 FIRST_TRUNCATED: Final = 0.01
-"""Share of records at the cap of 2,500 events in a first night: few works have that many, one in a hundred is a list
-of the famous, or a cap that was lowered (P6)."""
+"""Share of records at the cap of 2,500 events in a first night. Few works have that many events: one in a hundred means
+a list of famous works, or a cap that was lowered (P6)."""
 
 
 CLOCK_JUMP_SECONDS: Final = 60.0
 """From a minute on: the daily budget counts in minutes with two to spare, and time servers move a clock by less."""
 
 
+JUMPS_TOLD: Final = 3
+"""Jumps of the clock that are told one by one."""
+
+
 FOUND_SHARE: Final = 1 / 3
-"""Less than this of the new events that were predicted is no quiet night: rather no new events reach Paperbuzz."""
+"""If less than this share of the predicted events came, the night was not just quiet: Paperbuzz may get no new ones."""
 
 
 PREDICTED_LEAST: Final = 100
-"""Predictions of fewer events are not held against what came: their own scatter is a tenth and more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Campaign:
-    """How far a list is that takes more than a night.
-
-    Args:
-        works: DOIs in the list.
-        covered: those that were asked at least once.
-        tonight: those of them that were asked for the first time tonight.
-    """
-
-    works: int
-    covered: int
-    tonight: int
-
-    @property
-    def nights_left(self) -> int | None:
-        """Nights until all are covered, at tonight's pace; None if there is no pace."""
-        left = max(0, self.works - self.covered)
-        if not left:
-            return 0
-        return math.ceil(left / self.tonight) if self.tonight > 0 else None
-
-
-@dataclass(frozen=True, slots=True)
-class NightDetails:
-    """What a night knows beyond its summary; what it does not know is left out.
-
-    Args:
-        groups: tonight's failures, see `FailureGroups`; kinds without a group are shown without an example.
-        changed: records that differ from the ones before.
-        truncated: records that miss events at the cap of 2,500, or may do so.
-        last_truncated: the same of last night.
-        median_seconds: the median time of tonight's good answers.
-        last_median_seconds: the same of last night.
-        usual_median_seconds: what is in the middle of the medians of the nights before.
-        clock_jumps_seconds: by how much the wall clock ran off the monotonic one, each time; negative: set back.
-        predicted_events: new events expected in the works that were asked.
-        found_events: new events in them.
-        daily_budget: requests a day; None or 0 without a limit.
-        campaign: how far the list is covered.
-        files: further files by name, beside those of the summary.
-    """
-
-    groups: Sequence[Group] = ()
-    changed: int | None = None
-    truncated: int | None = None
-    last_truncated: int | None = None
-    median_seconds: float | None = None
-    last_median_seconds: float | None = None
-    usual_median_seconds: float | None = None
-    clock_jumps_seconds: Sequence[float] = ()
-    predicted_events: float | None = None
-    found_events: int | None = None
-    daily_budget: int | None = None
-    campaign: Campaign | None = None
-    files: Mapping[str, str] = field(default_factory=dict)
+"""Predictions of fewer events are not judged: they are off by a tenth and more by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,32 +86,39 @@ class Anomaly:
     """Something that looks wrong although nothing failed.
 
     Args:
-        claim: what, as a clause without a full stop.
-        advice: what it may be and what to do, in sentences.
+        claim: what it is, as a clause without a full stop.
+        advice: what the cause may be and what to do, in sentences.
     """
 
     claim: str
     advice: str
 
 
-def anomalies(report: Summary, last: Summary | None, extras: NightDetails) -> list[Anomaly]:
-    """What looks wrong, the worst first."""
-    return [
-        *_mismatches(report, last),
-        *_shrunk(report, last),
-        *_shares(report, last),
-        *_events_missing(extras),
-        *_truncation(report, last, extras),
-        *_slowness(extras),
-        *_jumps(extras.clock_jumps_seconds),
-        *_set_back(report, last),
-    ]
+def anomalies(summary: Summary, last: Summary | None, details: NightDetails) -> tuple[Anomaly, ...]:
+    """What looks wrong, the worst first.
+
+    Args:
+        summary: of tonight's run.
+        last: of the run of the night before; None if there is none.
+        details: what the night knows beyond its summary.
+    """
+    return (
+        *_mismatches(summary, last),
+        *_shrunk_list(summary, last),
+        *_poor_records(summary, last),
+        *_many_failures(summary, last),
+        *_missing_events(details.records),
+        *_truncation(summary, last, details.records),
+        *_slowness(details.timing),
+        *_clock_jumps(details.timing.clock_jumps_seconds),
+        *_clock_set_back(summary, last),
+    )
 
 
-def _mismatches(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
-    """One is enough: a service that mixes up DOIs may do so where it cannot be seen."""
-    now = report.failures_by_kind.get("doi-mismatch", 0)
-    then = last.failures_by_kind.get("doi-mismatch", 0) if last else 0
+def _mismatches(summary: Summary, last: Summary | None) -> Iterator[Anomaly]:
+    """One is enough: a service that mixes up DOIs may also do so where it cannot be seen."""
+    now = figures_of(summary).failures_by_kind.get("doi-mismatch", 0)
+    then = figures_of(last).failures_by_kind.get("doi-mismatch", 0) if last else 0
     if now > then:
         before = f", {then:,} last night" if last else ""
         yield Anomaly(
@@ -165,46 +128,65 @@ def _mismatches(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
         )
 
 
-def _shrunk(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
-    if last and report.lines < last.lines * (1 - LIST_SHRUNK):
+def _shrunk_list(summary: Summary, last: Summary | None) -> Iterator[Anomaly]:
+    if last and summary.lines < last.lines * (1 - LIST_SHRUNK):
         yield Anomaly(
-            f"the list has {report.lines:,} lines, {last.lines:,} last night",
+            f"the list has {summary.lines:,} lines, {last.lines:,} last night",
             "Was the file complete when the night began? What was harvested of the missing DOIs stays.",
         )
 
 
-def _shares(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
-    causes = {
-        "empty": "Crossref may have been down behind Paperbuzz, or the new DOIs are another agency's. Empty ones are "
-        "asked again on another night.",
-        "degraded": "Crossref or oaDOI may have been down behind Paperbuzz. Degraded ones are asked again on another "
-        "night.",
-    }
-    for outcome, cause in causes.items():
-        now = report.outcomes.get(outcome, 0)
-        then = (last.outcomes.get(outcome, 0), last.results) if last else None
-        if _stands_out(now, report.results, then, FIRST_SHARES[outcome]):
-            yield Anomaly(f"{_share(now, report.results)} of the records are {outcome}{_was(then)}", cause)
-    then = (last.failures, last.results + last.failures) if last else None
-    answered = report.results + report.failures
-    if _stands_out(report.failures, answered, then, FIRST_FAILURES):
-        yield Anomaly(f"{_share(report.failures, answered)} of the works failed{_was(then)}", "See the failures below.")
+def _poor_records(summary: Summary, last: Summary | None) -> Iterator[Anomaly]:
+    figures, before = figures_of(summary), figures_of(last) if last else None
+    for outcome, cause in POOR.items():
+        now = _Share(figures.outcomes.get(outcome, 0), figures.results)
+        then = _Share(before.outcomes.get(outcome, 0), before.results) if before else None
+        if _stands_out(now, then, FIRST_POOR):
+            yield Anomaly(f"{now} of the records are {outcome}{_last_night(then)}", cause)
 
 
-def _stands_out(now: int, total: int, then: tuple[int, int] | None, limit: float) -> bool:
-    """Whether a share rose against last night's by more than chance and by `RISE`; without one, passes a limit."""
-    if total < LEAST_WORKS:
+def _many_failures(summary: Summary, last: Summary | None) -> Iterator[Anomaly]:
+    figures, before = figures_of(summary), figures_of(last) if last else None
+    now = _Share(figures.failures, figures.results + figures.failures)
+    then = _Share(before.failures, before.results + before.failures) if before else None
+    if _stands_out(now, then, FIRST_FAILURES):
+        yield Anomaly(f"{now} of the works failed{_last_night(then)}", "See the failures below.")
+
+
+class _Share(NamedTuple):
+    """A part of a total; shown as a percentage."""
+
+    part: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.part / self.total:.1%}"
+
+
+def _stands_out(now: _Share, then: _Share | None, limit: float) -> bool:
+    """Whether a share rose since last night by more than chance and by more than `RISE`.
+
+    Args:
+        now: tonight's.
+        then: last night's.
+        limit: what tonight's must not exceed if last night has too few works, or there was none.
+    """
+    if now.total < LEAST_WORKS:
         return False
-    if then is None or then[1] < LEAST_WORKS:
-        return now / total > limit
-    pooled = (now + then[0]) / (total + then[1])
-    # Where the accounting does not add up a part may be larger than the whole; the page has to come out all the same.
-    chance = math.sqrt(max(0.0, pooled * (1 - pooled)) * (1 / total + 1 / then[1]))
-    return now / total - then[0] / then[1] > max(RISE, SIGMAS * chance)
+    if then is None or then.total < LEAST_WORKS:
+        return now.part / now.total > limit
+    pooled = (now.part + then.part) / (now.total + then.total)
+    # If the accounting does not add up, a part may be larger than its total; there has to be a report all the same.
+    chance = math.sqrt(max(0.0, pooled * (1 - pooled)) * (1 / now.total + 1 / then.total))
+    return now.part / now.total - then.part / then.total > max(RISE, SIGMAS * chance)
 
 
-def _events_missing(extras: NightDetails) -> Iterator[Anomaly]:
-    predicted, found = extras.predicted_events, extras.found_events
+def _last_night(then: _Share | None) -> str:
+    return f", {then} last night" if then and then.total else ""
+
+
+def _missing_events(records: NightRecords) -> Iterator[Anomaly]:
+    predicted, found = records.predicted_events, records.found_events
     if predicted is None or found is None or predicted < PREDICTED_LEAST:
         return
     if found < predicted * FOUND_SHARE:
@@ -214,15 +196,11 @@ def _events_missing(extras: NightDetails) -> Iterator[Anomaly]:
         )
 
 
-def _truncation(report: Summary, last: Summary | None, extras: NightDetails) -> Iterator[Anomaly]:
-    """More than last night by more than chance, given how many records there were then and are now."""
-    now, then = extras.truncated or 0, extras.last_truncated
-    if then is None:
-        more = report.results >= LEAST_WORKS and now > FIRST_TRUNCATED * report.results
-    else:
-        alike = then * report.results / last.results if last and last.results else then
-        more = now > alike + SIGMAS * math.sqrt(alike + 1)
-    if more:
+def _truncation(summary: Summary, last: Summary | None, records: NightRecords) -> Iterator[Anomaly]:
+    if records.truncated is None:
+        return
+    now, then = records.truncated.tonight, records.truncated.last_night
+    if _is_more_truncated(now, then, figures_of(summary).results, figures_of(last).results if last else 0):
         yield Anomaly(
             f"{counted(now, 'record')} {are(now)} or may be cut at 2,500 events"
             + ("" if then is None else f", {then:,} last night"),
@@ -230,10 +208,18 @@ def _truncation(report: Summary, last: Summary | None, extras: NightDetails) -> 
         )
 
 
-def _slowness(extras: NightDetails) -> Iterator[Anomaly]:
-    now, usual = extras.median_seconds, extras.usual_median_seconds
-    if now is None:
+def _is_more_truncated(now: int, then: int | None, results: int, last_results: int) -> bool:
+    """Whether more records are truncated than last night, by more than chance, given how many records there were."""
+    if then is None:
+        return results >= LEAST_WORKS and now > FIRST_TRUNCATED * results
+    expected = then * results / last_results if last_results else then
+    return now > expected + SIGMAS * math.sqrt(expected + 1)
+
+
+def _slowness(timing: NightTiming) -> Iterator[Anomaly]:
+    if timing.median_seconds is None:
         return
+    now, usual = timing.median_seconds.tonight, timing.usual_median_seconds
     if now > (FIRST_SLOW_SECONDS if usual is None else max(SLOW_SECONDS, SLOWER * usual)):
         yield Anomaly(
             f"half of the answers took longer than {now:.2f} s" + ("" if usual is None else f", usually {usual:.2f} s"),
@@ -242,11 +228,13 @@ def _slowness(extras: NightDetails) -> Iterator[Anomaly]:
         )
 
 
-def _jumps(jumps: Sequence[float]) -> Iterator[Anomaly]:
-    large = [jump for jump in jumps if abs(jump) >= CLOCK_JUMP_SECONDS]
+def _clock_jumps(jumps_seconds: Sequence[float]) -> Iterator[Anomaly]:
+    large = [jump for jump in jumps_seconds if abs(jump) >= CLOCK_JUMP_SECONDS]
     if large:
-        told = " and ".join(f"{'back' if jump < 0 else 'ahead'} by {in_words(abs(jump))}" for jump in large[:EXAMPLES])
-        in_all = f", {len(large)} times in all" if len(large) > EXAMPLES else ""
+        told = " and ".join(
+            f"{'back' if jump < 0 else 'ahead'} by {in_words(abs(jump))}" for jump in large[:JUMPS_TOLD]
+        )
+        in_all = f", {len(large)} times in all" if len(large) > JUMPS_TOLD else ""
         yield Anomaly(
             f"the clock jumped {told}{in_all}",
             "Someone set it, a time server corrected it late, or the machine slept. Times in the records of this night "
@@ -254,11 +242,11 @@ def _jumps(jumps: Sequence[float]) -> Iterator[Anomaly]:
         )
 
 
-def _set_back(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
-    """Timestamps of one form sort as the times do."""
-    if last and report.started_at < last.started_at:
+def _clock_set_back(summary: Summary, last: Summary | None) -> Iterator[Anomaly]:
+    """Timestamps in one format sort like the times they stand for, so that text can be compared."""
+    if last and summary.started_at < last.started_at:
         yield Anomaly(
-            f"by the clock the night began at {_minute(report.started_at)}, before the last one, at "
+            f"by the clock the night began at {_minute(summary.started_at)}, before the last one, at "
             f"{_minute(last.started_at)}",
             "The clock is wrong now, or was last night. When each DOI was asked last is known by that clock: until it "
             "has caught up, DOIs of last night rest.",
@@ -267,11 +255,3 @@ def _set_back(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
 
 def _minute(timestamp: str) -> str:
     return f"{timestamp[:10]} {timestamp[11:16]} UTC"
-
-
-def _share(part: int, total: int) -> str:
-    return f"{part / total:.1%}"
-
-
-def _was(then: tuple[int, int] | None) -> str:
-    return f", {_share(*then)} last night" if then and then[1] else ""

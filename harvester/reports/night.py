@@ -1,252 +1,233 @@
-"""The morning's page: what a person reads after a night that nobody watched.
+"""The report of a night as data: what a person should know after a night that nobody watched.
 
-It answers, in this order: is there anything to do (one sentence), what looks wrong, do the figures add up and how do
-they differ from last night's, what failed and what to do about it, how registration and budget stand, when everything
-will be covered, and where the files are.
+It answers, in this order: is there anything to do (the verdict), what looks wrong, do the figures add up and how do
+they differ from those of the night before, what failed and what to do about it, how registration and the daily budget
+stand, when every work will have been asked, and where the files are.
 
-The verdict. Of four cases the first that holds:
-
-1. the run ended in a way that only a person can mend (credentials, disk, settings, …): "Look at this: …";
-2. it ended early and goes on by itself the next night (`GOES_ON`): "Not finished: …";
-3. it is complete, but something looks wrong: "Look at this: …";
-4. "All is well: …".
-
-A suspicion compares with last night where there is one, for what is odd in one list is normal in another: a list of
-which a third is empty every night is no news. Only a first night is held against fixed limits.
+Numbers are numbers here, times are timestamps and durations are seconds; only the verdict, claims and advice are
+sentences. How it looks is for whoever prints it: `harvester.reports.text` makes the text page. Paths, examples of
+failures, their messages and the reason for the end are as they came from outside: whoever prints them has to escape
+them, and to mask addresses with `harvester.core.sanitize.redacted`.
 """
 
-import re
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import TypeVar
 
-from harvester.core.sanitize import printable, redacted
-from harvester.core.wording import are, counted, in_words
-from harvester.reports.anomalies import EXAMPLES, Anomaly, Campaign, NightDetails, anomalies
-from harvester.reports.failures import ADVICE, Group
-from harvester.reports.summary import Summary
+from harvester.reports.anomalies import Anomaly, anomalies
+from harvester.reports.compared import Compared, Number, figures_of
+from harvester.reports.details import Campaign, NightDetails, NightRecords
+from harvester.reports.failures import FailureGroup, advice_on
+from harvester.reports.summary import Exit, Summary
+from harvester.reports.verdict import NightVerdict, night_verdict
 
-WIDTH: Final = 80
-"""Columns of the page; only a path may be longer, for a broken one cannot be copied."""
-
-
-GOES_ON: Final = frozenset({4, 69, 130, 143})
-"""Exit codes after which the next night goes on by itself: budget or time used up, service down, stopped."""
+T = TypeVar("T")
 
 
-def morning(report: Summary, last: Summary | None, extras: NightDetails) -> str:
-    """The page.
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """The figures over the list and its works; `harvester.reports.summary.Summary` says what each of them counts.
+
+    Three sums hold: lines = works + duplicates + invalid + blank; works = results + failures + pending + resting;
+    results = the sum of the outcomes. Works that are gone from the list stand outside of them.
+    """
+
+    lines: Compared[int]
+    works: Compared[int]
+    duplicates: Compared[int]
+    invalid: Compared[int]
+    blank: Compared[int]
+    results: Compared[int]
+    failures: Compared[int]
+    pending: Compared[int]
+    resting: Compared[int]
+    outcomes: Mapping[str, Compared[int]]
+    gone: Compared[int]
+
+
+@dataclass(frozen=True, slots=True)
+class FailureKind:
+    """All failures of one kind.
 
     Args:
-        report: of tonight's run.
-        last: of the run of the night before; None if there is none.
-        extras: what the report does not hold.
+        kind: as in the failures file.
+        count: how many lines of the failures file have this kind.
+        cause: why works fail in this way, in a sentence.
+        advice: what can be done about it, in sentences.
+        groups: those that are alike, with an example each, the largest first; may be empty.
     """
-    began, ended = report.started_at, report.finished_at
-    night = f"Night of {began[:10]}, {began[11:16]} to {ended[11:16]} UTC, {in_words(report.duration_seconds)}"
-    suspected = anomalies(report, last, extras)
-    sections = [
-        _wrapped(verdict(report, last, extras)),
-        [night],
-        _titled("Look at this", _suspected(suspected)),
-        _titled("Accounting", _accounting(report, last)),
-        _titled("Failures and what to do", _failures(report, last, extras.groups)),
-        _titled("Records and events", _records(extras)),
-        _titled("Registration", _registration(report, last)),
-        _titled("Service and budget", _service(report, last, extras)),
-        _titled("How far", _campaign(extras.campaign)),
-        _titled("How it ended", _wrapped(f"Exit code {report.exit.code}, {report.exit.name}. {report.exit.reason}")),
-        _titled("Files", _files({**report.files, **extras.files})),
+
+    kind: str
+    count: Compared[int]
+    cause: str
+    advice: str
+    groups: tuple[FailureGroup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationFigures:
+    """How registration with OPERAS stands.
+
+    Args:
+        registered: works that OPERAS acknowledged.
+        rejected: works that OPERAS refuses.
+        waiting: works that wait to be registered.
+    """
+
+    registered: Compared[int]
+    rejected: Compared[int]
+    waiting: Compared[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUse:
+    """What was asked of the services, and how much of the daily budget is left.
+
+    Args:
+        requests: by service.
+        retries: of these, attempts beyond the first of each work.
+        bytes_received: decompressed bytes of records.
+        duration_seconds: of the night.
+        median_seconds: the median time of the good answers; None if it is not known.
+        budget_left: requests left in the daily budget; None without one, or if nothing was asked.
+        daily_budget: requests a day; None or 0 without a limit.
+    """
+
+    requests: Mapping[str, Compared[int]]
+    retries: Compared[int]
+    bytes_received: Compared[int]
+    duration_seconds: Compared[float]
+    median_seconds: Compared[float] | None
+    budget_left: int | None
+    daily_budget: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NightReport:
+    """The report of a night.
+
+    Args:
+        verdict: whether a person has to do something.
+        started_at: timestamp of the beginning.
+        finished_at: timestamp of the end.
+        compared_with: timestamp of the beginning of the night before; None if there is none to compare with.
+        anomalies: what looks wrong, the worst first.
+        accounting: the figures over the list and its works.
+        failures: by kind, the most frequent first.
+        records: what the records of tonight tell.
+        registration: with OPERAS; None if there was none.
+        service: requests, times and the daily budget.
+        campaign: how far the list is covered; None if all of it was asked at least once.
+        exit: how the run ended.
+        files: paths by name.
+    """
+
+    verdict: NightVerdict
+    started_at: str
+    finished_at: str
+    compared_with: str | None
+    anomalies: tuple[Anomaly, ...]
+    accounting: Accounting
+    failures: tuple[FailureKind, ...]
+    records: NightRecords
+    registration: RegistrationFigures | None
+    service: ServiceUse
+    campaign: Campaign | None
+    exit: Exit
+    files: Mapping[str, str]
+
+
+def night_report(summary: Summary, last: Summary | None, details: NightDetails) -> NightReport:
+    """Make the report of a night. Pure.
+
+    Args:
+        summary: of tonight's run.
+        last: of the run of the night before; None if there is none.
+        details: what the night knows beyond its summary.
+    """
+    suspected = anomalies(summary, last, details)
+    return NightReport(
+        verdict=night_verdict(summary, suspected),
+        started_at=summary.started_at,
+        finished_at=summary.finished_at,
+        compared_with=last.started_at if last else None,
+        anomalies=suspected,
+        accounting=_accounting(summary, last),
+        failures=tuple(_failures(summary, last, details.groups)),
+        records=details.records,
+        registration=_registration(summary, last),
+        service=_service(summary, last, details),
+        campaign=details.campaign,
+        exit=summary.exit,
+        files={**summary.files, **details.files},
+    )
+
+
+def _compare(run: T, last: T | None, figure: Callable[[T], Number]) -> Compared[Number]:
+    """One figure of a run, read in the same way from the last one."""
+    return Compared(figure(run), None if last is None else figure(last))
+
+
+def _accounting(summary: Summary, last: Summary | None) -> Accounting:
+    figures, before = figures_of(summary), figures_of(last) if last else None
+    outcomes = sorted({*figures.outcomes, *(before.outcomes if before else ())})
+    return Accounting(
+        lines=_compare(summary, last, lambda run: run.lines),
+        works=_compare(figures, before, lambda run: run.works),
+        duplicates=_compare(summary, last, lambda run: run.duplicates),
+        invalid=_compare(summary, last, lambda run: run.invalid),
+        blank=_compare(summary, last, lambda run: run.blank),
+        results=_compare(figures, before, lambda run: run.results),
+        failures=_compare(figures, before, lambda run: run.failures),
+        pending=_compare(figures, before, lambda run: run.pending),
+        resting=_compare(figures, before, lambda run: run.resting),
+        outcomes=_compare_each(outcomes, figures.outcomes, before.outcomes if before else None),
+        gone=_compare(figures, before, lambda run: run.gone),
+    )
+
+
+def _compare_each(
+    names: Sequence[str], counts: Mapping[str, int], last: Mapping[str, int] | None
+) -> dict[str, Compared[int]]:
+    """Counts by name, each compared with the last one; a name that is missing counts 0."""
+    return {name: Compared(counts.get(name, 0), None if last is None else last.get(name, 0)) for name in names}
+
+
+def _failures(summary: Summary, last: Summary | None, groups: Sequence[FailureGroup]) -> list[FailureKind]:
+    counts, before = _failures_by_kind(summary), _failures_by_kind(last) if last else None
+    kinds = sorted(counts, key=lambda kind: -counts[kind])
+    return [
+        FailureKind(kind, count, advice.cause, advice.to_do, tuple(group for group in groups if group.kind == kind))
+        for kind, count in _compare_each(kinds, counts, before).items()
+        for advice in [advice_on(kind)]
     ]
-    return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
 
 
-def verdict(report: Summary, last: Summary | None, extras: NightDetails) -> str:
-    """The night in one sentence; the cases are those at the top of this file."""
-    suspected = anomalies(report, last, extras)
-    reason = _first_sentence(report.exit.reason) or report.exit.name
-    if report.exit.code not in GOES_ON | {0, 3}:
-        return _one_line(f"Look at this: {reason}{_and_more(len(suspected))}.")
-    if report.exit.code in GOES_ON:
-        return _one_line(f"Not finished: {_left_to_do(report)} ({reason}){_and_more(len(suspected))}.")
-    if report.exit.code == 3:
-        too_many = f"{counted(report.failures, 'work')} failed, more than are allowed"
-        return _one_line(f"Look at this: {too_many}{_and_more(len(suspected))}.")
-    if suspected:
-        return _one_line(f"Look at this: {suspected[0].claim}{_and_more(len(suspected) - 1, 'more')}.")
-    if not any(report.requests.values()):
-        return "All is well: nothing was due, and nothing was asked."
-    has, failed = "has" if report.results == 1 else "have", f"{report.failures:,} failed"
-    return f"All is well: of {counted(report.works, 'work')} {report.results:,} {has} a record and {failed}."
-
-
-def _left_to_do(report: Summary) -> str:
-    parts = []
-    if report.pending:
-        parts.append(f"{report.pending:,} of {counted(report.works, 'work')} {are(report.pending)} still to be asked")
-    if report.registration_pending:
-        waiting = report.registration_pending
-        parts.append(f"{waiting:,} {'waits' if waiting == 1 else 'wait'} to be registered")
-    return " and ".join(parts) or "the night ended early"
-
-
-def _first_sentence(text: str) -> str:
-    """Up to the first full stop that a space and another sentence follow."""
-    return re.split(r"\.(?:\s|$)", text, maxsplit=1)[0]
-
-
-def _and_more(count: int, what: str = "") -> str:
-    return f"; {f'{count} {what}' if what else counted(count, 'suspicion')} below" if count else ""
-
-
-def _titled(title: str, lines: list[str]) -> list[str]:
-    return [title.upper(), *lines] if lines else []
-
-
-def _suspected(suspected: list[Anomaly]) -> list[str]:
-    lines: list[str] = []
-    for each in suspected:
-        claim = each.claim[:1].upper() + each.claim[1:]
-        lines += _wrapped(f"- {claim}. {each.advice}", "", "  ")
-    return lines
-
-
-def _accounting(report: Summary, last: Summary | None) -> list[str]:
-    outcomes = sorted({*report.outcomes, *(last.outcomes if last else ())})
-    before = _account(last, outcomes) if last else {}
-    lines = [_head(last)]
-    for label, figure in _account(report, outcomes).items():
-        lines.append(_row(label, figure, before.get(label)))
-    return lines
-
-
-def _account(report: Summary, outcomes: Sequence[str]) -> dict[str, int]:
-    """The identities of the accounting, each sum above its parts."""
-    return {
-        "lines": report.lines,
-        "  = works": report.works,
-        "  + duplicates": report.duplicates,
-        "  + invalid": report.invalid,
-        "  + blank": report.blank,
-        "works": report.works,
-        "  = results": report.results,
-        "  + failures": report.failures,
-        "  + pending": report.pending,
-        "  + resting tonight": report.resting,
-        "results": report.results,
-        **{f"  {'+' if number else '='} {name}": report.outcomes.get(name, 0) for number, name in enumerate(outcomes)},
-        "gone from the list": report.gone,
-    }
-
-
-def _failures(report: Summary, last: Summary | None, groups: Sequence[Group]) -> list[str]:
-    counts, before = _failures_by_kind(report), _failures_by_kind(last) if last else {}
-    lines: list[str] = []
-    for kind, count in sorted(counts.items(), key=lambda item: -item[1]):
-        cause, advice = ADVICE.get(kind, ("See the failures file.", "See the failures file."))
-        was = f", last night {before.get(kind, 0):,}" if last else ""
-        lines += _wrapped(f"{kind}: {count:,}{was}")
-        lines += _wrapped(f"Cause: {cause}", "  ", "    ")
-        for group in [each for each in groups if each.kind == kind][:EXAMPLES]:
-            lines += _wrapped(_example(group), "  ", "    ")
-        lines += _wrapped(f"To do: {advice}", "  ", "    ")
-    return lines
-
-
-def _failures_by_kind(report: Summary) -> dict[str, int]:
+def _failures_by_kind(summary: Summary) -> dict[str, int]:
     """All lines of the failures file by kind: failed works, lines that are no DOIs, refused registrations."""
-    counts = {**report.failures_by_kind, "invalid-doi": report.invalid, "rejected": report.rejected}
+    figures = figures_of(summary)
+    counts = {**figures.failures_by_kind, "invalid-doi": summary.invalid, "rejected": figures.rejected}
     return {kind: count for kind, count in counts.items() if count}
 
 
-def _example(group: Group) -> str:
-    status = f" with {group.http_status}" if group.http_status else ""
-    return f"{group.count:,}{status}, such as {_shown(group.example, 80)}: {_shown(group.message, 200)}"
-
-
-def _records(extras: NightDetails) -> list[str]:
-    lines = []
-    if extras.changed is not None:
-        lines.append(_row("changed records", extras.changed, None))
-    if extras.truncated is not None:
-        lines.append(_row("are or may be cut at 2,500", extras.truncated, extras.last_truncated))
-    if extras.predicted_events is not None:
-        lines.append(_row("new events expected", round(extras.predicted_events), None))
-    if extras.found_events is not None:
-        lines.append(_row("new events found", extras.found_events, None))
-    return lines and [_head(extras.last_truncated), *lines]
-
-
-def _registration(report: Summary, last: Summary | None) -> list[str]:
-    if not (report.registered or report.rejected or report.registration_pending):
-        return []
-    lines = [_head(last)]
-    for label, name in {"registered": "registered", "rejected": "rejected", "waiting": "registration_pending"}.items():
-        lines.append(_row(label, getattr(report, name), getattr(last, name) if last else None))
-    return lines
-
-
-def _service(report: Summary, last: Summary | None, extras: NightDetails) -> list[str]:
-    lines = [_head(last)]
-    for service, count in report.requests.items():
-        lines.append(_row(f"requests to {service}", count, last.requests.get(service, 0) if last else None))
-    lines.append(_row("retries among them", report.retries, last.retries if last else None))
-    lines.append(_row("bytes received", report.bytes, last.bytes if last else None))
-    lines.append(_row("time", report.duration_seconds, last.duration_seconds if last else None, in_words))
-    if extras.median_seconds is not None:
-        lines.append(_row("half of the answers within", extras.median_seconds, extras.last_median_seconds, _seconds))
-    if report.budget_left is not None:
-        daily = f" of {extras.daily_budget:,}" if extras.daily_budget else ""
-        lines += _wrapped(f"{report.budget_left:,}{daily} requests are left in the daily budget.")
-    return lines
-
-
-def _campaign(campaign: Campaign | None) -> list[str]:
-    if campaign is None:
-        return []
-    if campaign.nights_left == 0:
-        return _wrapped(f"Each of {counted(campaign.works, 'work')} was asked at least once.")
-    pace = (
-        "at this pace there is no end to it"
-        if campaign.nights_left is None
-        else f"at this pace the rest takes {counted(campaign.nights_left, 'night')}"
-    )
-    return _wrapped(
-        f"{campaign.covered:,} of {counted(campaign.works, 'work')} were asked at least once, "
-        f"{campaign.tonight:,} of them tonight for the first time; {pace}."
+def _registration(summary: Summary, last: Summary | None) -> RegistrationFigures | None:
+    figures, before = figures_of(summary), figures_of(last) if last else None
+    if not (figures.registered or figures.rejected or figures.registration_pending):
+        return None
+    return RegistrationFigures(
+        registered=_compare(figures, before, lambda run: run.registered),
+        rejected=_compare(figures, before, lambda run: run.rejected),
+        waiting=_compare(figures, before, lambda run: run.registration_pending),
     )
 
 
-def _files(files: Mapping[str, str]) -> list[str]:
-    return [f"{_shown(name, 12):<12} {printable(path, 4096)}" for name, path in files.items()]
-
-
-def _head(last: object | None) -> str:
-    return f"{'':28}{'tonight':>16}" + (f"{'last night':>16}{'change':>16}" if last is not None else "")
-
-
-def _row(label: str, now: float, then: float | None, shown: Callable[[float], str] = "{:,}".format) -> str:
-    line = f"{label:<28}{shown(now):>16}"
-    if then is not None:
-        sign = "+" if now > then else "-" if now < then else ""
-        line += f"{shown(then):>16}{sign + shown(abs(now - then)):>16}"
-    return line
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s"
-
-
-def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
-    """Text as lines of at most `WIDTH` columns; a DOI is broken only where it is longer than a line."""
-    text = _one_line(text)
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
-
-
-def _one_line(text: str) -> str:
-    return _shown(text, 1_000)
-
-
-def _shown(text: str, limit: int) -> str:
-    """Text from outside, fit for a terminal and without addresses of people."""
-    return printable(redacted(text), limit)
+def _service(summary: Summary, last: Summary | None, details: NightDetails) -> ServiceUse:
+    return ServiceUse(
+        requests=_compare_each(list(summary.requests), summary.requests, last.requests if last else None),
+        retries=_compare(summary, last, lambda run: run.retries),
+        bytes_received=_compare(summary, last, lambda run: run.bytes),
+        duration_seconds=_compare(summary, last, lambda run: run.duration_seconds),
+        median_seconds=details.timing.median_seconds,
+        budget_left=summary.budget_left,
+        daily_budget=details.daily_budget,
+    )

@@ -1,4 +1,4 @@
-"""The nightly harvest: which works, an output each night, what changed, and what is left of the morning."""
+"""The nightly harvest: which works, an output each night, what changed, and its report."""
 
 import asyncio
 import io
@@ -278,7 +278,7 @@ async def test_failures_are_asked_again_on_another_night(nights: Nights) -> None
     assert (third.failures, third.resting) == (0, 1)
 
 
-async def test_the_morning_finds_a_page_and_old_nights_are_let_go(nights: Nights) -> None:
+async def test_each_night_has_a_report_and_old_nights_are_deleted(nights: Nights) -> None:
     nights.more["nightly.keep_nights"] = 2
     nights.listed(["no doi", "10.5555/500-1", *dois(5)])
     for _ in range(4):

@@ -1,34 +1,41 @@
-"""The morning's page: one sentence says whether to act, the rest says why; normal nights raise no suspicion."""
+"""The report of a night: one sentence says whether to act, the rest says why; normal nights raise no suspicion."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
-from typing import Any
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.records.schema import KINDS
-from harvester.reports.anomalies import EXAMPLES, Campaign, NightDetails, anomalies
-from harvester.reports.failures import ADVICE, FailureGroups, Group
-from harvester.reports.night import GOES_ON, WIDTH, morning, verdict
-from harvester.reports.summary import Exit, Summary
+from harvester.reports import text as text_page
+from harvester.reports.anomalies import anomalies
+from harvester.reports.details import Campaign, NightDetails
+from harvester.reports.failures import ADVICE, FailureGroup, FailureGroups, advice_on
+from harvester.reports.night import night_report
+from harvester.reports.summary import Summary
+from harvester.reports.text import EXAMPLES, WIDTH
+from harvester.reports.verdict import GOES_ON
+from tests.reports.nights import DETAILS, LATER, NOTHING, SUMMARIES, details_of, ended_with, summary_with
 from tests.reports.test_summary import REPORT
 from tests.support import a_failure, an_invalid_line
-
-NOTHING = NightDetails()
-
-LATER = replace(REPORT, exit=Exit(4, "stopped-early", "the time limit of 6 h is over. What was harvested is kept."))
 
 
 def with_shares(of: Summary, **outcomes: int) -> Summary:
     """A report with other outcomes whose accounting holds."""
     results = sum(outcomes.values())
-    return replace(of, outcomes=outcomes, results=results, failures=0, failures_by_kind={}, works=results)
+    return summary_with(of, outcomes=outcomes, results=results, failures=0, failures_by_kind={}, works=results)
 
 
-def claims(report: Summary, last: Summary | None, extras: NightDetails = NOTHING) -> list[str]:
-    return [each.claim for each in anomalies(report, last, extras)]
+def verdict(summary: Summary, last: Summary | None, details: NightDetails) -> str:
+    return night_report(summary, last, details).verdict.sentence
+
+
+def text_of(summary: Summary, last: Summary | None, details: NightDetails) -> str:
+    return text_page.page(night_report(summary, last, details))
+
+
+def claims(summary: Summary, last: Summary | None, details: NightDetails = NOTHING) -> list[str]:
+    return [each.claim for each in anomalies(summary, last, details)]
 
 
 def section(page: str, title: str) -> str:
@@ -49,81 +56,81 @@ def test_a_quiet_night_is_well_in_one_sentence() -> None:
 
 
 def test_a_night_with_nothing_to_do_is_well() -> None:
-    idle = replace(REPORT, requests={"paperbuzz": 0, "operas": 0})
+    idle = summary_with(requests={"paperbuzz": 0, "operas": 0})
     assert verdict(idle, REPORT, NOTHING) == "All is well: nothing was due, and nothing was asked."
 
 
 def test_a_suspicion_is_the_verdict_of_a_night_that_is_complete() -> None:
-    slow = NightDetails(median_seconds=1.5, usual_median_seconds=0.4)
+    slow = details_of(median_seconds=1.5, usual_median_seconds=0.4)
     assert verdict(REPORT, REPORT, slow) == (
         "Look at this: half of the answers took longer than 1.50 s, usually 0.40 s."
     )
 
 
 def test_of_several_suspicions_the_worst_is_told_and_how_many_there_are() -> None:
-    mixed_up = replace(REPORT, failures_by_kind={"http": 70, "timeout": 29, "doi-mismatch": 1})
-    odd = NightDetails(median_seconds=1.5, usual_median_seconds=0.4, clock_jumps_seconds=(-3600.0,))
+    mixed_up = summary_with(failures_by_kind={"http": 70, "timeout": 29, "doi-mismatch": 1})
+    odd = details_of(median_seconds=1.5, usual_median_seconds=0.4, clock_jumps_seconds=(-3600.0,))
     assert verdict(mixed_up, REPORT, odd) == (
         "Look at this: 1 answer was about another DOI, 0 last night; 2 more below."
     )
 
 
 def test_a_night_that_goes_on_by_itself_says_what_is_left_and_why() -> None:
-    stopped = replace(LATER, pending=400, works=12_400, lines=12_800)
+    stopped = summary_with(LATER, pending=400, works=12_400, lines=12_800)
     assert verdict(stopped, None, NOTHING) == (
         "Not finished: 400 of 12,400 works are still to be asked (the time limit of 6 h is over)."
     )
-    waiting = replace(stopped, pending=1, registration_pending=30)
+    waiting = summary_with(stopped, pending=1, registration_pending=30)
     assert "1 of 12,400 works is still to be asked and 30 wait to be registered (" in verdict(waiting, None, NOTHING)
     assert verdict(LATER, None, NOTHING) == "Not finished: the night ended early (the time limit of 6 h is over)."
 
 
 def test_suspicions_of_a_night_that_is_not_finished_are_counted_in_its_verdict() -> None:
-    text = verdict(replace(LATER, pending=400), None, NightDetails(clock_jumps_seconds=(3600.0,)))
+    text = verdict(summary_with(LATER, pending=400), None, details_of(clock_jumps_seconds=(3600.0,)))
     assert text.startswith("Not finished: ")
     assert text.endswith("; 1 suspicion below.")
 
 
 @pytest.mark.parametrize("code", [1, 2, 11, 12, 65, 66, 70, 74, 78])
 def test_what_only_a_person_can_mend_is_to_be_looked_at(code: int) -> None:
-    report = replace(REPORT, pending=5, exit=Exit(code, "x", "OPERAS does not accept the password. Correct it."))
-    assert verdict(report, None, NOTHING) == "Look at this: OPERAS does not accept the password."
+    summary = ended_with(code, "x", "OPERAS does not accept the password. Correct it.", pending=5)
+    assert verdict(summary, None, NOTHING) == "Look at this: OPERAS does not accept the password."
 
 
 @pytest.mark.parametrize("code", sorted(GOES_ON))
 def test_what_the_next_night_mends_is_not_finished(code: int) -> None:
-    assert verdict(replace(REPORT, exit=Exit(code, "x", "…")), None, NOTHING).startswith("Not finished: ")
+    assert verdict(ended_with(code, "x", "…"), None, NOTHING).startswith("Not finished: ")
 
 
 def test_more_failures_than_allowed_are_to_be_looked_at() -> None:
-    too_many = replace(REPORT, exit=Exit(3, "failures", "Complete, but with 100 failures where 50 are allowed."))
+    too_many = ended_with(3, "failures", "Complete, but with 100 failures where 50 are allowed.")
     assert verdict(too_many, REPORT, NOTHING) == "Look at this: 100 works failed, more than are allowed."
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 4, 12, 69, 74])
 @pytest.mark.parametrize("reason", ["One. Two. Three.", "one", "v1.2 of a.b.c failed. Do this.", ""])
-@pytest.mark.parametrize("extras", [NOTHING, NightDetails(clock_jumps_seconds=(99.0, 99.0))])
+@pytest.mark.parametrize("details", [NOTHING, details_of(clock_jumps_seconds=(99.0, 99.0))])
 def test_the_verdict_is_always_one_sentence_and_the_first_lines_of_the_page(
-    code: int, reason: str, extras: NightDetails
+    code: int, reason: str, details: NightDetails
 ) -> None:
-    report = replace(REPORT, exit=Exit(code, "x", reason))
-    text = verdict(report, None, extras)
+    summary = ended_with(code, "x", reason)
+    text = verdict(summary, None, details)
     assert is_one_sentence(text)
-    assert " ".join(morning(report, None, extras).split("\n\n")[0].splitlines()) == text
+    assert " ".join(text_of(summary, None, details).split("\n\n")[0].splitlines()) == text
 
 
 # Suspicions
 
 
 def test_the_same_night_twice_raises_no_suspicion() -> None:
-    same = NightDetails(truncated=80, last_truncated=80, median_seconds=1.2, usual_median_seconds=1.2)
+    same = details_of(truncated=80, last_truncated=80, median_seconds=1.2, usual_median_seconds=1.2)
     assert claims(REPORT, REPORT, same) == []
 
 
 @pytest.mark.parametrize("outcome", ["empty", "degraded"])
 def test_a_share_of_poor_records_that_rose_is_suspected(outcome: str) -> None:
     before, now = with_shares(REPORT, ok=900, **{outcome: 100}), with_shares(REPORT, ok=800, **{outcome: 200})
-    before, now = replace(before, lines=REPORT.lines), replace(now, lines=REPORT.lines)
+    before, now = summary_with(before, lines=REPORT.lines), summary_with(now, lines=REPORT.lines)
     assert claims(now, before) == [f"20.0% of the records are {outcome}, 10.0% last night"]
     assert claims(before, now) == []
 
@@ -139,7 +146,7 @@ def test_a_first_night_is_held_against_fixed_shares() -> None:
 
 
 def test_a_night_after_an_outage_counts_as_a_first_one() -> None:
-    outage = replace(REPORT, results=0, outcomes={}, failures=0, failures_by_kind={})
+    outage = summary_with(results=0, outcomes={}, failures=0, failures_by_kind={})
     assert claims(with_shares(REPORT, ok=50, empty=50), outage) == ["50.0% of the records are empty"]
 
 
@@ -158,19 +165,19 @@ def test_shares_of_few_works_are_not_judged() -> None:
 
 
 def test_a_night_whose_accounting_does_not_add_up_gets_its_page_all_the_same() -> None:
-    broken = replace(REPORT, outcomes={"empty": 99_999}, exit=Exit(70, "promise-broken", "The accounting is broken."))
-    assert morning(broken, broken, NOTHING).startswith("Look at this: The accounting is broken.")
+    broken = ended_with(70, "promise-broken", "The accounting is broken.", outcomes={"empty": 99_999})
+    assert text_of(broken, broken, NOTHING).startswith("Look at this: The accounting is broken.")
 
 
 def test_failures_that_rose_are_suspected() -> None:
-    many = replace(REPORT, results=10_000, outcomes={"ok": 10_000}, failures=2_000, failures_by_kind={"timeout": 2_000})
+    many = summary_with(results=10_000, outcomes={"ok": 10_000}, failures=2_000, failures_by_kind={"timeout": 2_000})
     assert claims(many, REPORT) == ["16.7% of the works failed, 0.8% last night"]
     assert claims(many, None) == ["16.7% of the works failed"]
 
 
 def test_one_answer_about_another_doi_is_enough_and_more_than_last_night_too() -> None:
     def night(mismatches: int) -> Summary:
-        return replace(REPORT, failures_by_kind={"http": 100 - mismatches, "doi-mismatch": mismatches})
+        return summary_with(failures_by_kind={"http": 100 - mismatches, "doi-mismatch": mismatches})
 
     assert claims(night(1), None) == ["1 answer was about another DOI"]
     assert claims(night(3), night(2)) == ["3 answers were about another DOI, 2 last night"]
@@ -178,9 +185,9 @@ def test_one_answer_about_another_doi_is_enough_and_more_than_last_night_too() -
 
 
 def test_a_list_that_lost_a_tenth_is_suspected() -> None:
-    assert claims(replace(REPORT, lines=11_000), REPORT) == ["the list has 11,000 lines, 12,400 last night"]
-    assert claims(replace(REPORT, lines=11_200), REPORT) == []
-    assert claims(replace(REPORT, lines=30_000), REPORT) == []
+    assert claims(summary_with(lines=11_000), REPORT) == ["the list has 11,000 lines, 12,400 last night"]
+    assert claims(summary_with(lines=11_200), REPORT) == []
+    assert claims(summary_with(lines=30_000), REPORT) == []
 
 
 @pytest.mark.parametrize(
@@ -198,7 +205,7 @@ def test_a_list_that_lost_a_tenth_is_suspected() -> None:
 def test_a_service_is_slower_from_twice_the_usual_median_on(
     now: float | None, then: float | None, is_slow: bool
 ) -> None:
-    assert bool(claims(REPORT, REPORT, NightDetails(median_seconds=now, usual_median_seconds=then))) is is_slow
+    assert bool(claims(REPORT, REPORT, details_of(median_seconds=now, usual_median_seconds=then))) is is_slow
 
 
 @pytest.mark.parametrize(
@@ -215,17 +222,17 @@ def test_a_service_is_slower_from_twice_the_usual_median_on(
 )
 def test_records_cut_at_the_cap_are_suspected_when_they_become_more(now: int, then: int | None, is_odd: bool) -> None:
     """A hundredth of 11,900 records is 119."""
-    assert bool(claims(REPORT, REPORT, NightDetails(truncated=now, last_truncated=then))) is is_odd
+    assert bool(claims(REPORT, REPORT, details_of(truncated=now, last_truncated=then))) is is_odd
 
 
 def test_ten_times_the_records_may_be_cut_ten_times_as_often() -> None:
     few, many = with_shares(REPORT, ok=1_000), with_shares(REPORT, ok=10_000)
-    assert claims(many, few, NightDetails(truncated=100, last_truncated=10)) == []
-    assert claims(few, many, NightDetails(truncated=100, last_truncated=100)) != []
+    assert claims(many, few, details_of(truncated=100, last_truncated=10)) == []
+    assert claims(few, many, details_of(truncated=100, last_truncated=100)) != []
 
 
 def test_a_night_that_began_before_the_last_one_says_that_a_clock_was_wrong() -> None:
-    ahead = replace(REPORT, started_at="2026-12-21T03:54:06.372Z", finished_at="2026-12-21T04:54:06.372Z")
+    ahead = summary_with(started_at="2026-12-21T03:54:06.372Z", finished_at="2026-12-21T04:54:06.372Z")
     assert claims(REPORT, ahead) == [
         "by the clock the night began at 2026-11-21 03:54 UTC, before the last one, at 2026-12-21 03:54 UTC"
     ]
@@ -243,7 +250,7 @@ def test_a_night_that_began_before_the_last_one_says_that_a_clock_was_wrong() ->
     ],
 )
 def test_jumps_of_the_clock_are_told_from_a_minute_on(jumps: tuple[float, ...], told: str | None) -> None:
-    assert claims(REPORT, REPORT, NightDetails(clock_jumps_seconds=jumps)) == ([told] if told else [])
+    assert claims(REPORT, REPORT, details_of(clock_jumps_seconds=jumps)) == ([told] if told else [])
 
 
 @pytest.mark.parametrize(
@@ -260,26 +267,26 @@ def test_jumps_of_the_clock_are_told_from_a_minute_on(jumps: tuple[float, ...], 
 def test_far_fewer_events_than_predicted_are_suspected(
     predicted: float | None, found: int | None, told: str | None
 ) -> None:
-    assert claims(REPORT, REPORT, NightDetails(predicted_events=predicted, found_events=found)) == (
+    assert claims(REPORT, REPORT, details_of(predicted_events=predicted, found_events=found)) == (
         [told] if told else []
     )
 
 
 def test_each_suspicion_comes_with_advice_on_the_page() -> None:
-    page = morning(REPORT, REPORT, NightDetails(clock_jumps_seconds=(3600.0,)))
+    page = text_of(REPORT, REPORT, details_of(clock_jumps_seconds=(3600.0,)))
     text = " ".join(section(page, "Look at this").split())
     assert text.startswith("- The clock jumped ahead by 1 h. Someone set it, ")
 
 
 def test_where_nothing_is_suspected_there_is_no_such_section() -> None:
-    assert "LOOK AT THIS" not in morning(REPORT, REPORT, NOTHING)
+    assert "LOOK AT THIS" not in text_of(REPORT, REPORT, NOTHING)
 
 
 # Sections
 
 
 def test_every_figure_of_the_summary_is_on_the_page() -> None:
-    page = morning(REPORT, None, NOTHING)
+    page = text_of(REPORT, None, NOTHING)
     for name, value in asdict(REPORT).items():
         for figure in value.values() if isinstance(value, dict) else [value]:
             if isinstance(figure, int):
@@ -290,8 +297,8 @@ def test_every_figure_of_the_summary_is_on_the_page() -> None:
 
 
 def test_the_accounting_stands_against_last_nights() -> None:
-    more = replace(REPORT, works=12_030, results=11_930, outcomes={"ok": 10_050, "empty": 1_730, "odd": 150})
-    rows = [" ".join(line.split()) for line in section(morning(more, REPORT, NOTHING), "Accounting").splitlines()]
+    more = summary_with(works=12_030, results=11_930, outcomes={"ok": 10_050, "empty": 1_730, "odd": 150})
+    rows = [" ".join(line.split()) for line in section(text_of(more, REPORT, NOTHING), "Accounting").splitlines()]
     assert rows[0] == "tonight last night change"
     assert "= works 12,030 12,000 +30" in rows
     assert "= degraded 0 150 -150" in rows
@@ -301,18 +308,18 @@ def test_the_accounting_stands_against_last_nights() -> None:
 
 
 def test_without_a_last_night_there_is_nothing_to_compare() -> None:
-    page = morning(REPORT, None, NOTHING)
+    page = text_of(REPORT, None, NOTHING)
     assert "last night" not in page
     assert "change" not in section(page, "Accounting")
 
 
 def test_failures_are_grouped_with_cause_example_and_what_to_do_the_most_first() -> None:
     groups = (
-        Group("http", 500, 60, "10.5555/a", "the server answers 500"),
-        Group("http", 502, 10, "10.5555/b", "the server answers 502"),
-        Group("timeout", None, 30, "10.5555/c", "no complete answer within 35 s"),
+        FailureGroup("http", 500, 60, "10.5555/a", "the server answers 500"),
+        FailureGroup("http", 502, 10, "10.5555/b", "the server answers 502"),
+        FailureGroup("timeout", None, 30, "10.5555/c", "no complete answer within 35 s"),
     )
-    lines = section(morning(REPORT, REPORT, NightDetails(groups=groups)), "Failures and what to do").splitlines()
+    lines = section(text_of(REPORT, REPORT, details_of(groups=groups)), "Failures and what to do").splitlines()
     assert lines[:4] == [
         "http: 70, last night 70",
         "  Cause: Paperbuzz answers with an error, in every attempt.",
@@ -329,18 +336,24 @@ def test_failures_are_grouped_with_cause_example_and_what_to_do_the_most_first()
 
 
 def test_a_kind_without_an_example_is_not_left_out() -> None:
-    assert "rejected: 5\n" in morning(REPORT, None, NOTHING)
+    assert "rejected: 5\n" in text_of(REPORT, None, NOTHING)
 
 
 def test_every_kind_of_failure_has_its_advice_and_one_of_a_later_version_is_shown_all_the_same() -> None:
     assert set(ADVICE) == set(KINDS)
-    later = replace(REPORT, failures_by_kind={"brand-new": 100})
-    assert "brand-new: 100\n  Cause: See the failures file." in morning(later, None, NOTHING)
+    later = summary_with(failures_by_kind={"brand-new": 100})
+    assert "brand-new: 100\n  Cause: See the failures file." in text_of(later, None, NOTHING)
+
+
+def test_advice_names_the_provider_that_was_asked() -> None:
+    assert advice_on("http").cause == "Paperbuzz answers with an error, in every attempt."
+    assert advice_on("http", "Crossref", "crossref").cause == "Crossref answers with an error, in every attempt."
+    assert "under [crossref]" in advice_on("timeout", "Crossref", "crossref").to_do
 
 
 def test_of_many_unlike_failures_of_one_kind_a_few_are_shown() -> None:
-    groups = tuple(Group("http", status, 1, f"10.5555/{status}", "…") for status in range(500, 520))
-    assert morning(REPORT, None, NightDetails(groups=groups)).count("such as") == EXAMPLES
+    groups = tuple(FailureGroup("http", status, 1, f"10.5555/{status}", "…") for status in range(500, 520))
+    assert text_of(REPORT, None, details_of(groups=groups)).count("such as") == EXAMPLES
 
 
 def test_failures_that_are_alike_are_counted_together_with_the_first_as_example() -> None:
@@ -349,25 +362,25 @@ def test_failures_that_are_alike_are_counted_together_with_the_first_as_example(
         groups.add(a_failure(doi, kind="http", http_status=status, message=f"the server answers {status}"))
     groups.add(an_invalid_line("see the catalogue"))
     assert groups.largest_first() == (
-        Group("http", 502, 3, "10.5555/b", "the server answers 502"),
-        Group("http", 500, 1, "10.5555/a", "the server answers 500"),
-        Group("invalid-doi", None, 1, "see the catalogue", "no answer within 35 s"),
+        FailureGroup("http", 502, 3, "10.5555/b", "the server answers 502"),
+        FailureGroup("http", 500, 1, "10.5555/a", "the server answers 500"),
+        FailureGroup("invalid-doi", None, 1, "see the catalogue", "no answer within 35 s"),
     )
 
 
 def test_registration_is_left_out_where_there_was_none() -> None:
-    none = replace(REPORT, registered=0, rejected=0)
-    assert "REGISTRATION" not in morning(none, None, NOTHING)
-    waiting = section(morning(replace(LATER, registration_pending=9), REPORT, NOTHING), "Registration")
+    none = summary_with(registered=0, rejected=0)
+    assert "REGISTRATION" not in text_of(none, None, NOTHING)
+    waiting = section(text_of(summary_with(LATER, registration_pending=9), REPORT, NOTHING), "Registration")
     assert "waiting 9 0 +9" in " ".join(waiting.split())
 
 
 def test_the_budget_is_told_with_its_day() -> None:
-    assert "81,999 of 95,000 requests are left in the daily budget." in morning(
-        REPORT, None, NightDetails(daily_budget=95_000)
+    assert "81,999 of 95,000 requests are left in the daily budget." in text_of(
+        REPORT, None, details_of(daily_budget=95_000)
     )
-    assert "81,999 requests are left in the daily budget." in morning(REPORT, None, NOTHING)
-    assert "daily budget" not in morning(replace(REPORT, budget_left=None), None, NightDetails(daily_budget=0))
+    assert "81,999 requests are left in the daily budget." in text_of(REPORT, None, NOTHING)
+    assert "daily budget" not in text_of(summary_with(budget_left=None), None, details_of(daily_budget=0))
 
 
 @pytest.mark.parametrize(
@@ -395,21 +408,21 @@ def test_nights_left_are_what_is_left_at_tonights_pace(campaign: Campaign, night
     ],
 )
 def test_how_far_a_campaign_is_stands_on_the_page(campaign: Campaign, told: str) -> None:
-    page = morning(REPORT, None, NightDetails(campaign=campaign))
+    page = text_of(REPORT, None, details_of(campaign=campaign))
     assert told in " ".join(section(page, "How far").split())
 
 
 def test_what_is_known_of_records_and_events_is_told_and_nothing_else() -> None:
-    page = morning(REPORT, None, NightDetails(changed=812, truncated=0, predicted_events=1840.4, found_events=1722))
+    page = text_of(REPORT, None, details_of(changed=812, truncated=0, predicted_events=1840.4, found_events=1722))
     text = " ".join(section(page, "Records and events").split())
     assert text == (
         "tonight changed records 812 are or may be cut at 2,500 0 new events expected 1,840 new events found 1,722"
     )
-    assert "RECORDS AND EVENTS" not in morning(REPORT, None, NOTHING)
+    assert "RECORDS AND EVENTS" not in text_of(REPORT, None, NOTHING)
 
 
 def test_files_are_listed_those_of_the_summary_and_further_ones() -> None:
-    page = morning(REPORT, None, NightDetails(files={"report": "/data/report.txt"}))
+    page = text_of(REPORT, None, details_of(files={"report": "/data/report.txt"}))
     assert section(page, "Files").splitlines() == [
         "output       /data/harvest.jsonl",
         "failures     /data/harvest.failures.jsonl",
@@ -419,58 +432,17 @@ def test_files_are_listed_those_of_the_summary_and_further_ones() -> None:
 
 def test_a_long_path_is_not_broken() -> None:
     path = "/data/" + "x" * 200 + ".jsonl"
-    assert path in morning(replace(REPORT, files={"output": path}), None, NOTHING)
+    assert path in text_of(summary_with(files={"output": path}), None, NOTHING)
 
 
 # Text from outside
 
-ANY_COUNT = st.integers(0, 10**9)
-ANY_TEXT = st.text(max_size=300)
 
-
-def counts(names: st.SearchStrategy[str]) -> st.SearchStrategy[Mapping[str, int]]:
-    return st.dictionaries(names, ANY_COUNT, max_size=5)
-
-
-REPORTS = st.builds(
-    replace,
-    st.just(REPORT),
-    **{each.name: ANY_COUNT for each in fields(Summary) if each.type in ("int", int)},
-    outcomes=counts(st.sampled_from(["ok", "empty", "degraded"])),
-    failures_by_kind=counts(st.sampled_from(KINDS)),
-    budget_left=st.none() | ANY_COUNT,
-    duration_seconds=st.floats(0, 10**6),
-    files=st.just({}),
-    exit=st.builds(Exit, st.sampled_from([0, 3, 4, 12, 69, 143]), st.just("x"), ANY_TEXT),
-)
-
-MAYBE_SECONDS = st.none() | st.floats(0, 1e4)
-
-EXTRAS: st.SearchStrategy[Any] = st.builds(
-    NightDetails,
-    groups=st.lists(
-        st.builds(Group, st.sampled_from(KINDS), st.none() | st.integers(100, 599), ANY_COUNT, ANY_TEXT, ANY_TEXT),
-        max_size=5,
-    ),
-    changed=st.none() | ANY_COUNT,
-    truncated=st.none() | ANY_COUNT,
-    last_truncated=st.none() | ANY_COUNT,
-    median_seconds=MAYBE_SECONDS,
-    last_median_seconds=MAYBE_SECONDS,
-    usual_median_seconds=MAYBE_SECONDS,
-    clock_jumps_seconds=st.lists(st.floats(-1e6, 1e6), max_size=5),
-    predicted_events=st.none() | st.floats(0, 1e9),
-    found_events=st.none() | ANY_COUNT,
-    daily_budget=st.none() | ANY_COUNT,
-    campaign=st.none() | st.builds(Campaign, ANY_COUNT, ANY_COUNT, ANY_COUNT),
-)
-
-
-@given(REPORTS, st.none() | REPORTS, EXTRAS)
+@given(SUMMARIES, st.none() | SUMMARIES, DETAILS)
 def test_whatever_the_night_brought_the_page_is_printable_and_eighty_columns_wide(
-    report: Summary, last: Summary | None, extras: NightDetails
+    summary: Summary, last: Summary | None, details: NightDetails
 ) -> None:
-    page = morning(report, last, extras)
+    page = text_of(summary, last, details)
     assert page.startswith(("All is well:", "Look at this:", "Not finished:"))
     assert page.endswith("\n")
     for line in page.splitlines():
@@ -480,10 +452,10 @@ def test_whatever_the_night_brought_the_page_is_printable_and_eighty_columns_wid
 
 def test_what_a_server_or_a_list_said_reaches_the_page_escaped_and_without_addresses() -> None:
     nasty = "\x1b[2J\r\n\u202eALL IS WELL jane.doe@press.example Bearer abc.def"
-    page = morning(
-        replace(REPORT, exit=Exit(74, "disk", nasty), files={"output": "/data/\x1b[2J.jsonl"}),
+    page = text_of(
+        ended_with(74, "disk", nasty, files={"output": "/data/\x1b[2J.jsonl"}),
         None,
-        NightDetails(groups=(Group("http", 500, 1, nasty, nasty),)),
+        details_of(groups=(FailureGroup("http", 500, 1, nasty, nasty),)),
     )
-    for known_good in ("\x1b", "\r", "\u202e", "jane.doe", "abc.def"):
-        assert known_good not in page
+    for forbidden in ("\x1b", "\r", "\u202e", "jane.doe", "abc.def"):
+        assert forbidden not in page

@@ -1,0 +1,84 @@
+"""The report of a night: what it is made of, and where it is written."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from harvester.core.files import write_atomically
+from harvester.nightly.files import last_summary, page_of
+from harvester.nightly.lifecycle import NightProgress
+from harvester.reports import text
+from harvester.reports.compared import Compared
+from harvester.reports.details import Campaign, NightDetails, NightRecords, NightTiming
+from harvester.reports.failures import FailureGroup, FailureGroups
+from harvester.reports.night import night_report
+from harvester.reports.summary import Summary
+from harvester.storage.ledger import Ledger
+from harvester.storage.store import Store
+
+
+async def write_report(
+    store: Store,
+    output: Path,
+    summary: Summary,
+    night: NightProgress,
+    *,
+    clock_jumps_seconds: Sequence[float],
+    daily_budget: int,
+) -> None:
+    """Write the page of a night beside its output.
+
+    Args:
+        store: open.
+        output: of the night.
+        summary: of the night's harvest.
+        night: what is to be told of it.
+        clock_jumps_seconds: by how much the clock was set while it went on, each time.
+        daily_budget: requests in 24 hours; 0 for any number.
+
+    Raises:
+        DiskFailed: it cannot be written.
+    """
+    groups = await store.call(_groups, store.ledger)
+    details = NightDetails(
+        groups,
+        _records(night, is_complete=not summary.pending),
+        _timing(night, clock_jumps_seconds),
+        daily_budget=daily_budget,
+        campaign=_campaign(night, summary.works),
+        files={"page": str(page_of(output))},
+    )
+    page = text.page(night_report(summary, last_summary(night.outputs), details))
+    await store.call(write_atomically, page_of(output), [page.encode(errors="replace")])
+
+
+def _groups(ledger: Ledger) -> tuple[FailureGroup, ...]:
+    groups = FailureGroups()
+    for failure in ledger.failures():
+        groups.add(failure)
+    return groups.largest_first()
+
+
+def _records(night: NightProgress, *, is_complete: bool) -> NightRecords:
+    last = night.paces[-1] if night.paces else None
+    return NightRecords(
+        changed=night.figures.changed,
+        truncated=Compared(night.figures.pace.truncated, last.truncated if last else None),
+        predicted_events=night.night.expected if is_complete else None,
+        found_events=round(night.night.found),
+    )
+
+
+def _timing(night: NightProgress, clock_jumps_seconds: Sequence[float]) -> NightTiming:
+    now, last = night.figures.pace.median_seconds, night.paces[-1] if night.paces else None
+    medians = [each.median_seconds for each in night.paces if each.median_seconds is not None]
+    return NightTiming(
+        median_seconds=None if now is None else Compared(now, last.median_seconds if last else None),
+        usual_median_seconds=median(medians) if medians else None,
+        clock_jumps_seconds=tuple(clock_jumps_seconds),
+    )
+
+
+def _campaign(night: NightProgress, works: int) -> Campaign | None:
+    """How far the first visits to all works are; None when every work was asked."""
+    return Campaign(works, night.covered, night.figures.first) if night.covered < works else None
