@@ -12,6 +12,7 @@ import orjson
 from bench import compare as comparing
 from bench import costs as costing
 from bench import counts as counting
+from bench import nights as nightly
 from bench import pace as pacing
 from bench import scale as scaling
 from bench.contenders import CONTENDERS, Contender, harvester
@@ -166,6 +167,18 @@ def costs(json_path: Path | None, **given: Any) -> None:
     found = costing.prices(comparing.compare(costing.contenders(), tell=tell, **given))
     click.echo(costing.as_text(found))
     _write(json_path, costing.as_json(found))
+
+
+@bench.command()
+@click.option("--dois", "count", type=click.IntRange(min=2), default=100_000, show_default=True, help="In the list.")
+@click.option("--size", type=click.Choice(SIZES), default="median", show_default=True, help=OF_RECORDS)
+@concurrency_option
+@json_option
+def nights(json_path: Path | None, **given: Any) -> None:
+    """Measure a night over works that are new, and one over works that are known."""
+    found = nightly.nights(**given)
+    click.echo(nightly.as_text(found))
+    _write(json_path, nightly.as_json(found))
 
 
 def _write(path: Path | None, content: object) -> None:
