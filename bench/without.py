@@ -65,12 +65,12 @@ def budget() -> None:
 def retries() -> None:
     """One attempt for a work, and nobody looks whether the service is up."""
 
-    async def outcome(self: Fetcher, due: DueWork) -> Result:
+    async def fetch(self: Fetcher, due: DueWork) -> Result:
         async with self._slots:
-            record = await self._client.record(due.doi)
+            record = await self._provider.record(due.doi)
         return self._result(due, record, Tries(0, 0, made=1))
 
-    _put(Fetcher, "outcome", outcome)
+    _put(Fetcher, "fetch", fetch)
 
 
 def learning() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harvester.config.credentials import operas_account, operas_password, require_email
+from harvester.config.limits import operas_limits, paperbuzz_limits
 from harvester.config.settings import Settings
 from harvester.core.clock import Clock
 from harvester.core.errors import GiveUp, InputMissing, Misconfigured, ServiceDown, StopRun, TryAgain
@@ -81,13 +82,14 @@ async def _asked(name: str, base_url: str, ask: Awaitable[None]) -> Finding:
 
 async def _ask_paperbuzz(settings: Settings, clock: Clock) -> None:
     email = require_email(settings)
-    async with open_paperbuzz(settings.paperbuzz, email, clock=clock, tally=Tally()) as paperbuzz:
-        await paperbuzz.client.alive()
+    async with open_paperbuzz(paperbuzz_limits(settings), email, clock=clock, tally=Tally()) as (provider, _):
+        await provider.alive()
 
 
 async def _ask_operas(settings: Settings, environ: Mapping[str, str], clock: Clock) -> None:
     password = operas_password(settings, environ)
-    async with open_operas(settings.operas, operas_account(settings), password, clock=clock, tally=Tally()) as operas:
+    account, limits = operas_account(settings), operas_limits(settings)
+    async with open_operas(limits, account, password, clock=clock, tally=Tally()) as (operas, _):
         await operas.token()
 
 

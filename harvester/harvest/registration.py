@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 from harvester.config.credentials import Secret, operas_account
+from harvester.config.limits import operas_limits
 from harvester.config.settings import Settings
 from harvester.core.errors import GiveUp, ServiceDown, TryAgain
 from harvester.core.stop import StoppableClock
@@ -36,7 +37,7 @@ async def holdings(settings: Settings, password: Secret, world: Context) -> list
     """
     clock = StoppableClock(world.clock, world.stop)
     account = operas_account(settings)
-    async with open_operas(settings.operas, account, password, clock=clock, tally=world.tally) as operas:
+    async with open_operas(operas_limits(settings), account, password, clock=clock, tally=world.tally) as (operas, _):
         try:
             rows = await until_stopped(operas.holdings(), world.stop, grace_seconds=0)
         except (TryAgain, GiveUp) as error:

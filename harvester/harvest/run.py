@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from harvester.config.credentials import Secret, operas_account, require_email
+from harvester.config.limits import operas_limits, paperbuzz_limits
 from harvester.config.settings import Settings
 from harvester.core.clock import DAY_SECONDS, timestamp
 from harvester.core.errors import (
@@ -34,14 +35,13 @@ from harvester.core.tasks import run_together, until_stopped
 from harvester.harvest.fetcher import Fetcher
 from harvester.harvest.job import Context, Job
 from harvester.harvest.pipeline import Pipeline
-from harvester.harvest.services import open_operas, open_paperbuzz
+from harvester.harvest.services import SERVICES, open_operas, open_paperbuzz
 from harvester.harvest.summarize import FIGURES, checked, end_of_failed
 from harvester.lists.reader import ListOptions, fingerprint, read_list
 from harvester.nightly.revisit import Intervals
 from harvester.operas.client import OperasClient
 from harvester.operas.registrar import Registrar
 from harvester.politeness.breaker import CircuitBreaker
-from harvester.politeness.retry import RetryBudget
 from harvester.reports.summary import Exit, Summary, as_json, broken_identities
 from harvester.storage.figures import Figures
 from harvester.storage.ingest import Reading
@@ -57,10 +57,6 @@ log = logging.getLogger("harvester")
 
 IN_FLIGHT_PER_REQUEST = 4
 """Works in hand for each request that may be under way: most of a failing work's time is spent in pauses."""
-
-
-OUTAGE_THRESHOLD = 5
-"""Different DOIs that fail in a row until the service is suspected."""
 
 
 async def run(job: Job, settings: Settings, password: Secret | None, world: Context) -> Summary:
@@ -183,9 +179,9 @@ class Run:
         async with AsyncExitStack() as services:
             jobs = []
             if self._job.register and self._password is not None:
-                operas = await services.enter_async_context(
+                operas, service = await services.enter_async_context(
                     open_operas(
-                        self._settings.operas,
+                        operas_limits(self._settings),
                         operas_account(self._settings),
                         self._password,
                         clock=self._clock,
@@ -193,7 +189,7 @@ class Run:
                     )
                 )
                 if await self._authenticated(operas):
-                    jobs.append(self._register(operas, harvested))
+                    jobs.append(self._register(operas, service.breaker, harvested))
             if figures.pending:
                 jobs.append(self._fetch(harvested))
             else:
@@ -232,11 +228,11 @@ class Run:
 
     async def _fetch(self, harvested: asyncio.Event) -> None:
         """Fetch what is due; what ends it early (budget, outage) does not end registration."""
-        settings, world = self._settings.paperbuzz, self._world
+        limits, world = paperbuzz_limits(self._settings), self._world
         clock = StoppableClock(world.clock, self._fetching)
         try:
             async with open_paperbuzz(
-                settings,
+                limits,
                 require_email(self._settings),
                 clock=clock,
                 tally=world.tally,
@@ -244,16 +240,11 @@ class Run:
                 stop=self._fetching,
                 state=world.state,
                 landing_urls=self._settings.operas.urls_from_metadata,
-            ) as paperbuzz:
+            ) as (provider, service):
                 fetcher = Fetcher(
-                    paperbuzz.client,
-                    CircuitBreaker("Paperbuzz", clock, threshold=OUTAGE_THRESHOLD, patience_seconds=settings.patience),
-                    max_attempts=settings.max_attempts,
-                    patience_seconds=settings.patience,
-                    pause=paperbuzz.budget.pause,
+                    provider,
+                    service,
                     tally=world.tally,
-                    slots=paperbuzz.slots,
-                    retries=RetryBudget(clock),
                     clock=clock,
                     random=world.random,
                     known_good=await self._store.known_good(),
@@ -261,21 +252,21 @@ class Run:
                 await Pipeline(
                     self._store,
                     fetcher,
-                    in_flight=settings.concurrency * IN_FLIGHT_PER_REQUEST,
+                    in_flight=limits.concurrency * IN_FLIGHT_PER_REQUEST * provider.works_per_request,
                     stop=self._fetching,
                     tally=world.tally,
                 ).run()
         finally:
             harvested.set()
 
-    async def _register(self, operas: OperasClient, harvested: asyncio.Event) -> None:
+    async def _register(self, operas: OperasClient, breaker: CircuitBreaker, harvested: asyncio.Event) -> None:
         """Registration never ends the harvest: what is wrong with it is told at the end."""
-        settings, world = self._settings, self._world
+        world = self._world
         registrar = Registrar(
             self._store,
             operas,
-            batch_size=settings.operas.batch_size,
-            breaker=CircuitBreaker("OPERAS", self._clock, threshold=1, patience_seconds=settings.paperbuzz.patience),
+            batch_size=self._settings.operas.batch_size,
+            breaker=breaker,
             stop=world.stop,
             tally=world.tally,
             clock=self._clock,
@@ -305,7 +296,7 @@ class Run:
             blank=reading.blank,
             **{name: getattr(figures, name) for name in FIGURES},
             registration_pending=figures.registration_pending if self._job.register else 0,
-            requests={"paperbuzz": world.tally.paperbuzz_requests, "operas": world.tally.operas_requests},
+            requests={name: world.tally.requests[name] for name in SERVICES},
             retries=world.tally.retries,
             bytes=world.tally.bytes,
             budget_left=world.tally.budget_left,

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from harvester.config.limits import paperbuzz_limits
 from harvester.config.settings import Settings
 from harvester.harvest.job import Context
 from harvester.harvest.run import limits_of, read_inputs
-from harvester.harvest.services import requests_left
 from harvester.nightly.files import nights_ledger
 from harvester.nightly.revisit import Selection
 from harvester.nightly.state import Explanation
+from harvester.politeness.quota import book_of, requests_left
 from harvester.storage.store import Store
 
 SHARE_FOR_RETRIES = 0.05
@@ -57,7 +58,7 @@ async def plan(settings: Settings, world: Context, doi: str | None = None, at: d
         reading = await read_inputs(store, settings.input.files, settings, world)
         unfinished = (await store.figures()).pending
         ahead = max(0.0, (now - world.clock.now()).total_seconds())
-        budget = night_budget(settings, world, taken=unfinished, ahead_seconds=ahead)
+        budget = await night_budget(settings, world, taken=unfinished, ahead_seconds=ahead)
         return NightPlan(
             reading.works,
             unfinished,
@@ -68,7 +69,7 @@ async def plan(settings: Settings, world: Context, doi: str | None = None, at: d
         )
 
 
-def night_budget(settings: Settings, world: Context, *, taken: int = 0, ahead_seconds: float = 0.0) -> int:
+async def night_budget(settings: Settings, world: Context, *, taken: int = 0, ahead_seconds: float = 0.0) -> int:
     """How many works can be asked within the time limit.
 
     Args:
@@ -78,6 +79,7 @@ def night_budget(settings: Settings, world: Context, *, taken: int = 0, ahead_se
         ahead_seconds: until the night begins.
     """
     limit = settings.nightly.time_limit
-    left = requests_left(settings.paperbuzz, world.clock, world.state, within_seconds=ahead_seconds + limit)
-    in_time = int(settings.paperbuzz.rate * limit)
-    return max(0, int(((in_time if left is None else min(in_time, left)) - taken) * (1 - SHARE_FOR_RETRIES)))
+    requests = int(settings.paperbuzz.rate * limit)
+    if book := book_of(paperbuzz_limits(settings), world.state):
+        requests = min(requests, await requests_left(book, world.clock, within_seconds=ahead_seconds + limit))
+    return max(0, int((requests - taken) * (1 - SHARE_FOR_RETRIES)))

@@ -145,7 +145,8 @@ class _Nights:
             # Its summary stays that of the night: next morning is compared with it.
             return await self._run(replace(self._paths(path), summary=None)).over(reading)
         check_paths(self._settings.input.files, self._paths(path))
-        selection = await self._store.begin_night(path, night_budget(self._settings, self._world), now)
+        budget = await night_budget(self._settings, self._world)
+        selection = await self._store.begin_night(path, budget, now)
         log.info(
             "tonight %s of %s works are asked; %s new events are expected",
             *(f"{number:,.0f}" for number in (len(selection.picks), reading.works, selection.expected)),
@@ -161,7 +162,8 @@ class _Nights:
 
     def _run(self, paths: Paths) -> Run:
         tally = self._world.tally
-        tally.paperbuzz_requests = tally.operas_requests = tally.retries = tally.bytes = 0  # each night has its own
+        tally.requests.clear()  # each night has its own
+        tally.retries = tally.bytes = 0
         job = Job(self._settings.input.files, paths, register=self._settings.operas.enabled, wait=True, unattended=True)
         return Run(job, self._settings, self._password, self._world, self._store)
 
