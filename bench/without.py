@@ -53,7 +53,7 @@ def digests() -> None:
     _put(paperbuzz, "hashlib", SimpleNamespace(sha256=lambda _: none))
 
 
-def budget() -> None:
+def limiter() -> None:
     """Neither rate nor quota nor pauses: a request starts when somebody wants it to."""
 
     async def send(self: RateLimited, request: Request) -> Response:
@@ -92,7 +92,9 @@ def _put(whole: object, name: str, part: object) -> None:
     setattr(whole, name, part)
 
 
-PROMISES = {each.__name__: each for each in (durability, ledger, checks, digests, budget, retries, learning, deadlines)}
+PROMISES = {
+    each.__name__: each for each in (durability, ledger, checks, digests, limiter, retries, learning, deadlines)
+}
 """What can be taken out, by the name on the command line."""
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ async def open_service(
         transport: carries the requests; used by nobody else.
         title: of the service, for people.
         clock: time; its sleep ends when the run does.
-        tally: requests, the budget and what is waited for are noted here.
+        tally: requests, what is left of the daily budget, and what is waited for are noted here.
         book: of the daily budget; None without one.
         wait: whether to wait when the daily budget is used up; otherwise the run stops.
         stop: ends the run early; no request starts after it.

@@ -75,6 +75,10 @@ def test_what_did_not_happen_is_told_as_zero_so_that_an_alert_has_something_to_w
         assert value(text, "requests", service=service) == 0
 
 
+def test_each_service_of_the_summary_is_told_whatever_its_name() -> None:
+    assert value(metrics_text(replace(REPORT, requests={"crossref": 9}), None), "requests", service="crossref") == 9
+
+
 def test_without_a_budget_nothing_is_said_of_it() -> None:
     assert value(metrics_text(replace(REPORT, budget_left=None), None), "budget_left") is None
 
