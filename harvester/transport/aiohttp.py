@@ -104,7 +104,7 @@ class AiohttpTransport:
 
 
 async def _read(answer: aiohttp.ClientResponse, chunks: list[bytes], size: int, most: int) -> bool:
-    """Read on into `chunks`, which hold `size` bytes. Returns True at the end, False once they hold more than `most`."""
+    """Read on into `chunks`, which hold `size` bytes: True at the end, False once they hold more than `most`."""
     while size <= most:
         chunk = await answer.content.readany()
         if not chunk:
