@@ -53,7 +53,7 @@ def digests() -> None:
     _put(paperbuzz, "hashlib", SimpleNamespace(sha256=lambda _: none))
 
 
-def budget() -> None:
+def limiter() -> None:
     """Neither rate nor quota nor pauses: a request starts when somebody wants it to."""
 
     async def send(self: RateLimited, request: Request) -> Response:
@@ -65,12 +65,12 @@ def budget() -> None:
 def retries() -> None:
     """One attempt for a work, and nobody looks whether the service is up."""
 
-    async def outcome(self: Fetcher, due: DueWork) -> Result:
+    async def fetch(self: Fetcher, due: DueWork) -> Result:
         async with self._slots:
-            record = await self._client.record(due.doi)
+            record = await self._provider.record(due.doi)
         return self._result(due, record, Tries(0, 0, made=1))
 
-    _put(Fetcher, "outcome", outcome)
+    _put(Fetcher, "fetch", fetch)
 
 
 def learning() -> None:
@@ -92,7 +92,9 @@ def _put(whole: object, name: str, part: object) -> None:
     setattr(whole, name, part)
 
 
-PROMISES = {each.__name__: each for each in (durability, ledger, checks, digests, budget, retries, learning, deadlines)}
+PROMISES = {
+    each.__name__: each for each in (durability, ledger, checks, digests, limiter, retries, learning, deadlines)
+}
 """What can be taken out, by the name on the command line."""
 
 if __name__ == "__main__":

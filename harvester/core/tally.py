@@ -1,6 +1,7 @@
 """The running counts of one run, for progress and for the summary."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -15,10 +16,9 @@ class Tally:
         registered: works that OPERAS acknowledged.
         rejected: works that OPERAS refuses.
         registration_pending: works that wait in the outbox.
-        paperbuzz_requests: attempts sent to Paperbuzz in this run, probes included.
-        operas_requests: the same for OPERAS, tokens included.
+        requests: requests sent in this run, by the name of the service; probes and tokens are included.
         retries: attempts beyond the first of each DOI, in this run.
-        bytes: decompressed bytes received from Paperbuzz in this run.
+        bytes: decompressed bytes of records received in this run.
         budget_left: requests left in the daily budget; None without a budget.
         waiting_for: what everything waits for, in words; empty while work goes on.
     """
@@ -30,8 +30,7 @@ class Tally:
     registered: int = 0
     rejected: int = 0
     registration_pending: int = 0
-    paperbuzz_requests: int = 0
-    operas_requests: int = 0
+    requests: Counter[str] = field(default_factory=Counter)
     retries: int = 0
     bytes: int = 0
     budget_left: int | None = None

@@ -11,7 +11,7 @@ from harvester.core.clock import Clock
 from harvester.core.errors import GiveUp, InputMissing, Misconfigured, ServiceDown, StopRun, TryAgain
 from harvester.core.tally import Tally
 from harvester.harvest.job import Account, Upstream
-from harvester.harvest.services import open_operas, open_paperbuzz
+from harvester.harvest.services import open_operas, open_provider
 from harvester.lists.inputs import expand
 from harvester.storage.lock import refuse_network
 from harvester.storage.paths import check_paths, job_paths
@@ -74,7 +74,7 @@ async def check(setup: Setup, clock: Clock, *, offline: bool) -> AsyncIterator[F
         yield Finding("services", "not asked (--offline)")
         return
     base_url = setup.upstream.limits.base_url
-    yield await _asked("Paperbuzz", f"{base_url} answers", _ask_paperbuzz(setup.upstream, clock), base_url)
+    yield await _asked("Paperbuzz", f"{base_url} answers", _ask_provider(setup.upstream, clock), base_url)
     if setup.account:
         yield await _asked_operas(setup.account, clock)
     else:
@@ -93,8 +93,8 @@ async def _asked_operas(account: Callable[[], Account], clock: Clock) -> Finding
         known = account()
     except StopRun as problem:
         return Finding("OPERAS", str(problem), problem)
-    well = f"{known.base_url} answers and accepts the account"
-    return await _asked("OPERAS", well, _ask_operas(known, clock), known.base_url)
+    base_url = known.limits.base_url
+    return await _asked("OPERAS", f"{base_url} answers and accepts the account", _ask_operas(known, clock), base_url)
 
 
 async def _asked(name: str, well: str, ask: Awaitable[None], base_url: str) -> Finding:
@@ -108,14 +108,13 @@ async def _asked(name: str, well: str, ask: Awaitable[None], base_url: str) -> F
     return Finding(name, well)
 
 
-async def _ask_paperbuzz(upstream: Upstream, clock: Clock) -> None:
-    email = require_email(upstream.email)
-    async with open_paperbuzz(upstream.limits, email, clock=clock, tally=Tally()) as paperbuzz:
-        await paperbuzz.client.alive()
+async def _ask_provider(upstream: Upstream, clock: Clock) -> None:
+    async with open_provider(upstream, clock=clock, tally=Tally()) as (provider, _):
+        await provider.alive()
 
 
 async def _ask_operas(account: Account, clock: Clock) -> None:
-    async with open_operas(account, clock=clock, tally=Tally()) as operas:
+    async with open_operas(account, clock=clock, tally=Tally()) as (operas, _):
         await operas.token()
 
 

@@ -1,23 +1,22 @@
-"""One work until it has an outcome: attempts, pauses, and the question whether it or the service is to blame.
+"""Fetches one work: attempts, pauses, and the question whether the work or the service is to blame for a failure.
 
-Theory. A work leaves here with a Result or with a Failure that is its own fault. If the service is down the work stays
+Theory. A work leaves here with a Result, or with a Failure that is its own fault. If the service is down the work stays
 here and waits; the attempts it spent meanwhile are given back. Waiting works take turns in probing:
 
 1. the status page, which costs the service nothing;
-2. a DOI known to be good, which tells a service that is up from one that only looks so, and one that is down from one
-   whose status page alone is;
-3. if the status page answers and the good DOI fails, the waiting work itself. Where no DOI is known to be good yet, a
-   work that fails by itself in `MAX_FAILED_TRIALS` such trials counts as its own fault, so that a list of nothing but
-   bad DOIs comes to an end.
+2. the known good: a DOI that is known to have a record. If it gets its record the service is up, whatever the status
+   page says. If it fails, the service is down if the status page fails as well;
+3. if the status page answers, the waiting work itself. If it gets its record the service is up, otherwise it is down.
+   But where there is no known good yet, a work that fails in `MAX_FAILED_TRIALS` such trials is to blame itself, so
+   that a list of nothing but bad DOIs comes to an end.
 
-Where the first probe succeeds the service was up all the time: then spent attempts stay spent. Where one failed, all
-attempts that any work had spent until then are given back to it, also to works that slept through the outage.
+If the first probe succeeds the service was up all the time: then spent attempts stay spent. If one failed, each work
+gets back all attempts that it had spent until then, also a work that slept through the outage.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from random import Random
 
@@ -25,15 +24,15 @@ from harvester.core.clock import Clock, timestamp
 from harvester.core.errors import DoiMismatch, GiveUp, Outage, RedirectRefused, Refused, ServiceDown, TryAgain
 from harvester.core.model import DueWork, Failure, Result, Stage
 from harvester.core.tally import Tally
-from harvester.politeness.breaker import CircuitBreaker
-from harvester.politeness.retry import RetryBudget, attempts
-from harvester.providers.base import Client, Record
+from harvester.politeness.retry import attempts
+from harvester.politeness.service import Service
+from harvester.providers.base import Provider, Record
 
 log = logging.getLogger("harvester.fetch")
 
 
 MAX_FAILED_TRIALS = 3
-"""Trials in which a DOI may fail while no DOI is known to be good."""
+"""Trials in which a work may fail while there is no known good."""
 
 
 OWN_FAULT = (DoiMismatch, Refused)
@@ -45,13 +44,13 @@ class Tries:
     """What a work has spent.
 
     Args:
-        outages: proofs of an outage before its charged attempts.
-        successes: good records of any work when its last attempt was sent.
+        outages: probes that had found the service down before its charged attempts.
+        successes: good records of any work before its last attempt was sent.
         made: attempts that were sent.
         charged: those of them that count against it.
-        strikes: failed trials while no DOI was known to be good.
+        failed_trials: probes in which it failed itself, while there was no known good.
         error: why the last attempt failed.
-        spent: whether that error is the last word, unless the service proves to have been down.
+        spent: whether it has no attempt left, unless a probe finds that the service was down.
     """
 
     outages: int
@@ -64,46 +63,36 @@ class Tries:
 
 
 class Fetcher:
-    """Turns due works into outcomes; shared by all that fetch from one service.
+    """Turns due works into results and failures; shared by all that fetch from one provider.
 
     Args:
-        client: asks Paperbuzz.
-        breaker: tells an outage.
-        max_attempts: attempts for a work.
-        patience_seconds: the longest pause the server may ask for before the run ends instead.
-        pause: makes everybody wait, in seconds: `Budget.pause`.
+        provider: gives records.
+        service: what the provider asks; the run ends if it asks for a longer pause than the patience in its limits.
         tally: retries and bytes are counted here.
-        places: for as many requests as may be under way; entered for each.
-        retries: keeps retries to a share of all requests.
         clock: time; its sleep ends when the run does.
         random: spreads the pauses.
-        canary: a DOI that is known to have a record, if there is one.
+        known_good: a DOI that is known to have a record; None if there is none yet.
     """
 
     def __init__(
         self,
-        client: Client,
-        breaker: CircuitBreaker,
+        provider: Provider,
+        service: Service,
         *,
-        max_attempts: int,
-        patience_seconds: float,
-        pause: Callable[[float], None],
         tally: Tally,
-        slots: AbstractAsyncContextManager[None],
-        retries: RetryBudget,
         clock: Clock,
         random: Random,
         known_good: str | None = None,
     ) -> None:
-        self._client, self._breaker = client, breaker
-        self._max_attempts, self._patience, self._pause = max_attempts, patience_seconds, pause
-        self._tally, self._slots, self._retries = tally, slots, retries
-        self._clock, self._random = clock, random
+        self._provider = provider
+        self._limits, self._limiter, self._breaker = service.limits, service.limiter, service.breaker
+        self._slots, self._retries = service.slots, service.retries
+        self._tally, self._clock, self._random = tally, clock, random
         self._known_good = known_good
         self._turn = asyncio.Lock()
 
-    async def outcome(self, due: DueWork) -> Result | Failure:
-        """Ask for one work until it has an outcome.
+    async def fetch(self, due: DueWork) -> Result | Failure:
+        """Ask for one work until it has a record, or fails for good.
 
         Raises:
             Stopped: the run ends early; the work stays due.
@@ -132,23 +121,23 @@ class Fetcher:
                 return self._failure(due, tries, tries.error)
 
     def _own_fault(self, tries: Tries, error: TryAgain | GiveUp) -> bool:
-        """Whether an error is the work's own beyond doubt.
+        """Whether an error is certainly the fault of the work, and not of the service.
 
-        1. A redirect never is: a service under maintenance redirects everything, and it is not tried again in between.
-        2. Any other reason to give up is.
-        3. Where others succeed while a last attempt fails that was not the first, the service is up.
+        1. A redirect is not certain: a service under maintenance redirects everything.
+        2. Any other reason to give up is certain.
+        3. Where the last attempt failed, and was not the first, it is certain if others succeeded meanwhile.
         """
         if isinstance(error, RedirectRefused):
             return False
         return isinstance(error, GiveUp) or (tries.charged > 1 and self._breaker.successes > tries.successes)
 
     async def _ask_again(self, doi: str, tries: Tries, failed: TryAgain) -> Record:
-        """Attempts after one that failed, with pauses, up to what the work has left; raises the last one's error.
+        """Retry after a failed first attempt, as often as the work has attempts left; raise the last error.
 
-        They are tenacity's, which is told of the first one too. It does not make that one, for it costs as much as a
-        request, and all but few works need no other attempt.
+        tenacity drives the attempts from the second on, and is told of the first. The first is made outside of it: to
+        build the retry object costs as much as a request, and most works need one attempt.
         """
-        left = self._max_attempts - tries.charged + 1
+        left = self._limits.max_attempts - tries.charged + 1
         async for attempt in attempts(left, sleep=self._clock.sleep, random=self._random, before_sleep=self._retried):
             with attempt:
                 if attempt.retry_state.attempt_number == 1:
@@ -160,7 +149,7 @@ class Fetcher:
         self._tally.retries += 1
 
     async def _ask(self, doi: str, tries: Tries) -> Record:
-        """One attempt; what it says about the service goes to the breaker."""
+        """Make one attempt, and tell the breaker how it went."""
         if tries.made:
             await self._retries.retry()
         try:
@@ -174,7 +163,7 @@ class Fetcher:
                 tries.made += 1
                 tries.charged += 1
                 tries.successes = self._breaker.successes
-                record = await self._client.record(doi)
+                record = await self._provider.record(doi)
         except OWN_FAULT:
             raise
         except (TryAgain, GiveUp) as error:
@@ -183,7 +172,7 @@ class Fetcher:
             self._heed(error)
             self._breaker.failed(doi, str(error))
             if self._breaker.is_open:
-                tries.spent = isinstance(error, GiveUp) or tries.charged >= self._max_attempts
+                tries.spent = isinstance(error, GiveUp) or tries.charged >= self._limits.max_attempts
                 raise Outage from error
             raise
         self._breaker.succeeded()
@@ -191,7 +180,7 @@ class Fetcher:
         return record
 
     def _outage_since(self, tries: Tries) -> bool:
-        """Whether an outage is suspected now, or was proven while the work slept."""
+        """Whether an outage is suspected now, or was found while the work slept."""
         return self._breaker.is_open or self._breaker.outages > tries.outages
 
     def _heed(self, error: TryAgain | GiveUp) -> None:
@@ -199,15 +188,15 @@ class Fetcher:
         seconds = error.retry_after if isinstance(error, TryAgain) else None
         if seconds is None:
             return
-        if seconds > self._patience:
+        if seconds > self._limits.patience:
             raise ServiceDown(
-                f"Paperbuzz asks for a pause of {seconds:,.0f} s, longer than our patience of {self._patience:,.0f} s. "
-                "What was harvested is kept; give the same command again after that."
+                f"{self._provider.title} asks for a pause of {seconds:,.0f} s, longer than our patience of "
+                f"{self._limits.patience:,.0f} s. What was harvested is kept; give the same command again after that."
             )
-        self._pause(seconds)
+        self._limiter.pause(seconds)
 
     async def _outage_over(self, due: DueWork, tries: Tries) -> None:
-        """Wait, and probe in turn, until the service is up; what was spent on a real outage is given back."""
+        """Wait, and probe in turn, until the service is up; give back what the work spent on a real outage."""
         while self._breaker.is_open and tries.failed_trials < MAX_FAILED_TRIALS:
             async with self._turn:
                 if self._breaker.is_open:
@@ -217,7 +206,7 @@ class Fetcher:
         tries.outages = self._breaker.outages
 
     async def _pause_and_probe(self, due: DueWork, tries: Tries) -> None:
-        self._tally.waiting_for = f"Paperbuzz, without a good answer since {self._breaker.since}"
+        self._tally.waiting_for = f"{self._provider.title}, without a good answer since {self._breaker.since}"
         try:
             await self._clock.sleep(self._breaker.next_pause())
             if self._breaker.is_open:
@@ -226,15 +215,15 @@ class Fetcher:
             self._tally.waiting_for = ""
 
     async def _probe(self, due: DueWork, tries: Tries) -> None:
-        """Ask the status page, a good DOI and the work itself, in this order, as far as it takes."""
-        page = await self._failing(self._client.alive())
-        if self._known_good is not None and await self._is_good(self._known_good) is None:
+        """Ask the status page, the known good and the work itself, in this order, until the answer is clear."""
+        page = await self._failing(self._provider.alive())
+        if self._known_good is not None and await self._error_of(self._known_good) is None:
             return
         if page is not None:
             self._breaker.still_down(str(page))
             return
         tries.made += 1
-        error = await self._is_good(due.doi)
+        error = await self._error_of(due.doi)
         if error is None:
             return
         alone = self._known_good is None and (isinstance(error, GiveUp) or error.status == 500)
@@ -244,15 +233,16 @@ class Fetcher:
         else:
             self._breaker.still_down(str(error))
 
-    async def _is_good(self, doi: str) -> TryAgain | GiveUp | None:
-        """Whether a DOI gets its record, which proves the service up; the error if it does not."""
-        error = await self._failing(self._client.record(doi))
+    async def _error_of(self, doi: str) -> TryAgain | GiveUp | None:
+        """None if a DOI gets its record, which proves that the service is up; the error if it does not."""
+        error = await self._failing(self._provider.record(doi))
         if error is None:
             self._breaker.succeeded()
             self._known_good = doi
         return error
 
     async def _failing(self, request: Awaitable[object]) -> TryAgain | GiveUp | None:
+        """The error of a request; None if it succeeds."""
         try:
             await request
         except (TryAgain, GiveUp) as error:

@@ -4,6 +4,7 @@ The command line, a nightly harvest and whoever else starts a harvest turn their
 """
 
 from harvester.config.credentials import Secret, operas_account
+from harvester.config.limits import operas_limits, paperbuzz_limits
 from harvester.config.settings import Settings
 from harvester.harvest.job import Account, Upstream
 from harvester.lists.reader import ListOptions
@@ -19,23 +20,21 @@ def upstream(settings: Settings) -> Upstream:
     """Who gives the records."""
     return Upstream(
         "paperbuzz",
-        settings.paperbuzz,
+        paperbuzz_limits(settings),
         settings.paperbuzz.email,
         landing_urls=settings.operas.urls_from_metadata,
     )
 
 
 def account(settings: Settings, password: Secret) -> Account:
-    """The OPERAS account, with the patience that is set for Paperbuzz: an outage of both is one outage.
+    """The OPERAS account.
 
     Raises:
         Misconfigured: its e-mail address is not known.
     """
     return Account(
-        base_url=settings.operas.base_url,
+        limits=operas_limits(settings),
         email=operas_account(settings),
         password=password,
-        rate=settings.operas.rate,
         batch_size=settings.operas.batch_size,
-        patience=settings.paperbuzz.patience,
     )

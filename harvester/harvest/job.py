@@ -8,8 +8,8 @@ from random import Random
 from typing import BinaryIO
 
 from harvester.config.credentials import Secret
-from harvester.config.settings import PaperbuzzSettings
 from harvester.core.clock import Clock
+from harvester.core.limits import ServiceLimits
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.lists.reader import ListOptions
@@ -45,7 +45,7 @@ class Upstream:
     """
 
     name: str
-    limits: PaperbuzzSettings
+    limits: ServiceLimits
     email: str | None
     landing_urls: bool = False
 
@@ -55,20 +55,16 @@ class Account:
     """The OPERAS account that DOIs are registered for.
 
     Args:
-        base_url: of the service.
+        limits: under which OPERAS is asked.
         email: of the account.
         password: of the account.
-        rate: requests a second.
         batch_size: DOIs in one request.
-        patience: seconds to wait in an outage, before registration is left to another run.
     """
 
-    base_url: str
+    limits: ServiceLimits
     email: str
     password: Secret
-    rate: float
     batch_size: int
-    patience: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,8 +65,8 @@ class Store(Protocol):
 class Fetcher(Protocol):
     """What the pipeline needs of `harvester.harvest.fetcher`."""
 
-    async def outcome(self, due: DueWork) -> Result | Failure:
-        """What becomes of one work."""
+    async def fetch(self, due: DueWork) -> Result | Failure:
+        """Ask for one work until it has a record, or fails for good."""
         ...
 
 
@@ -148,7 +148,7 @@ class Pipeline:
             if due is None or self._stop.requested:
                 return
             try:
-                self._hand_in(due, await self._fetcher.outcome(due))
+                self._hand_in(due, await self._fetcher.fetch(due))
             except Stopped:
                 return
             except StopRun as reason:

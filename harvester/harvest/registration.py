@@ -24,7 +24,7 @@ from harvester.harvest.services import open_operas
 from harvester.harvest.summarize import Summarizer, exit_of, problem_of, show
 from harvester.operas.client import OperasClient
 from harvester.operas.registrar import Registrar
-from harvester.politeness.breaker import CircuitBreaker
+from harvester.politeness.service import Service
 from harvester.reports.summary import Exit, Summary
 from harvester.storage.lock import lock
 from harvester.storage.outbox import OutboxHook
@@ -83,7 +83,7 @@ class Registration:
         self._account, self._context, self._store, self._unattended = account, context, store, unattended
         self._clock = StoppableClock(context.clock, context.stop)
         self._arrived = asyncio.Event()
-        self._client: OperasClient | None = None
+        self._operas: tuple[OperasClient, Service] | None = None
 
     async def claim(self) -> None:
         """Remember which OPERAS it is that acknowledges.
@@ -91,7 +91,7 @@ class Registration:
         Raises:
             Misconfigured: it was another one before.
         """
-        await self._store.call(self._store.outbox.belongs_to, self._account.base_url)
+        await self._store.call(self._store.outbox.belongs_to, self._account.limits.base_url)
 
     async def fill(self, *, harvested_only: bool, retry_rejected: bool = False) -> None:
         """Put works into the outbox that were never in it, and from here on whatever is committed.
@@ -117,7 +117,9 @@ class Registration:
             CredentialsRefused, Misconfigured: OPERAS rejects the account, and a human is present.
         """
         context = self._context
-        operas = await services.enter_async_context(open_operas(self._account, clock=self._clock, tally=context.tally))
+        operas, service = await services.enter_async_context(
+            open_operas(self._account, clock=self._clock, tally=context.tally)
+        )
         try:
             await until_stopped(self._check_credentials(operas), context.stop, grace_seconds=0)
         except (CredentialsRefused, Misconfigured) as problem:
@@ -126,7 +128,7 @@ class Registration:
             self.problem = problem
             log.warning("registration waits in the ledger: %s", problem)
             return False
-        self._client = operas
+        self._operas = operas, service
         return True
 
     async def _check_credentials(self, operas: OperasClient) -> None:
@@ -142,12 +144,13 @@ class Registration:
         Args:
             harvested: set when nothing more will come.
         """
-        assert self._client is not None  # noqa: S101 - `open` comes first
+        assert self._operas is not None  # noqa: S101 - `open` comes first
+        client, service = self._operas
         registrar = Registrar(
             StoredOutbox(self._store),
-            self._client,
+            client,
             batch_size=self._account.batch_size,
-            breaker=CircuitBreaker("OPERAS", self._clock, threshold=1, patience_seconds=self._account.patience),
+            breaker=service.breaker,
             stop=self._context.stop,
             tally=self._context.tally,
             clock=self._clock,
@@ -213,7 +216,7 @@ async def holdings(account: Account, context: Context) -> list[dict[str, object]
         StopRun: it cannot be had.
     """
     clock = StoppableClock(context.clock, context.stop)
-    async with open_operas(account, clock=clock, tally=context.tally) as operas:
+    async with open_operas(account, clock=clock, tally=context.tally) as (operas, _):
         try:
             rows = await until_stopped(operas.holdings(), context.stop, grace_seconds=0)
         except (TryAgain, GiveUp) as error:

@@ -20,10 +20,8 @@ from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context, HarvestJob, Mode
 from harvester.harvest.pipeline import Pipeline
 from harvester.harvest.registration import Registration
-from harvester.harvest.services import open_paperbuzz
+from harvester.harvest.services import open_provider
 from harvester.harvest.summarize import Summarizer, exit_of_harvest, problem_of, show
-from harvester.politeness.breaker import CircuitBreaker
-from harvester.politeness.retry import RetryBudget
 from harvester.reports.summary import Summary
 from harvester.storage.database import Database
 from harvester.storage.figures import Figures
@@ -35,9 +33,6 @@ from harvester.storage.store import Store
 
 IN_FLIGHT_PER_REQUEST = 4
 """Works in hand for each request that may be under way: most of a failing work's time is spent in pauses."""
-
-OUTAGE_THRESHOLD = 5
-"""Different DOIs that fail in a row until the service is suspected."""
 
 
 async def run(job: HarvestJob, context: Context, *, hooks: Sequence[Callable[[Database], CommitHook]] = ()) -> Summary:
@@ -161,28 +156,21 @@ class Harvest:
 
     async def _fetch(self, harvested: asyncio.Event) -> None:
         """Fetch what is due; what ends it early (budget, outage) does not end registration."""
-        limits, context = self._job.upstream.limits, self._context
+        context = self._context
         clock = StoppableClock(context.clock, self._fetching)
         try:
-            async with open_paperbuzz(
-                limits,
-                require_email(self._job.upstream.email),
+            async with open_provider(
+                self._job.upstream,
                 clock=clock,
                 tally=context.tally,
                 wait=self._job.wait,
                 stop=self._fetching,
                 state=context.state,
-                landing_urls=self._job.upstream.landing_urls,
-            ) as paperbuzz:
+            ) as (provider, service):
                 fetcher = Fetcher(
-                    paperbuzz.client,
-                    CircuitBreaker("Paperbuzz", clock, threshold=OUTAGE_THRESHOLD, patience_seconds=limits.patience),
-                    max_attempts=limits.max_attempts,
-                    patience_seconds=limits.patience,
-                    pause=paperbuzz.budget.pause,
+                    provider,
+                    service,
                     tally=context.tally,
-                    slots=paperbuzz.slots,
-                    retries=RetryBudget(clock),
                     clock=clock,
                     random=context.random,
                     known_good=await self._store.call(self._store.ledger.known_good),
@@ -190,7 +178,7 @@ class Harvest:
                 await Pipeline(
                     self._store,
                     fetcher,
-                    in_flight=limits.concurrency * IN_FLIGHT_PER_REQUEST,
+                    in_flight=service.limits.concurrency * IN_FLIGHT_PER_REQUEST * provider.works_per_request,
                     stop=self._fetching,
                     tally=context.tally,
                 ).run()

@@ -1,141 +1,90 @@
-"""The two services, ready to be asked: transport, budget and client put together from the settings."""
+"""The services of a run, ready to be asked: what gives records, and the client of OPERAS, each within its limits."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from platformdirs import user_state_path
-
-from harvester.config.settings import PaperbuzzSettings
+from harvester.config.credentials import require_email
 from harvester.core.clock import Clock
+from harvester.core.limits import ServiceLimits
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
-from harvester.harvest.job import Account
+from harvester.harvest.job import Account, Upstream
 from harvester.operas.client import OperasClient
-from harvester.politeness.concurrency import ConcurrencyLimit, LatencyObserved, Slots
-from harvester.politeness.limiter import RateLimited, RateLimiter
-from harvester.politeness.quota import DailyQuota, quota_path
-from harvester.providers.paperbuzz import PaperbuzzClient
+from harvester.politeness.quota import book_of
+from harvester.politeness.service import Service, open_service
+from harvester.providers.base import Provider
+from harvester.providers.paperbuzz import PaperbuzzProvider
 from harvester.transport.aiohttp import AiohttpTransport
-from harvester.transport.messages import Transport
 
-BLOCKS_PER_MINUTE = 12
-"""How often a run goes to the quota's file at full rate; a crash wastes at most what one block holds."""
+OPERAS: Final = "operas"
 
-
-@dataclass(frozen=True, slots=True)
-class Paperbuzz:
-    """Paperbuzz, ready to be asked.
-
-    Args:
-        client: asks.
-        budget: what every request of it waits for.
-        places: for as many requests as it serves at a time without slowing down.
-    """
-
-    client: PaperbuzzClient
-    budget: RateLimiter
-    slots: Slots
+SERVICES: Final = (PaperbuzzProvider.name, OPERAS)
+"""The services whose requests each summary tells, also where there were none."""
 
 
 @asynccontextmanager
-async def open_paperbuzz(
-    settings: PaperbuzzSettings,
-    email: str,
+async def open_provider(
+    upstream: Upstream,
     *,
     clock: Clock,
     tally: Tally,
     wait: bool = False,
     stop: Stop | None = None,
     state: Path | None = None,
-    landing_urls: bool = False,
-) -> AsyncIterator[Paperbuzz]:
-    """Paperbuzz under its budget.
+) -> AsyncIterator[tuple[Provider, Service]]:
+    """A provider within its limits: what gives records, and the service that it asks.
 
     Args:
-        settings: of the service.
-        email: sent with each request.
+        upstream: which one, and as whom it is asked.
         clock: time; its sleep ends when the run does.
         tally: requests and what is waited for are counted here.
         wait: whether to wait when the daily budget is used up.
-        stop: the wish to end early; no request is begun after it.
-        state: where the daily budget is kept; None for the user's state directory.
-        landing_urls: whether somebody wants the URLs that records give.
+        stop: ends the run early; no request is begun after it.
+        state: folder of the daily budget; None for the user's state directory.
 
     Raises:
+        Misconfigured: the e-mail address that it asks for is not known.
         DiskFailed: the daily budget's file cannot be used.
     """
-    quota = None
-    if settings.daily_budget:
-        path = quota_path(state or user_state_path("harvester"), settings.base_url)
-        quota = DailyQuota(
-            path, settings.daily_budget, clock, block=max(1, round(settings.rate * 60 / BLOCKS_PER_MINUTE))
-        )
-
-    def started(left: int | None) -> None:
-        tally.paperbuzz_requests += 1
-        tally.budget_left = left
-
-    def waiting(reason: str) -> None:
-        tally.waiting_for = reason
-
-    budget = RateLimiter(
-        settings.rate, clock, burst=settings.burst, quota=quota, wait=wait, stop=stop, on_wait=waiting, on_start=started
-    )
-    tally.budget_left = budget.left
-    try:
-        async with AiohttpTransport(connections=settings.concurrency + 1) as transport:
-            concurrency = ConcurrencyLimit(settings.concurrency, clock)
-            client = PaperbuzzClient(
-                LatencyObserved(RateLimited(transport, budget), concurrency),
-                settings.base_url,
-                email,
-                clock,
-                timeout_seconds=settings.timeout,
-                max_body_bytes=settings.max_body,
-                landing_urls=landing_urls,
-            )
-            yield Paperbuzz(client, budget, Slots(concurrency))
-    finally:
-        if quota is not None:
-            quota.give_back()
+    email, limits = require_email(upstream.email), upstream.limits
+    async with (
+        AiohttpTransport(connections=_connections(limits)) as transport,
+        open_service(
+            PaperbuzzProvider.name,
+            limits,
+            transport,
+            title=PaperbuzzProvider.title,
+            clock=clock,
+            tally=tally,
+            book=book_of(limits, state),
+            wait=wait,
+            stop=stop,
+        ) as service,
+    ):
+        yield PaperbuzzProvider(service.transport, limits, email, clock, landing_urls=upstream.landing_urls), service
 
 
 @asynccontextmanager
-async def open_operas(account: Account, *, clock: Clock, tally: Tally) -> AsyncIterator[OperasClient]:
-    """OPERAS under its rate.
+async def open_operas(account: Account, *, clock: Clock, tally: Tally) -> AsyncIterator[tuple[OperasClient, Service]]:
+    """OPERAS within its limits: its client, and the service that it asks.
 
     Args:
-        account: whose DOIs are registered, at which rate.
+        account: for which it is asked, within which limits.
         clock: time; its sleep ends when the run does.
         tally: requests are counted here.
     """
-
-    def started(_: int | None) -> None:
-        tally.operas_requests += 1
-
-    limiter = RateLimiter(account.rate, clock, on_start=started)
-    async with AiohttpTransport(connections=2) as transport:
-        yield OperasClient(
-            RateLimited(transport, limiter), account.base_url, account.email, account.password.reveal(), clock
-        )
-
-
-def requests_left(
-    settings: PaperbuzzSettings, clock: Clock, state: Path | None, *, within_seconds: float
-) -> int | None:
-    """What may be sent of the daily budget within some time; None without a limit."""
-    if not settings.daily_budget:
-        return None
-    path = quota_path(state or user_state_path("harvester"), settings.base_url)
-    if not path.exists():  # nothing was spent, and to look at it makes no file
-        return settings.daily_budget
-    return DailyQuota(path, settings.daily_budget, clock).left_within(within_seconds)
+    limits = account.limits
+    async with (
+        AiohttpTransport(connections=_connections(limits)) as transport,
+        # Batches are sent one at a time, so there is nothing that one failure could be compared with.
+        open_service(OPERAS, limits, transport, title="OPERAS", clock=clock, tally=tally, threshold=1) as service,
+    ):
+        client = OperasClient(service.transport, limits.base_url, account.email, account.password.reveal(), clock)
+        yield client, service
 
 
-@asynccontextmanager
-async def open_plain() -> AsyncIterator[Transport]:
-    """A transport without a budget, for the one who is told how a night went."""
-    async with AiohttpTransport(connections=1) as transport:
-        yield transport
+def _connections(limits: ServiceLimits) -> int:
+    """One for each request that may be under way, and one for a probe."""
+    return limits.concurrency + 1

@@ -11,6 +11,7 @@ from harvester.core.files import remove, write_atomically
 from harvester.core.sanitize import printable
 from harvester.core.tally import Tally
 from harvester.harvest.job import Context, HarvestJob, Mode
+from harvester.harvest.services import SERVICES
 from harvester.records.lines import failure_line
 from harvester.reports.summary import Exit, Summary, as_json, broken_identities
 from harvester.storage.figures import Figures
@@ -97,7 +98,7 @@ class Summarizer:
             blank=reading.blank,
             **{name: getattr(figures, name) for name in FIGURES},
             registration_pending=figures.registration_pending if self._registers else 0,
-            requests={"paperbuzz": tally.paperbuzz_requests, "operas": tally.operas_requests},
+            requests={name: tally.requests[name] for name in SERVICES},
             retries=tally.retries,
             bytes=tally.bytes,
             budget_left=tally.budget_left,

@@ -1,11 +1,11 @@
 """The figures of a night as a file for the Prometheus node exporter's textfile collector.
 
-All of them are gauges, for they speak of one night and begin anew with the next; by Prometheus's rules only counters
-end in `_total`. Units are base units, seconds and bytes. Labels take few values: outcomes, kinds of failures, services,
-and never a DOI, a path or an address.
+All of them are gauges, because they are about one night and begin anew with the next; by Prometheus's rules only
+counters end in `_total`. Units are base units, seconds and bytes. Labels take few values: outcomes, kinds of failures,
+services, and never a DOI, a path or an address.
 
-The collector reads `*.prom` while we write, so that the file is replaced whole. Its name has to end in `.prom`; what it
-is written under until then does not.
+The collector reads `*.prom` while we write, so the file is replaced as a whole. Its name has to end in `.prom`; the
+temporary name under which it is written does not.
 """
 
 import re
@@ -26,10 +26,8 @@ OUTCOMES: Final = ("ok", "empty", "degraded")
 FETCH_KINDS: Final = tuple(kind for kind in KINDS if kind not in ("invalid-doi", "rejected"))
 """The kinds that works fail with; invalid lines and rejected registrations are counted apart."""
 
-SERVICES: Final = ("paperbuzz", "operas")
-
 READABLE: Final = 0o644
-"""Whoever collects is another user, and there is nothing to hide; the umask of a hardened service would hide it."""
+"""The collector runs as another user, and there is nothing to hide; the umask of a hardened service would hide it."""
 
 _FIGURES: Final = {
     "works": "DOIs in the list, each once.",
@@ -41,7 +39,7 @@ _FIGURES: Final = {
     "retries": "Requests of the last run beyond the first for each work.",
     "duration_seconds": "How long the last run took.",
 }
-"""The members of a report that stand in the file under their own name."""
+"""The members of a summary that are written under their own name."""
 
 _LAST_SUCCESS: Final = "last_success_timestamp_seconds"
 
@@ -51,7 +49,7 @@ _LAST_SUCCESS_LINE = re.compile(
 
 
 def write_metrics(path: Path, report: Summary) -> None:
-    """Replace the file by the figures of this run, atomically; if it failed, the last success stays what it was.
+    """Replace the file by the figures of this run, atomically; if the run failed, the last success stays as it was.
 
     Args:
         path: what the textfile collector reads, `NAME.prom`.
@@ -64,12 +62,12 @@ def write_metrics(path: Path, report: Summary) -> None:
 
 
 def write_failure(path: Path, exit_code: int, ended: datetime) -> None:
-    """Replace the file by what is known of a run that ended without figures.
+    """Replace the file by what is known about a run that ended without figures.
 
     Args:
         path: as for `write_metrics`.
         exit_code: of the run.
-        ended: when.
+        ended: when it ended.
 
     Raises:
         DiskFailed: it cannot be written; the old file is untouched.
@@ -91,13 +89,13 @@ def _replace(path: Path, text: Callable[[float | None], bytes]) -> None:
 
 
 def last_success(previous: bytes) -> float | None:
-    """When a run last succeeded, in seconds since 1970, according to an earlier file; None if it does not say."""
+    """When a run last succeeded, by an earlier file, in seconds since 1970; None if the file does not say."""
     found = _LAST_SUCCESS_LINE.search(previous)
     return float(found[1]) if found else None
 
 
 def metrics_text(report: Summary, last_success: float | None) -> bytes:
-    """The figures in the text format of Prometheus.
+    """The figures of a run in the text format of Prometheus.
 
     Args:
         report: of the run that just ended.
@@ -109,7 +107,7 @@ def metrics_text(report: Summary, last_success: float | None) -> bytes:
         Gauge(name, about, namespace="harvester", registry=registry).set(value)
 
     def gauges(name: str, about: str, label: str, names: tuple[str, ...], values: Mapping[str, int]) -> None:
-        # Zeros are told as well: a series that comes and goes cannot be alerted on.
+        # Zeros are written as well: a series that comes and goes cannot be alerted on.
         family = Gauge(name, about, [label], namespace="harvester", registry=registry)
         for each in dict.fromkeys((*names, *values)):
             family.labels(each).set(values.get(each, 0))
@@ -119,7 +117,7 @@ def metrics_text(report: Summary, last_success: float | None) -> bytes:
     gauge("invalid_lines", "Lines of the list that are no DOI.", report.invalid)
     gauges("results", "Works with a record, by outcome.", "outcome", OUTCOMES, report.outcomes)
     gauges("failures", "Works without a record, by kind of failure.", "kind", FETCH_KINDS, report.failures_by_kind)
-    gauges("requests", "Requests sent in the last run, by service.", "service", SERVICES, report.requests)
+    gauges("requests", "Requests sent in the last run, by service.", "service", (), report.requests)
     gauge("received_bytes", "Decompressed bytes of records received in the last run.", report.bytes)
     if report.budget_left is not None:
         gauge("budget_left", "Requests left in the daily budget when the last run ended.", report.budget_left)

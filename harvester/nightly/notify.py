@@ -10,13 +10,13 @@ from harvester.core.clock import ClockWatch
 from harvester.core.errors import DiskFailed, StopRun
 from harvester.core.sanitize import redacted
 from harvester.harvest.job import Context
-from harvester.harvest.services import open_plain
 from harvester.monitoring.healthchecks import ping
 from harvester.monitoring.prometheus import write_failure, write_metrics
 from harvester.monitoring.systemd import notify, watchdog_seconds
 from harvester.nightly.job import nightly_job
 from harvester.nightly.run import nightly
 from harvester.reports.summary import Summary
+from harvester.transport.aiohttp import AiohttpTransport
 
 log = logging.getLogger("harvester")
 
@@ -48,7 +48,7 @@ async def nightly_and_tell(
     url, watch = settings.metrics.ping_url, ClockWatch(context.clock)
     code, reason, report = BUG, "a mistake in harvester itself; see the log", None
     alive = asyncio.create_task(_say_alive(context, environ, watch))
-    async with open_plain() as transport:
+    async with AiohttpTransport(connections=1) as transport:
         if url:
             await ping(transport, url, "start")
         try:

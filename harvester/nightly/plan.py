@@ -5,10 +5,10 @@ from datetime import datetime
 
 from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context
-from harvester.harvest.services import requests_left
 from harvester.nightly.job import NightlyJob
 from harvester.nightly.revisit import Selection
 from harvester.nightly.state import Explanation, NightlyState
+from harvester.politeness.quota import book_of, requests_left
 from harvester.storage.store import Store
 
 SHARE_FOR_RETRIES = 0.05
@@ -57,7 +57,7 @@ async def plan(job: NightlyJob, context: Context, doi: str | None = None, at: da
         reading = await read_inputs(store, harvest.inputs, harvest.options, context, enrol_as=harvest.enrol_as)
         unfinished = (await store.call(store.ledger.figures)).pending
         ahead = max(0.0, (now - context.clock.now()).total_seconds())
-        budget = night_budget(job, context, taken=unfinished, ahead_seconds=ahead)
+        budget = await night_budget(job, context, taken=unfinished, ahead_seconds=ahead)
         return NightPlan(
             reading.works,
             unfinished,
@@ -68,7 +68,7 @@ async def plan(job: NightlyJob, context: Context, doi: str | None = None, at: da
         )
 
 
-def night_budget(job: NightlyJob, context: Context, *, taken: int = 0, ahead_seconds: float = 0.0) -> int:
+async def night_budget(job: NightlyJob, context: Context, *, taken: int = 0, ahead_seconds: float = 0.0) -> int:
     """How many works can be asked within the time limit.
 
     Args:
@@ -78,6 +78,8 @@ def night_budget(job: NightlyJob, context: Context, *, taken: int = 0, ahead_sec
         ahead_seconds: until the night begins.
     """
     limits = job.harvest.upstream.limits
-    left = requests_left(limits, context.clock, context.state, within_seconds=ahead_seconds + job.time_limit)
-    in_time = int(limits.rate * job.time_limit)
-    return max(0, int(((in_time if left is None else min(in_time, left)) - taken) * (1 - SHARE_FOR_RETRIES)))
+    requests = int(limits.rate * job.time_limit)
+    if book := book_of(limits, context.state):
+        within_seconds = ahead_seconds + job.time_limit
+        requests = min(requests, await requests_left(book, context.clock, within_seconds=within_seconds))
+    return max(0, int((requests - taken) * (1 - SHARE_FOR_RETRIES)))

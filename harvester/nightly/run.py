@@ -139,7 +139,7 @@ class _NightRunner:
             # The summary stays that of the night: next morning is compared with it.
             return await self._harvest(replace(self._paths(path), summary=None)).run(reading)
         check_paths(self._job.harvest.inputs, self._paths(path))
-        budget = night_budget(self._job, self._context)
+        budget = await night_budget(self._job, self._context)
         selection = await self._store.call(self._nights.begin, path, budget, now)
         log.info(
             "tonight %s of %s works are asked; %s new events are expected",
@@ -157,7 +157,8 @@ class _NightRunner:
 
     def _harvest(self, paths: Paths) -> Harvest:
         tally = self._context.tally
-        tally.paperbuzz_requests = tally.operas_requests = tally.retries = tally.bytes = 0  # each night has its own
+        tally.requests.clear()  # each night has its own
+        tally.retries = tally.bytes = 0
         return Harvest(replace(self._job.harvest, paths=paths), self._context, self._store)
 
     async def _night(self, path: Path, reading: Reading) -> Summary:

@@ -1,9 +1,9 @@
-"""Whether a service is up, told by what its answers are together: one DOI may fail by itself, all DOIs do not.
+"""Whether a service is up, told by its answers together: one work may fail by itself, all works do not.
 
 Theory. A 500 may belong to one DOI for good (P11) and many to an outage (P10). What tells them apart is success: while
-anything succeeds the service is up, and each failing DOI spends its own attempts. The breaker opens when `threshold`
-*different* DOIs failed in a row, or when one DOI has spent all its attempts and nothing succeeded meanwhile. It closes
-with the next good record. After `patience` without one the run ends.
+anything succeeds the service is up, and each failing work spends its own attempts. The breaker opens when `threshold`
+*different* works failed in a row, or when one work has spent all its attempts and nothing succeeded meanwhile. It
+closes with the next success. After `patience` without one the run ends.
 
 The breaker decides and remembers; it neither waits nor sends. `harvester.harvest.fetcher` acts on what it says.
 """
@@ -14,6 +14,9 @@ from harvester.core.clock import Clock, timestamp
 from harvester.core.errors import ServiceDown
 
 log = logging.getLogger("harvester.breaker")
+
+OUTAGE_THRESHOLD = 5
+"""Different works that fail in a row until a service is suspected."""
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
@@ -27,9 +30,9 @@ class CircuitBreaker:
 
     Args:
         service: its name, for people.
-        threshold: different DOIs that fail in a row until it opens.
+        clock: measures how long the breaker is open.
+        threshold: different keys that fail in a row until it opens.
         patience_seconds: how long it may stay open.
-        clock: for both.
     """
 
     def __init__(self, service: str, clock: Clock, *, threshold: int, patience_seconds: float) -> None:
@@ -45,17 +48,17 @@ class CircuitBreaker:
         self.since = ""
         """When it opened last, as a timestamp."""
         self.successes = 0
-        """Good records so far."""
+        """Successes so far."""
         self.outages = 0
-        """Probes so far that found the service down: an open breaker is a suspicion, this is the proof."""
+        """Probes so far that found the service down: an open breaker only suspects it, a failed probe shows it."""
 
     @property
     def is_open(self) -> bool:
-        """Whether fetching has to stop."""
+        """Whether requests other than probes have to stop."""
         return self._opened_at is not None
 
     def succeeded(self) -> None:
-        """A DOI got its record: the service is up."""
+        """Note a good answer: the service is up."""
         self.successes += 1
         if self._is_told:
             log.warning("%s answers again", self._service)
@@ -65,9 +68,14 @@ class CircuitBreaker:
             self._opened_at = None
             self._pause = FIRST_PAUSE_SECONDS
 
-    def failed(self, doi: str, reason: str) -> None:
-        """An attempt for a DOI failed in a way that an outage would explain."""
-        self._suspects.add(doi)
+    def failed(self, key: str, reason: str) -> None:
+        """Note an attempt that failed in a way that an outage would explain.
+
+        Args:
+            key: what was asked for, a DOI for instance; however often one key fails, it counts once.
+            reason: for people.
+        """
+        self._suspects.add(key)
         if len(self._suspects) >= self._threshold:
             self.trip(reason)
 
@@ -80,7 +88,7 @@ class CircuitBreaker:
             log.info("%s may be down (%s); asking it before going on", self._service, reason)
 
     def still_down(self, reason: str) -> None:
-        """A probe found the service down."""
+        """Note a probe that found the service down."""
         self.outages += 1
         self._reason = reason
         if not self._is_told:

@@ -1,16 +1,16 @@
 """How many requests are under way at a time: as many as the service serves without slowing down.
 
-Theory. A service that is asked for more than it can serve at a time lets the rest wait: answers become slower, and not
-more. So the number of requests worth having under way is (L. Brakmo, L. Peterson, "TCP Vegas", 1995)
+Theory. A service that is asked for more than it can serve at a time lets the rest wait: answers become slower, but no
+more of them come. So the number of requests worth having under way is (L. Brakmo, L. Peterson, "TCP Vegas", 1995)
 
     limit * base / latency + headroom
 
 where `base` is the latency of an idle service: as long as answers take that time the limit grows by its headroom, and
-when they take twice as long half of it stood in a queue and is given up. Until answers become slower for the first time
-the headroom is a quarter of the limit, so that a service which takes fifty requests at a time is found out after 256
-answers; with a tenth from the beginning it would be after 564. Latencies are medians over as many answers as are under
-way, which a few giant records do not move. What is not known is whether the service has become slower by itself; so now
-and then half the limit is tried, and what is measured then is the new base.
+when they take twice as long half of the requests stood in a queue, and half of the limit is given up. Until answers
+become slower for the first time the headroom is a quarter of the limit: then it takes 256 answers to learn that a
+service takes fifty requests at a time; with a tenth it would take 564. Latencies are medians over as many answers as
+are under way, which a few giant records do not move. Slower answers may also mean that the service itself has become
+slower; so now and then half the limit is tried, and what is measured then is the new base.
 
 429, 503 and timeouts say the same more clearly: the limit falls at once, once for all requests that were under way.
 """
@@ -37,7 +37,7 @@ FIRST_HEADROOM = 0.25
 """The same until answers become slower for the first time."""
 
 SLOWER = 1.2
-"""By how much slower: medians of a few answers differ a little by chance."""
+"""Answers count as slower from this factor on: medians of a few answers differ a little by chance."""
 
 ANSWERS_FOR_A_BASE = 30
 
@@ -48,7 +48,7 @@ BUSY = 0.8
 """Share of the limit that has to be in use for it to grow: otherwise the rate is what limits us."""
 
 QUICK_SECONDS = 0.05
-"""Answers within this time tell more of our own machine than of the service, and are never too slow."""
+"""Answers within this time say more about our own machine than about the service, and never count as slow."""
 
 WINDOWS_A_BASE = 60
 """Medians until the latency of the idle service is measured anew."""
@@ -60,8 +60,8 @@ class ConcurrencyLimit:
     """The limit of one service, learned from its answers.
 
     Args:
-        ceiling: never more than this.
-        clock: tells how many requests were under way.
+        ceiling: the limit never goes beyond this.
+        clock: measures over which time the answers came.
     """
 
     def __init__(self, ceiling: int, clock: Clock) -> None:
@@ -81,7 +81,7 @@ class ConcurrencyLimit:
         """Requests that may be under way."""
 
     def answered(self, seconds: float) -> None:
-        """An answer came, after this time."""
+        """Note an answer that came after this time."""
         self._ignored = max(0, self._ignored - 1)
         self._latencies.append(seconds)
         if len(self._latencies) >= self._window():
@@ -89,13 +89,13 @@ class ConcurrencyLimit:
             self._begin()
 
     def _window(self) -> int:
-        """Answers to learn from: those that are under way now, or more to measure a base."""
+        """How many answers to learn from: as many as are under way now, or more to measure a base."""
         if self._before:
             return max(ANSWERS_FOR_A_BASE, self.limit) if self._drained else 2 * self.limit + 1
         return max(FEWEST_ANSWERS, self.limit)
 
     def overloaded(self) -> None:
-        """The service wants fewer requests, or did not answer at all."""
+        """Note that the service wants fewer requests, or did not answer at all."""
         if self._ignored:
             self._ignored -= 1
             return
@@ -113,7 +113,7 @@ class ConcurrencyLimit:
         latency = max(QUICK_SECONDS, median(self._latencies))
         under_way = sum(self._latencies) / max(1e-9, self._clock.monotonic() - self._since)
         self._windows += 1
-        if self._before and not self._drained:  # these stood in the queue still
+        if self._before and not self._drained:  # these were still in the queue
             self._drained = True
         elif self._before:
             self._set_limit(self._before)
@@ -128,7 +128,7 @@ class ConcurrencyLimit:
             self._follow(latency, is_busy=under_way >= BUSY * self.limit)
 
     def _follow(self, latency: float, *, is_busy: bool) -> None:
-        """Set the limit after a latency. A limit that is not in use does not grow: nothing says it would be served."""
+        """Set the limit by a latency. It grows only while it is in use: otherwise nothing shows that more is served."""
         share = min(1.0, self._base / latency)
         if share < 1 / SLOWER:
             self._headroom = HEADROOM
@@ -141,15 +141,15 @@ class LatencyObserved:
     """A transport that lets a limit learn from each answer.
 
     Args:
-        transport: what sends.
-        concurrency: what learns.
+        transport: sends.
+        concurrency: learns.
     """
 
     def __init__(self, transport: Transport, concurrency: ConcurrencyLimit) -> None:
         self._transport, self._concurrency = transport, concurrency
 
     async def send(self, request: Request) -> Response:
-        """Send, and tell how it went; see `harvester.transport.messages.Transport`."""
+        """Send, and let the limit learn from it; see `harvester.transport.messages.Transport`."""
         try:
             response = await self._transport.send(request)
         except TimedOut:
@@ -163,7 +163,7 @@ class LatencyObserved:
 
 
 class Slots:
-    """As many places as the limit allows; `async with places:` waits for one, first come first served.
+    """As many slots as the limit allows; `async with slots:` waits for one, first come first served.
 
     Args:
         concurrency: the limit, which may change at any time.
@@ -178,13 +178,13 @@ class Slots:
         if not self._line and self._busy < self._concurrency.limit:
             self._busy += 1
             return
-        place: Future[None] = get_running_loop().create_future()
-        self._line.append(place)
+        slot: Future[None] = get_running_loop().create_future()
+        self._line.append(slot)
         try:
-            await place
+            await slot
         except BaseException:
-            if place.done() and not place.cancelled():
-                self._leave()  # called, and gone away: the next one takes it
+            if slot.done() and not slot.cancelled():
+                self._leave()  # it was given to us after we had been cancelled: the next one takes it
             raise
 
     async def __aexit__(
@@ -196,7 +196,7 @@ class Slots:
         self._busy -= 1
         # More than one if the limit has grown, none if it has fallen.
         while self._line and self._busy < self._concurrency.limit:
-            place = self._line.popleft()
-            if not place.done():
+            slot = self._line.popleft()
+            if not slot.done():
                 self._busy += 1
-                place.set_result(None)
+                slot.set_result(None)

@@ -2,11 +2,11 @@
 
 Theory. A request may start when three things agree:
 
-1. nobody is told to wait: `Retry-After` speaks to all fetchers of a service, not to the task that met it (pitfall 10);
+1. nobody is told to wait: `Retry-After` speaks to all who ask a service, not only to the task that met it (pitfall 10);
 2. the rate: a leaky bucket, so that in any window of w seconds at most rate * w + burst requests start;
-3. the quota: at most `daily` requests in any 24 hours. It is kept in a small SQLite file shared by all processes of the
-   user that ask this service, and is deducted in blocks *before* the requests are sent, so that a crash can only waste
-   what was deducted, never overspend. Any 24 hours contain the UTC day so far, so this one bound covers both.
+3. the quota: at most `daily` requests in any 24 hours, for all processes of the user together. Requests are deducted
+   in blocks *before* they are sent, so that a crash can only waste what was deducted, never overspend. Any 24 hours
+   contain the UTC day so far, so this one bound covers both.
 
 The quota is asked last, at the very moment of sending: what it deducts is stamped with the time the request really goes
 out. Whoever sends goes through `RateLimited`; nothing else has a way to the wire, so that retries, probes, redirects
@@ -35,15 +35,15 @@ def default_burst(rate: float) -> float:
 
 
 class RateLimiter:
-    """The budget of one service in one process.
+    """Decides when a request to one service may start, for all who ask it in this process.
 
     Args:
-        rate: requests per second.
+        rate: requests a second.
         clock: for the quota and the pauses.
         burst: requests that may start at once; None for `default_burst`.
         quota: the daily quota; None for none.
         wait: whether to wait when the quota is used up; otherwise the run stops.
-        stop: the wish to end early; nobody may start after it.
+        stop: ends the run early; no request starts after it.
         on_wait: told what everybody waits for, in words, and "" when it is over.
         on_start: called for each request that may start, with what is left of the quota.
     """
@@ -54,14 +54,14 @@ class RateLimiter:
         clock: Clock,
         *,
         burst: float | None = None,
-        quota: "DailyQuota | None" = None,
+        quota: DailyQuota | None = None,
         wait: bool = False,
         stop: Stop | None = None,
         on_wait: Callable[[str], None] = lambda _: None,
         on_start: Callable[[int | None], None] = lambda _: None,
     ) -> None:
-        burst = burst or default_burst(rate)
-        self._limiter = AsyncLimiter(burst, burst / rate)
+        self._rate, self._burst = rate, burst or default_burst(rate)
+        self._limiter = AsyncLimiter(self._burst, self._burst / rate)
         self._clock = clock
         self._quota = quota
         self._wait = wait
@@ -77,23 +77,26 @@ class RateLimiter:
 
         Raises:
             OutOfBudget: the daily quota is used up, and `wait` is off.
+            DiskFailed: the book of the quota cannot be used.
             Stopped: the run ends early.
         """
-        # One at a time, first come first served: what makes the block ready may take a while, in which the rate must
-        # not save up; so it comes before the rate, and nobody else may use the block up in between.
+        # One at a time, first come first served. A new block may take a while, in which the rate must not save up: so
+        # it comes before the rate, and nobody else may use the block up in between.
         async with self._turn:
             while True:
                 if self._paused_until:
                     await self._pause_over()
                 if self._stop.requested:
                     raise Stopped
-                if self._quota is not None and not self._quota.ready():
+                if self._quota is not None and not await self._quota.ready():
                     await self._quota_free(self._quota)
                     continue
                 await self._limiter.acquire()
                 if self._stop.requested:
                     raise Stopped
-                if not self._paused_until and (self._quota is None or self._quota.take()):
+                if self._paused_until:
+                    continue
+                if self._quota is None or self._quota.take() or await self._take_of_new_block(self._quota):
                     break
         self._on_start(self.left)
 
@@ -113,8 +116,25 @@ class RateLimiter:
             self._on_wait("")
         self._paused_until = 0.0
 
-    async def _quota_free(self, quota: "DailyQuota") -> None:
-        free_at = quota.free_at()
+    async def _take_of_new_block(self, quota: DailyQuota) -> bool:
+        """Take a request where the block in hand became too old, as it does while a low rate is waited for.
+
+        The rate has agreed already. The time that the new block takes is charged to it, or it would be saved up, and
+        those who come next would start in a burst.
+
+        Returns:
+            False if the request may not start, and everything has to be asked again.
+        """
+        began = self._clock.monotonic()
+        has_block = await quota.renew()
+        elapsed = self._clock.monotonic() - began
+        await self._limiter.acquire(min(self._burst, elapsed * self._rate))
+        if self._stop.requested:
+            raise Stopped
+        return has_block and not self._paused_until and quota.take()
+
+    async def _quota_free(self, quota: DailyQuota) -> None:
+        free_at = await quota.free_at()
         if not self._wait:
             raise OutOfBudget(
                 f"the daily budget of {quota.daily:,} requests is used up. What was harvested is kept; "
@@ -126,22 +146,22 @@ class RateLimiter:
 
 
 class RateLimited:
-    """A transport that asks the budget before each request.
+    """A transport that asks a rate limiter before each request.
 
     Args:
-        transport: what sends.
-        budget: what decides when.
+        transport: sends.
+        limiter: decides when.
     """
 
-    def __init__(self, transport: Transport, budget: RateLimiter) -> None:
+    def __init__(self, transport: Transport, limiter: RateLimiter) -> None:
         self._transport = transport
-        self._budget = budget
+        self._limiter = limiter
 
     async def send(self, request: Request) -> Response:
-        """Wait for the budget, then send; see `harvester.transport.messages.Transport`.
+        """Wait until the request may start, then send it; see `harvester.transport.messages.Transport`.
 
         Raises:
-            OutOfBudget, Stopped: see `Budget.acquire`.
+            OutOfBudget, DiskFailed, Stopped: see `RateLimiter.acquire`.
         """
-        await self._budget.acquire()
+        await self._limiter.acquire()
         return await self._transport.send(request)

@@ -1,8 +1,8 @@
 """How long to pause before another attempt, and after what. tenacity is the engine; the pauses are ours.
 
-Network faults get full jitter: whoever met the same fault at the same moment is spread over the whole pause. 429, 503
-and other answers of a server in trouble get half-fixed jitter, for full jitter can pause for almost nothing when the
-server has just asked for less (pitfall 11; M. Brooker, "Exponential Backoff and Jitter").
+Network faults get full jitter: those who met the same fault at the same moment are spread over the whole pause. 429,
+503 and other answers of a server in trouble get half-fixed jitter, because a full one can pause for almost nothing when
+the server has just asked for less (pitfall 11; M. Brooker, "Exponential Backoff and Jitter").
 """
 
 from collections import deque
@@ -18,14 +18,14 @@ BASE_SECONDS = 1.0
 CAP_SECONDS = 60.0
 
 MAX_ATTEMPTS_500 = 3
-"""A plain 500 may belong to one DOI for good (P11), so that fewer attempts are worth it."""
+"""A plain 500 may belong to one DOI for good (P11), so fewer attempts are worth it."""
 
 
 SHARE = 0.2
-"""Retries among all requests of a minute, at the most."""
+"""The largest share of retries among all requests of a minute."""
 
 LEAST = 10
-"""Retries that are allowed in a minute in any case, or a short list with one bad DOI would never come to its end."""
+"""Retries that are allowed in a minute in any case: otherwise a short list with one bad DOI would never end."""
 
 WINDOW_SECONDS = 60.0
 
@@ -33,7 +33,7 @@ WINDOW_SECONDS = 60.0
 def pause_seconds(error: TryAgain, attempt: int, random: Random) -> float:
     """Seconds to wait after the attempt with this number (from 1) failed with this error.
 
-    What the server asked for (`retry_after`) is the least.
+    It is never less than what the server asked for (`retry_after`).
     """
     ceiling = min(CAP_SECONDS, BASE_SECONDS * 2 ** min(attempt - 1, 32))
     if isinstance(error, TimedOut | ConnectionLost):
@@ -52,7 +52,7 @@ def attempts(
 ) -> tenacity.AsyncRetrying:
     """The attempts at one request, to be iterated over; made anew for each, never shared (pitfall 7).
 
-    Only `TryAgain` is tried again (pitfall 8); the last one is raised as it is.
+    Only `TryAgain` is tried again (pitfall 8); the last attempt's error is raised as it is.
 
     Args:
         max_attempts: attempts in all, at least 1.
@@ -89,8 +89,8 @@ class RetryBudget:
     """Keeps retries to a fifth of all requests, so that an ailing server is never stormed.
 
     Whenever a retry is sent, the retries of the minute before it, this one included, are at most a fifth of all
-    requests of that minute, or `LEAST`. Requests are remembered by the second, and a second that is older in part
-    counts as older altogether: that allows a little less than the share, never more.
+    requests of that minute, or `LEAST`. Requests are counted by the second, and a second that lies in the minute only
+    in part is left out: that allows a little less than the share, never more.
 
     Args:
         clock: time; its sleep ends when the run does.
@@ -100,12 +100,11 @@ class RetryBudget:
         self._clock = clock
         self._retries: deque[float] = deque()
         self._seconds: deque[list[int]] = deque()
-        """Each second in which requests were sent, and how many: a minute of requests is too long to be remembered one
-        by one."""
+        """Each second in which requests were sent, and how many: a minute has too many to remember each."""
         self._requests = 0
 
     def request(self) -> None:
-        """A first attempt is sent."""
+        """Note a first attempt that is sent."""
         second = int(self._clock.monotonic())
         if not self._seconds or self._seconds[-1][0] != second:
             self._forget()
@@ -114,13 +113,13 @@ class RetryBudget:
         self._requests += 1
 
     async def retry(self) -> None:
-        """Wait until another retry may be sent; it counts as sent from here on."""
+        """Wait until another retry may be sent; from then on it counts as sent."""
         while not self._may_retry():
             await self._clock.sleep(1.0)
         self._retries.append(self._clock.monotonic())
 
     def take_back(self) -> None:
-        """A retry that was let through is not sent after all."""
+        """Undo the last `retry()`: it was allowed, but not sent."""
         if self._retries:
             self._retries.pop()
 

@@ -1,4 +1,4 @@
-"""All we believe about Paperbuzz API v0: pure functions build requests and read answers, a short client joins them.
+"""All that we believe about the Paperbuzz API v0: pure functions read answers, and a short class sends the requests.
 
 P1 to P12 are the numbers of the facts in docs/design.md, "The services on the wire".
 """
@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from harvester.core.clock import Clock
@@ -23,6 +23,7 @@ from harvester.core.errors import (
     ServerFailed,
     TryAgain,
 )
+from harvester.core.limits import ServiceLimits
 from harvester.core.sanitize import printable, redacted
 from harvester.providers.base import Record
 from harvester.records.classify import is_truncated, landing_urls_of, outcome_of, says_more
@@ -39,38 +40,31 @@ HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
 
 
 REFUSED_FOR_GOOD = frozenset({400, 413, 414, 431})
-"""The statuses that speak of this one request. Paperbuzz answers an unknown DOI with 200 and text without a DOI with
-500 (P3, P4), so that 401, 403 or 404 mean the service is not where we think it is, not that a DOI is bad."""
+"""The statuses that are about this one request. Paperbuzz answers an unknown DOI with 200, and text that is no DOI with
+500 (P3, P4). So 401, 403 or 404 do not mean that a DOI is bad, but that the service is not where we think it is."""
 
 
-class PaperbuzzClient:
-    """Asks Paperbuzz, one request a call, redirects aside; retries are the caller's business.
+class PaperbuzzProvider:
+    """Gives records of Paperbuzz: one request a call, redirects aside. See `harvester.providers.base.Provider`.
 
     Args:
-        transport: carries the requests; the caller has put the rate budget into it.
-        base_url: ends with a slash, `https://api.paperbuzz.org/v0/`.
+        transport: carries the requests, within the limits of the service.
+        limits: of the service; used here are `base_url`, `timeout` (P5) and `max_body`.
         email: sent with every request, as the service asks for.
         clock: for `Retry-After` given as a date.
-        timeout_seconds: total time for one attempt (P5).
-        max_body_bytes: cap on the decompressed body.
-        landing_urls: whether somebody wants those.
+        landing_urls: whether to look for the URLs that records give.
     """
 
+    name: Final = "paperbuzz"
+    title: Final = "Paperbuzz"
+    works_per_request: Final = 1
+
     def __init__(
-        self,
-        transport: Transport,
-        base_url: str,
-        email: str,
-        clock: Clock,
-        *,
-        timeout_seconds: float,
-        max_body_bytes: int,
-        landing_urls: bool = False,
+        self, transport: Transport, limits: ServiceLimits, email: str, clock: Clock, *, landing_urls: bool = False
     ) -> None:
         self._transport = transport
-        self._base_url = base_url
+        self._base_url, self._timeout, self._max_body = limits.base_url, limits.timeout, limits.max_body
         self._clock = clock
-        self._timeout, self._max_body = timeout_seconds, max_body_bytes
         self._landing_urls = landing_urls
         self._query = "?email=" + quote(email, safe="")
 
@@ -82,7 +76,7 @@ class PaperbuzzClient:
             GiveUp: this DOI will get no record.
         """
         try:
-            # Without a name for the answer, which this frame would hold as long as the error lives.
+            # The answer gets no name: this frame would hold it as long as the error lives.
             return read_record(
                 doi, await self._get("doi/" + doi_path(doi)), self._clock.now(), landing_urls=self._landing_urls
             )
@@ -90,7 +84,7 @@ class PaperbuzzClient:
             raise _light(error) from None
 
     async def alive(self) -> None:
-        """Ask for the status object, which costs the service nothing.
+        """Ask for the status object.
 
         Raises:
             TryAgain: the service does not answer as it should.
@@ -121,9 +115,10 @@ class PaperbuzzClient:
 
 
 def _light(error: TryAgain | GiveUp) -> TryAgain | GiveUp:
-    """An error that does not hold the body it is about: its frames do, and the parser's own error.
+    """The same error, without the body that it is about.
 
-    Errors are kept as long as their works wait, and a body may have 32 MiB.
+    A work keeps its error as long as it waits, and a body may have 32 MiB. What holds the body are the frames of the
+    traceback, and the parser's own error.
     """
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
@@ -149,10 +144,10 @@ def follow(request: Request, response: Response) -> Request:
 
 
 def check_status(response: Response, now: datetime) -> Response:
-    """Let a good answer pass; everything else becomes the error that says what to do next.
+    """Return a good answer as it is; anything else becomes the error that says what to do next.
 
     The cases, in order: 1. a good answer; 2. 200 from something else than the service; 3. one redirect too many, or of
-    another kind; 4. too fast for the server; 5. this request is refused for good; 6. anything else may pass.
+    another kind; 4. too fast for the server; 5. this request is refused for good; 6. another try may help.
 
     Raises:
         NotJson, RedirectRefused, ServerBusy, Refused, ServerFailed: by case.
@@ -176,8 +171,8 @@ def check_status(response: Response, now: datetime) -> Response:
 def read_record(doi: str, response: Response, now: datetime, *, landing_urls: bool = False) -> Record:
     """Read the answer to a request for `doi`.
 
-    Only `doi` and `altmetrics_sources` have to be there (P8). It is parsed to be checked; what is kept are the
-    server's bytes, without the CR and LF that JSON allows between tokens only (RFC 8259, sections 2 and 7).
+    Only `doi` and `altmetrics_sources` have to be there (P8). The answer is parsed only to be checked. What is kept are
+    the server's bytes without CR and LF, which JSON allows only between tokens (RFC 8259, sections 2 and 7).
 
     Raises:
         TryAgain: see `check_status`.
@@ -203,8 +198,8 @@ def _record(doi: str, response: Response, content: object, landing_urls: bool) -
     body = response.body.replace(b"\n", b"").replace(b"\r", b"")
     return Record(
         body=body,
-        # Here and not where it is written: the bytes are still in the cache, and the writer, which would have to fight
-        # for the interpreter lock after each record, is not in the way of the next answer.
+        # Computed here and not where it is written: the bytes are still in the cache, and the writer thread would have
+        # to fight for the interpreter lock after each record.
         sha256=hashlib.sha256(body).hexdigest(),
         outcome=outcome_of(says_more(metadata, "crossref_url"), bool(sources), says_more(open_access, "oadoi_url")),
         truncated=is_truncated(sources),
@@ -215,7 +210,7 @@ def _record(doi: str, response: Response, content: object, landing_urls: bool) -
 
 
 def _seen(response: Response, look: Callable[[object], T]) -> T:
-    """What is seen in the JSON object of an answer."""
+    """What `look` returns for the JSON of an answer."""
     try:
         return look_into(response.body, look)
     except (ValueError, RecursionError) as error:

@@ -1,12 +1,12 @@
-"""The one place that speaks HTTP as a client: a `Request` goes out, a `Response` or an error of ours comes back.
+"""The HTTP client: a `Request` goes out, a `Response` or an error of ours comes back. No other file imports aiohttp.
 
-Rules that cost other people data (wire facts, "HTTP facts"):
+Rules whose breach cost other people data (wire facts, "HTTP facts"):
 
 - The URL is sent byte for byte (`encoded=True`); nothing is joined, normalised or redirected here.
 - No cookies, no proxies and no `.netrc` from the environment, no session-wide credentials.
 - The body is read as a stream with a cap on its decompressed size, and dropped unread beyond it.
-- aiohttp would send an idempotent request again by itself when a connection turns out dead, past every budget. It is
-  kept from it: what fails is an attempt like any other, and tried again by whoever counts attempts.
+- When a connection turns out to be dead, aiohttp would send an idempotent request again by itself, past every limit. It
+  is kept from that: such a failure is an attempt like any other, and whoever counts attempts tries again.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ KEEPALIVE_SECONDS = 1.5
 """Both servers drop an idle connection after 2 s without a word (wire fact P12)."""
 
 DNS_CACHE_SECONDS = 300
-"""One host is asked all the time; a lookup each 10 s, aiohttp's default, is a storm (pitfall 12)."""
+"""One host is asked all the time; a lookup every 10 s, as is aiohttp's default, would be a storm (pitfall 12)."""
 
 LARGE_BYTES = 2 * 1024 * 1024
-"""Bodies beyond this are read one at a time, or a few bombs at once would take many times the cap (G13). Records at the
-cap of events have about 400 kB."""
+"""The part of a body beyond this size is read for one body at a time: otherwise a few bombs at once would take many
+times the cap (G13). Records at the cap of events have about 400 kB."""
 
 USER_AGENT = f"paperbuzz-harvester/{__version__}"
 
@@ -41,8 +41,8 @@ class AiohttpTransport:
     """Sends requests over pooled connections; an async context manager that owns its session.
 
     Args:
-        connections: connections at a time; at least as many as requests are sent at a time, or waiting for a
-            connection would count as time of the attempt (pitfall 6).
+        connections: connections at a time. It has to be at least as many as requests are sent at a time: otherwise the
+            wait for a connection would count as time of the attempt (pitfall 6).
     """
 
     def __init__(self, *, connections: int) -> None:
@@ -104,7 +104,7 @@ class AiohttpTransport:
 
 
 async def _read(answer: aiohttp.ClientResponse, chunks: list[bytes], size: int, most: int) -> bool:
-    """Read on into `chunks`, which hold `size` bytes: until the end, or (False) until they hold more than `most`."""
+    """Read on into `chunks`, which hold `size` bytes: True at the end, False once they hold more than `most`."""
     while size <= most:
         chunk = await answer.content.readany()
         if not chunk:
@@ -115,7 +115,7 @@ async def _read(answer: aiohttp.ClientResponse, chunks: list[bytes], size: int, 
 
 
 async def _sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Take from aiohttp the errors after which it would send an idempotent request again by itself."""
+    """Turn the errors after which aiohttp would send an idempotent request again into one of ours."""
     try:
         return await send(request)
     except (aiohttp.ClientError, OSError) as error:
@@ -123,7 +123,7 @@ async def _sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandler
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in one line; the exception's own text may hold the URL, and with it the e-mail address."""
+    """What went wrong, in one line. The exception's own text may hold the URL, and with it the e-mail address."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the server's name could not be resolved"
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -131,7 +131,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the connection broke off in the middle of the answer"
     if isinstance(error, aiohttp.ClientResponseError):
-        # aiohttp's own words alone: it cites the answer, and cuts it, so that no secret in it would be known for one.
+        # aiohttp's own words alone: it also cites a part of the answer, in which half a secret would not be recognised.
         return "the answer is broken HTTP: " + " ".join(re.split(r"""b['"]""", error.message)[0].split()).rstrip(":")
     if isinstance(error, aiohttp.ClientConnectorError):
         return "no connection: " + printable(redacted(error.strerror or type(error.os_error).__name__), 150)

@@ -1,7 +1,7 @@
 """Time limits for many tasks, with one timer for all of them.
 
 `asyncio.timeout` sets a timer for each block and cancels it again, which took a tenth of the time of a harvest
-(measured). When it ends a block is the same here and there.
+(measured). A block ends here at the same moment as there.
 """
 
 import asyncio
@@ -9,13 +9,13 @@ from types import TracebackType
 
 
 class DeadlineExceeded(Exception):
-    """A block took longer than it may."""
+    """A block took longer than it may take."""
 
 
 class Deadlines:
     """Cuts off the blocks that take too long.
 
-    Where all have the same limit, as the requests of a service have, the timer goes off once in that time.
+    Where all blocks have the same limit, as the requests of one service do, the timer goes off once in that time.
     """
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class Deadlines:
         return _Block(self, seconds)
 
     def begin(self, block: "_Block") -> None:
-        """Look after a block."""
+        """Watch a block from now on; called when it is entered."""
         self._blocks.add(block)
         if self._timer is None or block.due < self._timer.when():
             self._set(block.task.get_loop(), block.due)
 
     def end(self, block: "_Block") -> None:
-        """It has ended."""
+        """Watch a block no longer; called when it is left."""
         self._blocks.discard(block)
 
     def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
@@ -53,7 +53,7 @@ class Deadlines:
 
 
 class _Block:
-    """What a task does until a deadline; see `Deadlines.within`."""
+    """A part of a task that has a deadline; see `Deadlines.within`."""
 
     __slots__ = ("_cancelled_before", "_deadlines", "_seconds", "due", "is_late", "task")
 
@@ -73,6 +73,6 @@ class _Block:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._deadlines.end(self)
-        # Cancelled by somebody else as well, it is to end and not to go on.
+        # If somebody else has cancelled the task as well, it has to end: then the cancellation goes on.
         if self.is_late and self.task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
             raise DeadlineExceeded from error

@@ -1,4 +1,4 @@
-"""Requests and answers as plain data, and the one verb by which they meet: `Transport.send`."""
+"""Requests and responses as plain data, and `Transport.send`, which turns one into the other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from typing import Literal, NamedTuple, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request, exactly as it will stand on the wire.
+    """One HTTP request, exactly as it is sent.
 
     Args:
         method: the verb; only GET may be repeated or redirected.
         url: absolute and already percent-encoded; sent byte for byte.
-        headers: sent as given; kept out of `repr`, for `Authorization` is among them.
+        headers: sent as given; kept out of `repr`, because `Authorization` is among them.
         body: the plain body of a POST, sent with its length; None for none.
         timeout_seconds: total time from here to the last byte of the answer.
         max_body_bytes: cap on the decompressed body.
@@ -33,7 +33,7 @@ class Response(NamedTuple):
 
     Args:
         status: the HTTP status.
-        headers: names in lower case; of a repeated header the last value.
+        headers: names in lower case; if a header is repeated, its last value.
         body: decompressed, never longer than the request's cap.
         elapsed_seconds: from sending to the last byte.
     """
@@ -45,7 +45,7 @@ class Response(NamedTuple):
 
 
 class Transport(Protocol):
-    """Whatever carries a request to a server and brings the answer back."""
+    """Carries a request to a server and brings the response back."""
 
     async def send(self, request: Request) -> Response:
         """Send the request once.
@@ -54,16 +54,15 @@ class Transport(Protocol):
             TimedOut: no complete answer within `timeout_seconds`.
             ConnectionLost: no connection, or it broke off.
             TooLarge: the decompressed body passed `max_body_bytes`.
-            RedirectRefused: a redirect that is not followed.
         """
         ...
 
 
 def retry_after(response: Response, now: datetime) -> float | None:
-    """Seconds that the server asks us to wait; None where it says nothing, nothing sensible, or a time already past.
+    """Seconds that the server asks us to wait; None if it says nothing, nothing sensible, or a time that is past.
 
-    Both forms count (RFC 9110, section 10.2.3); a server's date is read against its own `Date`, so that its clock
-    may differ from ours.
+    Both forms count (RFC 9110, section 10.2.3). A date is compared with the server's own `Date`, because its clock may
+    differ from ours.
     """
     text = response.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from itertools import pairwise
 from random import Random
 
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harvester.core.clock import Clock
 from harvester.core.errors import (
     ConnectionLost,
     DoiMismatch,
@@ -27,13 +27,18 @@ from harvester.core.errors import (
     TooLarge,
     TryAgain,
 )
+from harvester.core.limits import ServiceLimits
 from harvester.core.model import DueWork, Failure, Result
 from harvester.core.stop import Stop, StoppableClock
 from harvester.core.tally import Tally
 from harvester.harvest.fetcher import MAX_FAILED_TRIALS, Fetcher
 from harvester.politeness.breaker import CircuitBreaker
+from harvester.politeness.concurrency import ConcurrencyLimit, Slots
+from harvester.politeness.limiter import RateLimiter
 from harvester.politeness.retry import RetryBudget
+from harvester.politeness.service import Service
 from harvester.providers.base import Record
+from harvester.transport.messages import Request, Response
 from tests.support import LoopClock, in_virtual_time
 
 THRESHOLD = 5
@@ -64,7 +69,7 @@ def redirected() -> RedirectRefused:
     return RedirectRefused("a redirect to 'https://maintenance.example' is not followed", status=302)
 
 
-class Service:
+class Faulty:
     """A Paperbuzz that fails as it is told: for good for some DOIs, for a time for all.
 
     Args:
@@ -72,6 +77,10 @@ class Service:
         outages: from when until when everything fails, in seconds, with the fault.
         page_stays: whether the status page answers during an outage.
     """
+
+    name = "paperbuzz"
+    title = "Paperbuzz"
+    works_per_request = 1
 
     def __init__(
         self,
@@ -113,10 +122,38 @@ class Generous(RetryBudget):
         return True
 
 
+class Unlimited(Slots):
+    """Slots without end: what they are limited to is told in tests/politeness/test_concurrency.py."""
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+class Unhurried(RateLimiter):
+    """Notes the pauses that it is asked for, in seconds."""
+
+    def __init__(self, clock: Clock, pauses: list[float]) -> None:
+        super().__init__(1, clock)
+        self._pauses = pauses
+
+    def pause(self, seconds: float) -> None:
+        self._pauses.append(seconds)
+
+
+class NoTransport:
+    """The provider here needs none."""
+
+    async def send(self, _request: Request) -> Response:
+        raise AssertionError
+
+
 class Harvest:
     """A fetcher and those who use it; `outcomes` and `ended` tell what came of it."""
 
-    def __init__(self, service: Service, *, max_attempts: int = 5, known_good: str | None = None) -> None:
+    def __init__(self, service: Faulty, *, max_attempts: int = 5, known_good: str | None = None) -> None:
         self.service = service
         self.stop = Stop()
         self.tally = Tally()
@@ -128,18 +165,17 @@ class Harvest:
     async def run(self, dois: Iterable[str], concurrency: int) -> None:
         clock = StoppableClock(LoopClock(), self.stop)
         self.breaker = CircuitBreaker("Paperbuzz", clock, threshold=THRESHOLD, patience_seconds=PATIENCE)
-        fetcher = Fetcher(
-            self.service,
-            self.breaker,
-            max_attempts=self._max_attempts,
-            patience_seconds=PATIENCE,
-            pause=self.pauses.append,
-            tally=self.tally,
-            slots=nullcontext(),
+        service = Service(
+            name="paperbuzz",
+            transport=NoTransport(),
+            limiter=Unhurried(clock, self.pauses),
+            slots=Unlimited(ConcurrencyLimit(1, clock)),
+            breaker=self.breaker,
             retries=Generous(clock),
-            clock=clock,
-            random=Random(1),
-            known_good=self._known_good,
+            limits=ServiceLimits("https://api.example/v0/", 1, max_attempts=self._max_attempts, patience=PATIENCE),
+        )
+        fetcher = Fetcher(
+            self.service, service, tally=self.tally, clock=clock, random=Random(1), known_good=self._known_good
         )
         todo = iter(list(dois))
 
@@ -148,7 +184,7 @@ class Harvest:
                 if self.stop.requested:
                     return
                 try:
-                    self.outcomes[doi] = await fetcher.outcome(DueWork(len(self.outcomes), doi, "list.txt:1"))
+                    self.outcomes[doi] = await fetcher.fetch(DueWork(len(self.outcomes), doi, "list.txt:1"))
                 except Stopped:
                     return
                 except StopRun as reason:
@@ -163,7 +199,7 @@ class Harvest:
 
 
 def harvest(
-    service: Service,
+    service: Faulty,
     dois: Iterable[str],
     *,
     concurrency: int = 1,
@@ -183,7 +219,7 @@ def some(count: int) -> list[str]:
 
 
 def test_a_good_doi_is_a_result_after_one_request() -> None:
-    harvested = harvest(Service(), ["10.1/a"])
+    harvested = harvest(Faulty(), ["10.1/a"])
     result = harvested.outcomes["10.1/a"]
     assert isinstance(result, Result)
     assert (result.doi, result.attempts, result.http_status, result.elapsed_ms) == ("10.1/a", 1, 200, 100)
@@ -192,7 +228,7 @@ def test_a_good_doi_is_a_result_after_one_request() -> None:
 
 
 def test_a_fault_that_passes_costs_attempts_and_nothing_else() -> None:
-    harvested = harvest(Service(outages=[(0, 0.5, lost)]), ["10.1/a"], known_good="10.1/c")
+    harvested = harvest(Faulty(outages=[(0, 0.5, lost)]), ["10.1/a"], known_good="10.1/c")
     result = harvested.outcomes["10.1/a"]
     assert isinstance(result, Result)
     assert result.attempts == len(harvested.service.asked) == harvested.tally.retries + 1
@@ -201,7 +237,7 @@ def test_a_fault_that_passes_costs_attempts_and_nothing_else() -> None:
 @pytest.mark.parametrize("concurrency", [1, 2, 8])
 def test_a_permanent_500_costs_its_own_doi_and_no_other(concurrency: int) -> None:
     dois = some(40)
-    harvested = harvest(Service({dois[20]: internal}), dois, concurrency=concurrency)
+    harvested = harvest(Faulty({dois[20]: internal}), dois, concurrency=concurrency)
     assert harvested.outcomes.keys() == set(dois)
     assert harvested.failures.keys() == {dois[20]}
     failure = harvested.failures[dois[20]]
@@ -224,7 +260,7 @@ def test_a_third_of_bad_dois_is_no_outage_whatever_is_wrong_with_them(concurrenc
         lambda: Refused("no", status=400),
     ]
     bad = {doi: faults[n % len(faults)] for n, doi in enumerate(dois[1::3])}
-    harvested = harvest(Service(bad), dois, concurrency=concurrency)
+    harvested = harvest(Faulty(bad), dois, concurrency=concurrency)
     assert harvested.ended is None
     assert harvested.failures.keys() == bad.keys()
     assert harvested.outcomes.keys() == set(dois)
@@ -235,7 +271,7 @@ def test_a_third_of_bad_dois_is_no_outage_whatever_is_wrong_with_them(concurrenc
 @pytest.mark.parametrize("fault", [DoiMismatch, Refused])
 def test_answers_that_prove_the_service_up_never_open_the_breaker(fault: type[GiveUp]) -> None:
     dois = some(30)
-    service = Service({doi: lambda: fault("no", status=400) for doi in dois})
+    service = Faulty({doi: lambda: fault("no", status=400) for doi in dois})
     harvested = harvest(service, dois, concurrency=4)
     assert harvested.failures.keys() == set(dois)
     assert len(service.asked) == len(dois)
@@ -243,7 +279,7 @@ def test_answers_that_prove_the_service_up_never_open_the_breaker(fault: type[Gi
 
 
 def test_a_doi_that_fails_at_the_end_of_the_list_is_told_from_an_outage_by_a_good_one() -> None:
-    service = Service({"10.1/bad": busy()})
+    service = Faulty({"10.1/bad": busy()})
     harvested = harvest(service, ["10.1/good", "10.1/bad"])
     assert harvested.failures.keys() == {"10.1/bad"}
     assert harvested.failures["10.1/bad"].attempts == 5
@@ -251,7 +287,7 @@ def test_a_doi_that_fails_at_the_end_of_the_list_is_told_from_an_outage_by_a_goo
 
 
 def test_a_good_doi_of_an_earlier_run_serves_as_well() -> None:
-    service = Service({"10.1/bad": busy()})
+    service = Faulty({"10.1/bad": busy()})
     harvested = harvest(service, ["10.1/bad"], known_good="10.1/earlier")
     assert harvested.failures["10.1/bad"].attempts == len(service.times("10.1/bad")) == 5
     assert harvested.ended is None
@@ -259,7 +295,7 @@ def test_a_good_doi_of_an_earlier_run_serves_as_well() -> None:
 
 def test_a_failing_status_page_alone_is_no_outage() -> None:
     """A gateway may hide it; what counts are the DOIs."""
-    service = Service({"10.1/bad": internal, PAGE: internal})
+    service = Faulty({"10.1/bad": internal, PAGE: internal})
     harvested = harvest(service, ["10.1/good", "10.1/bad", "10.1/too"])
     assert harvested.failures.keys() == {"10.1/bad"}
     assert harvested.ended is None
@@ -267,7 +303,7 @@ def test_a_failing_status_page_alone_is_no_outage() -> None:
 
 def test_lock_step_failures_of_as_many_bad_dois_as_make_an_outage_come_to_an_end() -> None:
     dois = some(THRESHOLD)
-    harvested = harvest(Service(dict.fromkeys(dois, internal)), dois, concurrency=THRESHOLD, known_good="10.1/c")
+    harvested = harvest(Faulty(dict.fromkeys(dois, internal)), dois, concurrency=THRESHOLD, known_good="10.1/c")
     assert harvested.failures.keys() == set(dois)
     assert all(failure.attempts <= 5 for failure in harvested.failures.values())
 
@@ -275,21 +311,21 @@ def test_lock_step_failures_of_as_many_bad_dois_as_make_an_outage_come_to_an_end
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_a_list_of_nothing_but_bad_dois_comes_to_an_end(concurrency: int) -> None:
     dois = some(3)
-    harvested = harvest(Service(dict.fromkeys(dois, internal)), dois, concurrency=concurrency)
+    harvested = harvest(Faulty(dict.fromkeys(dois, internal)), dois, concurrency=concurrency)
     assert harvested.failures.keys() == set(dois)
     assert harvested.ended is None
     assert harvested.tally.waiting_for == ""
 
 
 def test_a_long_list_of_nothing_but_bad_dois_comes_to_an_end_within_the_patience() -> None:
-    harvested = harvest(Service(dict.fromkeys(some(1000), internal)), some(1000), concurrency=4)
+    harvested = harvest(Faulty(dict.fromkeys(some(1000), internal)), some(1000), concurrency=4)
     assert isinstance(harvested.ended, ServiceDown)
     assert harvested.service.asked[-1][0] < 2 * PATIENCE
 
 
 def test_attempts_are_the_requests_that_were_made_for_a_work() -> None:
     """Those of its trials included."""
-    service = Service({"10.1/a": internal})
+    service = Faulty({"10.1/a": internal})
     failure = harvest(service, ["10.1/a"]).failures["10.1/a"]
     assert failure.attempts == len(service.times("10.1/a")) == 3 + MAX_FAILED_TRIALS
 
@@ -298,19 +334,19 @@ def test_attempts_are_the_requests_that_were_made_for_a_work() -> None:
 
 
 def test_a_pause_the_server_asks_for_is_everybodys() -> None:
-    harvested = harvest(Service(outages=[(0, 0.15, busy(30))]), ["10.1/a"], known_good="10.1/c")
+    harvested = harvest(Faulty(outages=[(0, 0.15, busy(30))]), ["10.1/a"], known_good="10.1/c")
     assert harvested.pauses == [30]
     assert harvested.service.times("10.1/a")[1] >= 30
 
 
 def test_a_pause_that_is_asked_for_in_answer_to_a_probe_counts_as_well() -> None:
-    harvested = harvest(Service(outages=[(0, 100, busy(7))]), some(10), concurrency=5)
+    harvested = harvest(Faulty(outages=[(0, 100, busy(7))]), some(10), concurrency=5)
     assert len(harvested.pauses) > THRESHOLD + 3
     assert not harvested.failures
 
 
 def test_a_pause_longer_than_the_patience_ends_the_run() -> None:
-    harvested = harvest(Service(outages=[(0, 9, busy(PATIENCE + 1))]), some(3))
+    harvested = harvest(Faulty(outages=[(0, 9, busy(PATIENCE + 1))]), some(3))
     assert isinstance(harvested.ended, ServiceDown)
     assert "3,601 s" in str(harvested.ended)
     assert not harvested.outcomes
@@ -324,7 +360,7 @@ def test_a_pause_longer_than_the_patience_ends_the_run() -> None:
 def test_an_outage_in_the_middle_costs_no_work_anything_but_time(fault: Fault, concurrency: int) -> None:
     dois = some(300)
     start = 0.5 if concurrency > 8 else 3.05
-    harvested = harvest(Service(outages=[(start, 1000, fault)]), dois, concurrency=concurrency)
+    harvested = harvest(Faulty(outages=[(start, 1000, fault)]), dois, concurrency=concurrency)
     assert harvested.ended is None
     assert harvested.outcomes.keys() == set(dois)
     assert not harvested.failures
@@ -335,13 +371,13 @@ def test_an_outage_in_the_middle_costs_no_work_anything_but_time(fault: Fault, c
 @pytest.mark.parametrize("concurrency", [1, 4, 8])
 def test_an_outage_behind_a_status_page_that_answers_costs_nothing_either(concurrency: int) -> None:
     dois = some(100)
-    harvested = harvest(Service(outages=[(1, 1000, internal)], page_stays=True), dois, concurrency=concurrency)
+    harvested = harvest(Faulty(outages=[(1, 1000, internal)], page_stays=True), dois, concurrency=concurrency)
     assert harvested.outcomes.keys() == set(dois)
     assert not harvested.failures
 
 
 def test_it_goes_on_by_itself_when_the_service_is_back() -> None:
-    harvested = harvest(Service(outages=[(1, 1000, busy())]), some(100), concurrency=8)
+    harvested = harvest(Faulty(outages=[(1, 1000, busy())]), some(100), concurrency=8)
     good = [when for when, what in harvested.service.asked if when >= 1000 and what != PAGE]
     assert len(harvested.outcomes) == 100
     assert good[0] < 1000 + 300 + 3 * LATENCY
@@ -350,7 +386,7 @@ def test_it_goes_on_by_itself_when_the_service_is_back() -> None:
 def test_a_work_that_sleeps_through_an_outage_is_not_charged_for_it() -> None:
     """What it had spent before the outage was proven is given back."""
     bad = some(1)[0]
-    harvested = harvest(Service({bad: lost}, outages=[(0, 1.35, busy(10))]), some(THRESHOLD), concurrency=THRESHOLD)
+    harvested = harvest(Faulty({bad: lost}, outages=[(0, 1.35, busy(10))]), some(THRESHOLD), concurrency=THRESHOLD)
     assert harvested.breaker.outages
     assert harvested.failures.keys() == {bad}
     assert harvested.failures[bad].attempts == len(harvested.service.times(bad)) == 1 + 5
@@ -359,7 +395,7 @@ def test_a_work_that_sleeps_through_an_outage_is_not_charged_for_it() -> None:
 @pytest.mark.parametrize("fault", [lost, internal, busy(), redirected])
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_a_service_that_is_down_from_the_start_ends_the_run_after_the_patience(fault: Fault, concurrency: int) -> None:
-    harvested = harvest(Service(outages=[(0, 1e9, fault)]), some(50), concurrency=concurrency)
+    harvested = harvest(Faulty(outages=[(0, 1e9, fault)]), some(50), concurrency=concurrency)
     assert isinstance(harvested.ended, ServiceDown)
     assert not harvested.outcomes
     assert PATIENCE < harvested.service.asked[-1][0] < PATIENCE + 200
@@ -367,21 +403,21 @@ def test_a_service_that_is_down_from_the_start_ends_the_run_after_the_patience(f
 
 
 def test_a_status_page_alive_with_all_dois_failing_writes_off_no_more_than_a_few() -> None:
-    service = Service(outages=[(0, 1e9, internal)], page_stays=True)
+    service = Faulty(outages=[(0, 1e9, internal)], page_stays=True)
     harvested = harvest(service, some(1000), concurrency=8)
     assert isinstance(harvested.ended, ServiceDown)
     assert len(harvested.outcomes) <= 8
 
 
 def test_the_same_with_a_good_doi_known_writes_off_none() -> None:
-    service = Service(outages=[(0, 1e9, internal)], page_stays=True)
+    service = Faulty(outages=[(0, 1e9, internal)], page_stays=True)
     harvested = harvest(service, some(1000), concurrency=8, known_good="10.1/c")
     assert isinstance(harvested.ended, ServiceDown)
     assert not harvested.outcomes
 
 
 def test_in_an_outage_one_at_a_time_probes_with_growing_pauses() -> None:
-    service = Service(outages=[(1, 1e9, busy())])
+    service = Faulty(outages=[(1, 1e9, busy())])
     harvest(service, some(100), concurrency=8)
     probes = service.times(PAGE)
     gaps = [later - earlier - 2 * LATENCY for earlier, later in pairwise(probes)]
@@ -391,7 +427,7 @@ def test_in_an_outage_one_at_a_time_probes_with_growing_pauses() -> None:
 
 def test_while_everybody_waits_it_is_said_what_for() -> None:
     async def look() -> str:
-        harvested = Harvest(Service(outages=[(0, 50, lost)]))
+        harvested = Harvest(Faulty(outages=[(0, 50, lost)]))
         running = asyncio.create_task(harvested.run(some(8), 8))
         await asyncio.sleep(10)
         said = harvested.tally.waiting_for
@@ -408,7 +444,7 @@ def test_while_everybody_waits_it_is_said_what_for() -> None:
 @pytest.mark.parametrize("when", [0.5, 30.0, 500.0])
 def test_a_stop_while_waiting_ends_at_once_and_leaves_the_works_due(when: float) -> None:
     async def stopped() -> tuple[float, Harvest]:
-        harvested = Harvest(Service(outages=[(0, 1e9, lost)]))
+        harvested = Harvest(Faulty(outages=[(0, 1e9, lost)]))
         running = asyncio.create_task(harvested.run(some(8), 8))
         await asyncio.sleep(when)
         harvested.stop.request()
@@ -422,7 +458,7 @@ def test_a_stop_while_waiting_ends_at_once_and_leaves_the_works_due(when: float)
 
 def test_a_cancellation_is_no_failure() -> None:
     async def cancelled() -> Harvest:
-        harvested = Harvest(Service())
+        harvested = Harvest(Faulty())
         running = asyncio.create_task(harvested.run(some(8), 8))
         await asyncio.sleep(LATENCY / 2)
         running.cancel()
@@ -450,7 +486,7 @@ def test_whatever_happens_good_dois_are_results_and_bad_ones_failures(
 ) -> None:
     """However outages and bad DOIs meet: nothing is written off for an outage, nothing is forgotten."""
     dois = some(40)
-    service = Service(
+    service = Faulty(
         {dois[n]: fault for n, fault in bad.items()},
         [(start, start + length, fault) for start, length, fault in outages],
         page_stays=page_stays,

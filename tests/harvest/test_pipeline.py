@@ -93,7 +93,7 @@ class Maker:
         self.busy = self.most_busy = 0
         self.on_made: Callable[[int], None] = lambda _: None
 
-    async def outcome(self, due: DueWork) -> Result | Failure:
+    async def fetch(self, due: DueWork) -> Result | Failure:
         self.began.append((now(), due.work_id))
         self.busy += 1
         self.most_busy = max(self.most_busy, self.busy)
@@ -376,13 +376,13 @@ class Refusing(Maker):
         self.at, self.reason = at, reason
         self.refused = False
 
-    async def outcome(self, due: DueWork) -> Result | Failure:
+    async def fetch(self, due: DueWork) -> Result | Failure:
         if due.work_id == self.at:
             self.refused = True
             raise self.reason
         if self.refused:
             raise Stopped
-        return await super().outcome(due)
+        return await super().fetch(due)
 
 
 def test_a_reason_to_end_the_run_that_a_fetcher_meets_is_a_stop_with_that_reason() -> None:
@@ -442,10 +442,10 @@ def test_an_error_in_reading_what_is_due_ends_everything() -> None:
 
 def test_a_bug_in_a_fetcher_is_not_swallowed() -> None:
     class Buggy(Maker):
-        async def outcome(self, due: DueWork) -> Result | Failure:
+        async def fetch(self, due: DueWork) -> Result | Failure:
             if due.work_id == 50:
                 raise ZeroDivisionError
-            return await super().outcome(due)
+            return await super().fetch(due)
 
     async def go() -> None:
         with pytest.raises(ExceptionGroup) as caught:

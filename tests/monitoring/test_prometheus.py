@@ -66,13 +66,17 @@ def test_each_figure_of_a_night_is_told(name: str, labels: dict[str, str], expec
 
 
 def test_what_did_not_happen_is_told_as_zero_so_that_an_alert_has_something_to_watch() -> None:
-    text = metrics_text(replace(REPORT, outcomes={}, failures_by_kind={}, requests={}), None)
+    text = metrics_text(replace(REPORT, outcomes={}, failures_by_kind={}, requests={"paperbuzz": 0, "operas": 0}), None)
     for outcome in ("ok", "empty", "degraded"):
         assert value(text, "results", outcome=outcome) == 0
     for kind in set(KINDS) - {"invalid-doi", "rejected"}:
         assert value(text, "failures", kind=kind) == 0
     for service in ("paperbuzz", "operas"):
         assert value(text, "requests", service=service) == 0
+
+
+def test_each_service_of_the_summary_is_told_whatever_its_name() -> None:
+    assert value(metrics_text(replace(REPORT, requests={"crossref": 9}), None), "requests", service="crossref") == 9
 
 
 def test_without_a_budget_nothing_is_said_of_it() -> None:
@@ -98,8 +102,8 @@ def test_labels_are_few_and_never_a_doi_or_an_address() -> None:
     )
     text = metrics_text(secretive, None)
     assert {label for _, labels in samples(text) for label, _ in labels} == {"outcome", "kind", "service"}
-    for known_good in (b"jane", b"10.5334", b"/home"):
-        assert known_good not in text
+    for secret in (b"jane", b"10.5334", b"/home"):
+        assert secret not in text
 
 
 # The last success

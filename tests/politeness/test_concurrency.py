@@ -237,7 +237,7 @@ def test_no_more_requests_are_under_way_than_the_limit_allows() -> None:
 
 
 @pytest.mark.parametrize("error", [TimedOut("35 s"), ConnectionLost("reset")])
-def test_a_place_is_given_back_whatever_comes_of_the_request(error: Exception) -> None:
+def test_a_slot_is_given_back_whatever_comes_of_the_request(error: Exception) -> None:
     async def go() -> int:
         load = Load(Service(5))
         load.service.raises = lambda: error
@@ -250,7 +250,7 @@ def test_a_place_is_given_back_whatever_comes_of_the_request(error: Exception) -
     assert in_virtual_time(go()) > 100
 
 
-def test_who_is_cancelled_in_line_leaves_the_place_to_the_next() -> None:
+def test_who_is_cancelled_in_line_leaves_the_slot_to_the_next() -> None:
     async def go() -> int:
         load = Load(Service(5), askers=40)
         await asyncio.sleep(1)

@@ -1,4 +1,4 @@
-"""The budget: a rate for every window, a quota for every 24 hours, and pauses that hold for everybody.
+"""The rate limiter: a rate for every window, a quota for every 24 hours, and pauses that hold for everybody.
 
 No test here waits in real time: the rate runs on a loop whose time jumps, the quota on clocks that tests move by hand.
 
@@ -14,10 +14,11 @@ import asyncio
 import sqlite3
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 from unittest.mock import Mock
 
 import pytest
@@ -25,9 +26,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from harvester.core.clock import Clock
 from harvester.core.errors import DiskFailed, OutOfBudget
 from harvester.politeness.limiter import RateLimited, RateLimiter, default_burst
-from harvester.politeness.quota import BLOCK_SECONDS, DAY_MINUTES, MARGIN_MINUTES, DailyQuota
+from harvester.politeness.quota import BLOCK_SECONDS, DAY_MINUTES, MARGIN_MINUTES, DailyQuota, SqliteBook
 from harvester.politeness.quota import quota_path as path_of
 from harvester.sandbox.limits import DAY_SECONDS, busiest_window, quota_violations, rate_violations
 from harvester.transport.messages import Request, Response
@@ -43,6 +45,7 @@ FREE_MINUTES = DAY_MINUTES + MARGIN_MINUTES
 
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class PassingLoop(VirtualLoop):
@@ -56,6 +59,20 @@ class PassingLoop(VirtualLoop):
     def time(self) -> float:
         self.looks += 1
         return super().time() + self.looks * 1e-9
+
+    def run_in_executor(
+        self,
+        executor: Executor | None,  # noqa: ARG002 - its name is the loop's
+        func: Callable[[*Ts], T],
+        *args: *Ts,
+    ) -> asyncio.Future[T]:
+        """At once and not on a thread: time on this loop would not wait for one."""
+        done: asyncio.Future[T] = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except DiskFailed as error:
+            done.set_exception(error)
+        return done
 
 
 def in_virtual_time(work: Coroutine[Any, Any, T]) -> T:
@@ -75,22 +92,27 @@ def spent_in(path: Path) -> dict[int, int]:
         return dict(db.execute("SELECT minute, requests FROM spent WHERE requests > 0").fetchall())
 
 
-def take(quota: DailyQuota, most: int) -> int:
+async def a_quota(path: Path, daily: int, clock: Clock, *, block: int = 20) -> DailyQuota:
+    """A quota that is open; where nobody closes it its process was killed."""
+    return await DailyQuota(SqliteBook(path, daily), clock, block=block).__aenter__()
+
+
+async def take(quota: DailyQuota, most: int = 1) -> int:
     """Take requests until there are none left, or enough; returns how many there were."""
     taken = 0
-    while taken < most and quota.take():
+    while taken < most and (quota.take() or (await quota.renew() and quota.take())):
         taken += 1
     return taken
 
 
-async def starts_of(budget: RateLimiter, count: int, workers: int = 1, work_seconds: float = 0.0) -> list[float]:
+async def starts_of(limiter: RateLimiter, count: int, workers: int = 1, work_seconds: float = 0.0) -> list[float]:
     """Let some workers start requests one after the other; returns when they did."""
     now = asyncio.get_running_loop().time
     starts: list[float] = []
 
     async def worker(share: int) -> None:
         for _ in range(share):
-            await budget.acquire()
+            await limiter.acquire()
             starts.append(now())
             await asyncio.sleep(work_seconds)
 
@@ -114,10 +136,10 @@ def test_no_window_ever_holds_more_than_the_rate_and_one_burst(
     rate: float, burst: float | None, workers: int, work: float, pauses: list[tuple[float, float]]
 ) -> None:
     async def starts() -> list[float]:
-        budget = RateLimiter(rate, LoopClock(), burst=burst)
+        limiter = RateLimiter(rate, LoopClock(), burst=burst)
         for at, seconds in pauses:
-            asyncio.get_running_loop().call_later(at, budget.pause, seconds)
-        return await starts_of(budget, 80, workers, work)
+            asyncio.get_running_loop().call_later(at, limiter.pause, seconds)
+        return await starts_of(limiter, 80, workers, work)
 
     times = in_virtual_time(starts())
     assert len(times) == 80
@@ -138,9 +160,9 @@ def test_the_rate_that_was_set_is_reached(rate: float, burst: float | None, work
 
 def test_idle_time_is_not_saved_up_beyond_one_burst() -> None:
     async def starts() -> list[float]:
-        budget = RateLimiter(10, LoopClock(), burst=3)
+        limiter = RateLimiter(10, LoopClock(), burst=3)
         await asyncio.sleep(1000)
-        return await starts_of(budget, 10, 10)
+        return await starts_of(limiter, 10, 10)
 
     times = in_virtual_time(starts())
     assert [round(moment - 1000, 3) for moment in times] == [0, 0, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
@@ -148,14 +170,14 @@ def test_idle_time_is_not_saved_up_beyond_one_burst() -> None:
 
 def test_a_waiting_request_that_is_cancelled_costs_the_others_nothing() -> None:
     async def starts() -> list[float]:
-        budget = RateLimiter(1, LoopClock())
-        await budget.acquire()
-        waiting = [asyncio.create_task(budget.acquire()) for _ in range(5)]
+        limiter = RateLimiter(1, LoopClock())
+        await limiter.acquire()
+        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(5)]
         await asyncio.sleep(0.5)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        return await starts_of(budget, 2)
+        return await starts_of(limiter, 2)
 
     assert in_virtual_time(starts()) == pytest.approx([1.0, 2.0])
 
@@ -165,8 +187,9 @@ def test_the_burst_is_a_fiftieth_of_a_second_and_at_least_one(rate: float, burst
     assert default_burst(rate) == burst
 
 
-def test_a_slow_disk_lets_no_burst_through(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a block is booked the loop stands still; the requests behind it must not catch up at once."""
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From the call on each visit to the quota's file takes a second."""
     real: Callable[..., sqlite3.Connection] = sqlite3.connect
 
     def slow(*arguments: Any, **options: Any) -> sqlite3.Connection:
@@ -175,10 +198,30 @@ def test_a_slow_disk_lets_no_burst_through(path: Path, monkeypatch: pytest.Monke
         loop.looks += 10**9
         return real(*arguments, **options)
 
+    return lambda: monkeypatch.setattr(sqlite3, "connect", slow)
+
+
+def test_a_slow_disk_lets_no_burst_through(path: Path, slow_disk: Callable[[], None]) -> None:
+    """While a block is deducted time passes; the requests behind it must not catch up at once."""
+
     async def starts() -> list[float]:
-        quota = DailyQuota(path, 1000, LoopClock(), block=5)
-        monkeypatch.setattr(sqlite3, "connect", slow)
+        quota = await a_quota(path, 1000, LoopClock(), block=5)
+        slow_disk()
         return await starts_of(RateLimiter(10, LoopClock(), burst=1, quota=quota), 40, 4)
+
+    assert not rate_violations(in_virtual_time(starts()), 10, 1, slack_seconds=TICK)
+
+
+def test_nor_does_it_where_a_block_has_become_too_old_when_the_rate_agrees(
+    path: Path, slow_disk: Callable[[], None]
+) -> None:
+    async def starts() -> list[float]:
+        quota = await a_quota(path, 1000, LoopClock(), block=10)
+        limiter = RateLimiter(10, LoopClock(), burst=1, quota=quota)
+        first = await starts_of(limiter, 1)
+        await asyncio.sleep(BLOCK_SECONDS + 1)
+        slow_disk()
+        return first + await starts_of(limiter, 40, 4)
 
     assert not rate_violations(in_virtual_time(starts()), 10, 1, slack_seconds=TICK)
 
@@ -188,9 +231,9 @@ def test_a_slow_disk_lets_no_burst_through(path: Path, monkeypatch: pytest.Monke
 
 def test_a_pause_holds_for_everybody() -> None:
     async def starts() -> list[float]:
-        budget = RateLimiter(100, LoopClock())
-        budget.pause(30)
-        return await starts_of(budget, 20, 10)
+        limiter = RateLimiter(100, LoopClock())
+        limiter.pause(30)
+        return await starts_of(limiter, 20, 10)
 
     assert min(in_virtual_time(starts())) == pytest.approx(30)
 
@@ -198,29 +241,29 @@ def test_a_pause_holds_for_everybody() -> None:
 @pytest.mark.parametrize("order", [(30, 20, 10), (10, 20, 30), (30, 30, 30)])
 def test_pauses_do_not_add_up(order: tuple[int, ...]) -> None:
     async def starts() -> list[float]:
-        budget = RateLimiter(100, LoopClock())
+        limiter = RateLimiter(100, LoopClock())
         for seconds in order:
-            budget.pause(seconds)
-        return await starts_of(budget, 1)
+            limiter.pause(seconds)
+        return await starts_of(limiter, 1)
 
     assert in_virtual_time(starts()) == pytest.approx([30])
 
 
 def test_a_pause_that_grows_while_it_is_waited_for_is_waited_for_to_its_end() -> None:
     async def starts() -> list[float]:
-        budget = RateLimiter(100, LoopClock())
-        budget.pause(10)
-        asyncio.get_running_loop().call_later(9, budget.pause, 10)
-        return await starts_of(budget, 5, 5)
+        limiter = RateLimiter(100, LoopClock())
+        limiter.pause(10)
+        asyncio.get_running_loop().call_later(9, limiter.pause, 10)
+        return await starts_of(limiter, 5, 5)
 
     assert min(in_virtual_time(starts())) == pytest.approx(19)
 
 
 def test_a_pause_that_comes_while_requests_wait_for_the_rate_is_heeded() -> None:
     async def starts() -> list[float]:
-        budget = RateLimiter(1, LoopClock())
-        asyncio.get_running_loop().call_later(2.5, budget.pause, 60)
-        return await starts_of(budget, 10, 10)
+        limiter = RateLimiter(1, LoopClock())
+        asyncio.get_running_loop().call_later(2.5, limiter.pause, 60)
+        return await starts_of(limiter, 10, 10)
 
     times = in_virtual_time(starts())
     assert times[:3] == pytest.approx([0, 1, 2], abs=TICK)
@@ -239,15 +282,15 @@ def test_nothing_starts_within_a_pause_and_nothing_is_lost(
     async def starts() -> list[float]:
         loop = asyncio.get_running_loop()
         begun: list[int | None] = []
-        budget = RateLimiter(rate, LoopClock(), on_start=begun.append)
+        limiter = RateLimiter(rate, LoopClock(), on_start=begun.append)
 
         def pause(seconds: float) -> None:
             said.append((loop.time(), seconds, len(begun)))
-            budget.pause(seconds)
+            limiter.pause(seconds)
 
         for at, seconds in pauses:
             loop.call_later(at, pause, seconds)
-        return await starts_of(budget, 60, workers)
+        return await starts_of(limiter, 60, workers)
 
     times = in_virtual_time(starts())
     assert len(times) == 60
@@ -260,10 +303,10 @@ def test_who_waits_for_a_pause_says_so_and_when_it_is_over() -> None:
     clock = FakeClock()
 
     async def work() -> None:
-        budget = RateLimiter(10, clock, on_wait=said.append)
-        await budget.acquire()
-        budget.pause(5)
-        await budget.acquire()
+        limiter = RateLimiter(10, clock, on_wait=said.append)
+        await limiter.acquire()
+        limiter.pause(5)
+        await limiter.acquire()
 
     in_virtual_time(work())
     assert said == ["a pause the service asked for, 5 s", ""]
@@ -295,10 +338,10 @@ def test_every_request_takes_exactly_one_and_goes_out_at_once(path: Path) -> Non
     wire, left = Wire(), list[int | None]()
 
     async def work() -> None:
-        quota = DailyQuota(path, 100, LoopClock(), block=7)
-        metered = RateLimited(wire, RateLimiter(5, LoopClock(), quota=quota, on_start=left.append))
-        await asyncio.gather(*(metered.send(GET) for _ in range(30)))
-        quota.give_back()
+        quota = await a_quota(path, 100, LoopClock(), block=7)
+        limited = RateLimited(wire, RateLimiter(5, LoopClock(), quota=quota, on_start=left.append))
+        await asyncio.gather(*(limited.send(GET) for _ in range(30)))
+        await quota.give_back()
 
     in_virtual_time(work())
     assert len(wire.times) == 30
@@ -309,11 +352,11 @@ def test_every_request_takes_exactly_one_and_goes_out_at_once(path: Path) -> Non
 
 def test_a_request_that_fails_has_been_sent_and_counts(path: Path) -> None:
     async def work() -> int:
-        quota = DailyQuota(path, 10, LoopClock(), block=1)
-        metered = RateLimited(Wire(ConnectionResetError()), RateLimiter(5, LoopClock(), quota=quota))
+        quota = await a_quota(path, 10, LoopClock(), block=1)
+        limited = RateLimited(Wire(ConnectionResetError()), RateLimiter(5, LoopClock(), quota=quota))
         for _ in range(4):
             with pytest.raises(ConnectionResetError):
-                await metered.send(GET)
+                await limited.send(GET)
         return quota.left
 
     assert in_virtual_time(work()) == 6
@@ -321,10 +364,10 @@ def test_a_request_that_fails_has_been_sent_and_counts(path: Path) -> None:
 
 def test_a_request_that_is_cancelled_while_it_waits_costs_no_quota(path: Path) -> None:
     async def work() -> int:
-        quota = DailyQuota(path, 10, LoopClock(), block=1)
-        metered = RateLimited(Wire(), RateLimiter(1, LoopClock(), quota=quota))
-        await metered.send(GET)
-        waiting = [asyncio.create_task(metered.send(GET)) for _ in range(5)]
+        quota = await a_quota(path, 10, LoopClock(), block=1)
+        limited = RateLimited(Wire(), RateLimiter(1, LoopClock(), quota=quota))
+        await limited.send(GET)
+        waiting = [asyncio.create_task(limited.send(GET)) for _ in range(5)]
         await asyncio.sleep(0.1)
         for task in waiting:
             task.cancel()
@@ -341,9 +384,9 @@ def test_the_quota_is_dated_by_when_the_request_goes_out_not_by_when_it_began_to
         def started(_: int | None) -> None:
             minutes.append(int(clock.now().timestamp() // 60))
 
-        budget = RateLimiter(1 / 121, clock, quota=DailyQuota(path, 10, clock, block=1), on_start=started)
-        asyncio.get_running_loop().call_later(500, budget.pause, 1000)
-        await asyncio.gather(*(budget.acquire() for _ in range(8)))
+        limiter = RateLimiter(1 / 121, clock, quota=await a_quota(path, 10, clock, block=1), on_start=started)
+        asyncio.get_running_loop().call_later(500, limiter.pause, 1000)
+        await asyncio.gather(*(limiter.acquire() for _ in range(8)))
         return minutes
 
     started = in_virtual_time(minutes())
@@ -353,10 +396,10 @@ def test_the_quota_is_dated_by_when_the_request_goes_out_not_by_when_it_began_to
 
 def test_nothing_is_deducted_while_everybody_pauses(path: Path) -> None:
     async def work() -> None:
-        budget = RateLimiter(10, LoopClock(), quota=DailyQuota(path, 10, LoopClock(), block=5))
-        budget.pause(1000)
+        limiter = RateLimiter(10, LoopClock(), quota=await a_quota(path, 10, LoopClock(), block=5))
+        limiter.pause(1000)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(budget.acquire(), 500)
+            await asyncio.wait_for(limiter.acquire(), 500)
 
     in_virtual_time(work())
     assert spent_in(path) == {}
@@ -366,9 +409,9 @@ def test_without_a_quota_nothing_is_counted_and_what_is_left_is_unknown() -> Non
     left: list[int | None] = []
 
     async def work() -> int | None:
-        budget = RateLimiter(1000, LoopClock(), on_start=left.append)
-        await starts_of(budget, 3)
-        return budget.left
+        limiter = RateLimiter(1000, LoopClock(), on_start=left.append)
+        await starts_of(limiter, 3)
+        return limiter.left
 
     assert in_virtual_time(work()) is None
     assert left == [None, None, None]
@@ -376,7 +419,7 @@ def test_without_a_quota_nothing_is_counted_and_what_is_left_is_unknown() -> Non
 
 def test_a_used_up_quota_ends_the_run_and_says_when_to_come_again(path: Path) -> None:
     async def work() -> None:
-        await starts_of(RateLimiter(1000, FakeClock(), quota=DailyQuota(path, 3, FakeClock())), 4)
+        await starts_of(RateLimiter(1000, FakeClock(), quota=await a_quota(path, 3, FakeClock())), 4)
 
     with pytest.raises(OutOfBudget) as caught:
         in_virtual_time(work())
@@ -385,23 +428,23 @@ def test_a_used_up_quota_ends_the_run_and_says_when_to_come_again(path: Path) ->
     assert caught.value.exit_code == 4
 
 
-def test_at_the_time_it_names_there_is_a_request_again_and_a_second_earlier_there_is_none(path: Path) -> None:
+async def test_at_the_time_it_names_there_is_a_request_again_and_a_second_earlier_there_is_none(path: Path) -> None:
     clock = FakeClock()
-    quota = DailyQuota(path, 3, clock, block=1)
-    take(quota, 3)
-    seconds = (quota.free_at() - clock.now()).total_seconds()
+    quota = await a_quota(path, 3, clock, block=1)
+    await take(quota, 3)
+    seconds = (await quota.free_at() - clock.now()).total_seconds()
     assert DAY_SECONDS < seconds <= DAY_SECONDS + MARGIN_MINUTES * 60
     clock.advance(seconds - 1)
-    assert not quota.take()
+    assert not await take(quota)
     clock.advance(1)
-    assert take(quota, 9) == 3
+    assert await take(quota, 9) == 3
 
 
 def test_with_wait_it_goes_on_as_soon_as_it_may_and_says_what_it_waits_for(path: Path) -> None:
     said: list[str] = []
 
     async def starts() -> list[float]:
-        quota = DailyQuota(path, 10, LoopClock(), block=4)
+        quota = await a_quota(path, 10, LoopClock(), block=4)
         return await starts_of(RateLimiter(1, LoopClock(), quota=quota, wait=True, on_wait=said.append), 35, 3)
 
     times = in_virtual_time(starts())
@@ -416,59 +459,59 @@ def test_with_wait_it_goes_on_as_soon_as_it_may_and_says_what_it_waits_for(path:
 # The quota's file.
 
 
-def test_two_that_share_a_file_share_the_quota(path: Path) -> None:
-    first, second = (DailyQuota(path, 50, FakeClock(), block=20) for _ in range(2))
-    assert take(first, 15) + take(second, 99) + take(first, 99) == 50
+async def test_two_that_share_a_file_share_the_quota(path: Path) -> None:
+    first, second = [await a_quota(path, 50, FakeClock(), block=20) for _ in range(2)]
+    assert await take(first, 15) + await take(second, 99) + await take(first, 99) == 50
     assert (first.left, second.left) == (0, 0)
 
 
-def test_another_service_has_a_file_of_its_own(tmp_path: Path) -> None:
+async def test_another_service_has_a_file_of_its_own(tmp_path: Path) -> None:
     bases = ["https://api.example/v0/", "https://api.example/v1/", "http://127.0.0.1:8/v0/"]
     assert len({path_of(tmp_path, base) for base in bases}) == 3
     assert path_of(tmp_path, bases[0]) == path_of(tmp_path, bases[0])
-    one, other = (DailyQuota(path_of(tmp_path, base), 5, FakeClock()) for base in bases[:2])
-    assert take(one, 9) == 5
-    assert take(other, 9) == 5
+    one, other = [await a_quota(path_of(tmp_path, base), 5, FakeClock()) for base in bases[:2]]
+    assert await take(one, 9) == 5
+    assert await take(other, 9) == 5
 
 
-def test_a_crash_wastes_at_most_one_block_and_never_overspends(path: Path) -> None:
+async def test_a_crash_wastes_at_most_one_block_and_never_overspends(path: Path) -> None:
     taken = 0
     for _ in range(3):
-        taken += take(DailyQuota(path, 100, FakeClock(), block=20), 5)
-    taken += take(DailyQuota(path, 100, FakeClock(), block=20), 999)
+        taken += await take(await a_quota(path, 100, FakeClock(), block=20), 5)
+    taken += await take(await a_quota(path, 100, FakeClock(), block=20), 999)
     assert taken == 100 - 3 * 15
 
 
-def test_what_is_left_of_a_block_is_returned_at_the_end_and_only_once(path: Path) -> None:
-    quota = DailyQuota(path, 100, FakeClock(), block=20)
-    take(quota, 5)
-    quota.give_back()
-    quota.give_back()
+async def test_what_is_left_of_a_block_is_returned_at_the_end_and_only_once(path: Path) -> None:
+    quota = await a_quota(path, 100, FakeClock(), block=20)
+    await take(quota, 5)
+    await quota.give_back()
+    await quota.give_back()
     assert sum(spent_in(path).values()) == 5
-    assert DailyQuota(path, 100, FakeClock()).left == 95
+    assert (await a_quota(path, 100, FakeClock())).left == 95
 
 
-def test_a_block_returned_does_not_take_back_what_others_spent_in_the_same_minute(path: Path) -> None:
-    first, second = (DailyQuota(path, 100, FakeClock(), block=20) for _ in range(2))
-    take(first, 5)
-    take(second, 20)
-    first.give_back()
+async def test_a_block_returned_does_not_take_back_what_others_spent_in_the_same_minute(path: Path) -> None:
+    first, second = [await a_quota(path, 100, FakeClock(), block=20) for _ in range(2)]
+    await take(first, 5)
+    await take(second, 20)
+    await first.give_back()
     assert sum(spent_in(path).values()) == 25
 
 
-def test_what_is_left_counts_the_block_in_hand_and_the_others_blocks_not(path: Path) -> None:
-    first = DailyQuota(path, 100, FakeClock(), block=20)
-    take(first, 1)
-    second = DailyQuota(path, 100, FakeClock(), block=20)
+async def test_what_is_left_counts_the_block_in_hand_and_the_others_blocks_not(path: Path) -> None:
+    first = await a_quota(path, 100, FakeClock(), block=20)
+    await take(first, 1)
+    second = await a_quota(path, 100, FakeClock(), block=20)
     assert (first.left, second.left) == (99, 80)
 
 
-def test_a_lower_budget_than_was_spent_leaves_nothing_rather_than_less(path: Path) -> None:
-    take(DailyQuota(path, 100, FakeClock()), 100)
-    lower = DailyQuota(path, 10, FakeClock())
+async def test_a_lower_budget_than_was_spent_leaves_nothing_rather_than_less(path: Path) -> None:
+    await take(await a_quota(path, 100, FakeClock()), 100)
+    lower = await a_quota(path, 10, FakeClock())
     assert lower.left == 0
-    assert not lower.take()
-    assert take(DailyQuota(path, 110, FakeClock()), 99) == 10
+    assert not await take(lower)
+    assert await take(await a_quota(path, 110, FakeClock()), 99) == 10
 
 
 def elapse(clock: FakeClock) -> None:
@@ -485,29 +528,30 @@ def set_back(clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("happens", [elapse, suspend, set_back])
-def test_a_block_that_has_become_old_is_given_back_and_a_new_one_taken(
+async def test_a_block_that_has_become_old_is_given_back_and_a_new_one_taken(
     path: Path, happens: Callable[[FakeClock], None]
 ) -> None:
     clock = FakeClock()
-    quota = DailyQuota(path, 100, clock, block=20)
+    quota = await a_quota(path, 100, clock, block=20)
     booked = int(clock.now().timestamp() // 60)
-    take(quota, 3)
+    await take(quota, 3)
     happens(clock)
-    quota.take()
+    assert not quota.take()
+    assert await take(quota) == 1
     assert spent_in(path) == {booked: 3, int(clock.now().timestamp() // 60): 20}
     assert quota.left == 96
 
 
-def test_a_block_in_use_goes_to_the_file_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_block_in_use_goes_to_the_file_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A visit costs an fsync; a thousand requests a second could not afford one each."""
-    quota = DailyQuota(path, 100, FakeClock(), block=20)
+    quota = await a_quota(path, 100, FakeClock(), block=20)
     connect = Mock(wraps=sqlite3.connect)
     monkeypatch.setattr(sqlite3, "connect", connect)
-    assert take(quota, 40) == 40
+    assert await take(quota, 40) == 40
     assert connect.call_count == 2
 
 
-def test_every_visit_to_the_file_reaches_the_disk_before_anything_is_sent(
+async def test_every_visit_to_the_file_reaches_the_disk_before_anything_is_sent(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -519,23 +563,23 @@ def test_every_visit_to_the_file_reaches_the_disk_before_anything_is_sent(
 
     real = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, **k, factory=Watched))
-    quota = DailyQuota(path, 100, FakeClock())
-    quota.take()
-    quota.free_at()
-    quota.give_back()
+    quota = await a_quota(path, 100, FakeClock())
+    await take(quota)
+    await quota.free_at()
+    await quota.give_back()
     full = 2
     assert len(seen) == 4
     assert all(level >= full and not open_still for level, open_still in seen)
 
 
-def test_the_folder_is_made(tmp_path: Path) -> None:
-    assert take(DailyQuota(tmp_path / "a" / "b" / "budget.sqlite", 5, FakeClock()), 9) == 5
+async def test_the_folder_is_made(tmp_path: Path) -> None:
+    assert await take(await a_quota(tmp_path / "a" / "b" / "budget.sqlite", 5, FakeClock()), 9) == 5
 
 
-def test_a_folder_that_cannot_be_made_is_told_by_name(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_made_is_told_by_name(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("in the way")
     with pytest.raises(DiskFailed, match=r"folder .*state for the daily budget cannot be made"):
-        DailyQuota(tmp_path / "state" / "budget.sqlite", 5, FakeClock())
+        await a_quota(tmp_path / "state" / "budget.sqlite", 5, FakeClock())
 
 
 @contextmanager
@@ -586,33 +630,31 @@ TROUBLES = [
 
 
 @pytest.mark.parametrize(("trouble", "said"), TROUBLES)
-def test_a_file_that_cannot_be_used_stops_everything_and_says_what_to_do(
+async def test_a_file_that_cannot_be_used_stops_everything_and_says_what_to_do(
     path: Path, monkeypatch: pytest.MonkeyPatch, trouble: Any, said: str
 ) -> None:
-    quota = DailyQuota(path, 100, FakeClock(), block=2)
-    assert take(quota, 2) == 2
+    quota = await a_quota(path, 100, FakeClock(), block=2)
+    assert await take(quota, 2) == 2
     wire = Wire()
-
-    async def work() -> None:
-        await RateLimited(wire, RateLimiter(10, LoopClock(), quota=quota)).send(GET)
-
     with trouble(path, monkeypatch):
         with pytest.raises(DiskFailed, match=said) as caught:
-            in_virtual_time(work())
+            await RateLimited(wire, RateLimiter(10, LoopClock(), quota=quota)).send(GET)
         with pytest.raises(DiskFailed, match=said):
-            DailyQuota(path, 100, FakeClock()).take()
+            await take(await a_quota(path, 100, FakeClock()))
     assert not wire.times
     assert str(path) in str(caught.value)
     assert "mend it" in str(caught.value)
     assert caught.value.exit_code == 74
 
 
-def test_after_the_trouble_nothing_that_was_spent_is_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quota = DailyQuota(path, 10, FakeClock(), block=4)
-    take(quota, 4)
+async def test_after_the_trouble_nothing_that_was_spent_is_forgotten(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quota = await a_quota(path, 10, FakeClock(), block=4)
+    await take(quota, 4)
     with monkeypatch.context() as patch, locked_for_ever(path, patch), pytest.raises(DiskFailed):
-        quota.take()
-    assert take(quota, 99) == 6
+        await take(quota)
+    assert await take(quota, 99) == 6
 
 
 # Clocks that cannot be trusted.
@@ -692,8 +734,10 @@ class QuotaMachine(RuleBasedStateMachine):
         self._sent: list[tuple[float, float]] = []
         self._remembered: list[float] = []
         self._quotas: list[DailyQuota] = []
+        self._runner = asyncio.Runner(loop_factory=PassingLoop)
 
     def teardown(self) -> None:
+        self._runner.close()
         self._folder.cleanup()
 
     @initialize(daily=st.integers(1, 20), block=st.integers(1, 25), processes=st.integers(1, 4))
@@ -702,11 +746,11 @@ class QuotaMachine(RuleBasedStateMachine):
         self._quotas = [self._open() for _ in range(processes)]
 
     def _open(self) -> DailyQuota:
-        return DailyQuota(self._path, self._daily, self._clock, block=self._block)
+        return self._runner.run(a_quota(self._path, self._daily, self._clock, block=self._block))
 
     @rule(who=st.integers(0, 3), count=st.one_of(st.integers(1, 20), st.just(99)))
     def send(self, who: int, count: int) -> None:
-        for _ in range(take(self._quotas[who % len(self._quotas)], count)):
+        for _ in range(self._runner.run(take(self._quotas[who % len(self._quotas)], count))):
             self._sent.append((self._clock.wall, self._clock.counted))
             self._remembered.append(self._clock.wall)
 
@@ -716,7 +760,7 @@ class QuotaMachine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 3))
     def give_back(self, who: int) -> None:
-        self._quotas[who % len(self._quotas)].give_back()
+        self._runner.run(self._quotas[who % len(self._quotas)].give_back())
 
     @rule(seconds=SPANS)
     def time_passes(self, seconds: float) -> None:
@@ -734,7 +778,7 @@ class QuotaMachine(RuleBasedStateMachine):
     def the_machine_starts_anew(self, seconds: float, in_order: bool) -> None:
         if in_order:
             for quota in self._quotas:
-                quota.give_back()
+                self._runner.run(quota.give_back())
         self._clock.reboot(seconds)
         self._quotas = [self._open() for _ in self._quotas]
 
@@ -751,7 +795,7 @@ class QuotaMachine(RuleBasedStateMachine):
     @rule()
     def a_day_after_all_of_it_all_of_it_is_free(self) -> None:
         for quota in self._quotas:
-            quota.give_back()
+            self._runner.run(quota.give_back())
         self._clock.run(self._clock.furthest - self._clock.wall + FREE_MINUTES * MINUTE)
         assert all(self._open().left == self._daily for _ in self._quotas)
         before = len(self._sent)
@@ -775,40 +819,40 @@ TestDailyQuota = QuotaMachine.TestCase
 TestDailyQuota.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def test_a_clock_set_back_frees_nothing(path: Path) -> None:
+async def test_a_clock_set_back_frees_nothing(path: Path) -> None:
     clock = UnsteadyClock()
-    quota = DailyQuota(path, 10, clock)
-    assert take(quota, 99) == 10
+    quota = await a_quota(path, 10, clock)
+    assert await take(quota, 99) == 10
     clock.jump(-30 * HOUR)
-    assert not quota.take()
+    assert not await take(quota)
     clock.run(29 * HOUR)
-    assert not quota.take()
-    assert quota.free_at() > clock.now() + timedelta(hours=24)
+    assert not await take(quota)
+    assert await quota.free_at() > clock.now() + timedelta(hours=24)
 
 
 @pytest.mark.parametrize("hours", [15, 24, 26, 40])
-def test_a_clock_set_forward_and_back_is_no_second_budget(path: Path, hours: int) -> None:
+async def test_a_clock_set_forward_and_back_is_no_second_budget(path: Path, hours: int) -> None:
     """As on a machine whose hardware clock keeps local time, before the time server has spoken."""
     clock = UnsteadyClock()
-    assert take(DailyQuota(path, 10, clock), 99) == 10
+    assert await take(await a_quota(path, 10, clock), 99) == 10
     clock.run(10 * HOUR)
     clock.jump(hours * HOUR)
-    DailyQuota(path, 10, clock)
+    await a_quota(path, 10, clock)
     clock.jump(-hours * HOUR)
-    assert not DailyQuota(path, 10, clock).take()
+    assert not await take(await a_quota(path, 10, clock))
 
 
 @pytest.mark.parametrize("how", [UnsteadyClock.run, UnsteadyClock.suspend, UnsteadyClock.jump])
 @pytest.mark.parametrize("seconds", [1.0, 60.0, 61.0, 121.0, 3600.0])
 @pytest.mark.parametrize("second", [0.0, 59.9])
-def test_what_was_sent_counts_for_24_hours_however_long_its_block_lay_about(
+async def test_what_was_sent_counts_for_24_hours_however_long_its_block_lay_about(
     path: Path, how: Callable[[UnsteadyClock, float], None], seconds: float, second: float
 ) -> None:
     clock = UnsteadyClock()
     clock.run(MINUTE - clock.wall % MINUTE + second)
-    quota = DailyQuota(path, 20, clock)
-    assert take(quota, 1) == 1
+    quota = await a_quota(path, 20, clock)
+    assert await take(quota, 1) == 1
     how(clock, seconds)
-    assert take(quota, 99) == 19
+    assert await take(quota, 99) == 19
     clock.run(DAY_SECONDS - 0.01)
-    assert take(DailyQuota(path, 20, clock), 99) <= 1
+    assert await take(await a_quota(path, 20, clock), 99) <= 1

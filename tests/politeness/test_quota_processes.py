@@ -1,4 +1,4 @@
-"""The budget over several processes, some of which are killed: real processes and sockets, judged by the sandbox's log.
+"""The daily budget over several processes, some of which are killed: real ones, judged by the sandbox's log.
 
 The sandbox itself kills a process, at a given request of it and before that one is answered: so that a slow machine
 runs the same experiment. Each process sends an e-mail address of its own, by which the log tells them apart.
@@ -25,8 +25,8 @@ WORKER = """
 import asyncio, pathlib, sys
 from harvester.core.clock import SystemClock
 from harvester.core.errors import OutOfBudget
-from harvester.politeness.limiter import Budget, Metered
-from harvester.politeness.quota import Quota
+from harvester.politeness.limiter import RateLimited, RateLimiter
+from harvester.politeness.quota import DailyQuota, SqliteBook
 from harvester.transport.aiohttp import AiohttpTransport
 from harvester.transport.messages import Request
 
@@ -36,21 +36,21 @@ rate, burst = (float(number) for number in sys.argv[7:9])
 
 async def main():
     clock = SystemClock()
-    quota = Quota(path, daily, clock, block=block)
-    budget = Budget(rate, clock, burst=burst, quota=quota)
     numbers = iter(range(daily + 1))
-    async with AiohttpTransport(connections=concurrency) as transport:
-        metered = Metered(transport, budget)
+    async with (
+        AiohttpTransport(connections=concurrency) as transport,
+        DailyQuota(SqliteBook(path, daily), clock, block=block) as quota,
+    ):
+        limited = RateLimited(transport, RateLimiter(rate, clock, burst=burst, quota=quota))
 
         async def used_up():
             try:
                 for number in numbers:
-                    await metered.send(Request("GET", f"{base}doi/10.5555/{name}-{number}?email={name}@example.org"))
+                    await limited.send(Request("GET", f"{base}doi/10.5555/{name}-{number}?email={name}@example.org"))
             except OutOfBudget:
                 return True
 
         ends = await asyncio.gather(*(used_up() for _ in range(concurrency)))
-    quota.give_back()
     return 4 if all(ends) else 0
 
 sys.exit(asyncio.run(main()))
@@ -85,11 +85,11 @@ def spent_in(path: Path) -> int:
 
 
 class Crew:
-    """Four places, in each of which a process works; who is killed is replaced.
+    """Four processes at work at a time; one that is killed is replaced.
 
     Args:
         sandbox: what they ask, and what kills them.
-        start: starts a process in a place under a name that the sandbox sees.
+        start: starts the process with this number, under a name that the sandbox sees.
         kill_after: the request of a process at which it is killed, while there are kills left.
         kills: how many are killed in all.
     """

@@ -40,8 +40,9 @@ from hypothesis import strategies as st
 from harvester.core.clock import SystemClock
 from harvester.core.doi import doi_path, parse_doi
 from harvester.core.errors import InvalidDoi, InvalidJson
+from harvester.core.limits import ServiceLimits
 from harvester.core.model import Result
-from harvester.providers.paperbuzz import PaperbuzzClient
+from harvester.providers.paperbuzz import PaperbuzzProvider
 from harvester.records.lines import result_lines
 from harvester.sandbox.faults.rates import faults_of, parse_faults
 from harvester.sandbox.options import SandboxOptions
@@ -124,8 +125,10 @@ async def test_any_text_is_refused_or_its_request_line_names_exactly_its_doi(tex
     assert [header for header in headers if header.lower().startswith(b"host:")] == [host]
 
 
-def asker(transport: AiohttpTransport, base: str, email: str = EMAIL, max_body: int = 2**25) -> PaperbuzzClient:
-    return PaperbuzzClient(transport, base, email, SystemClock(), timeout_seconds=20, max_body_bytes=max_body)
+def asker(transport: AiohttpTransport, base: str, email: str = EMAIL, max_body: int = 2**25) -> PaperbuzzProvider:
+    return PaperbuzzProvider(
+        transport, ServiceLimits(base, rate=1, timeout=20, max_body=max_body), email, SystemClock()
+    )
 
 
 # Promise G12: the server's bytes

@@ -25,8 +25,8 @@ from harvester.config.load import load
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.harvest.job import Context
-from harvester.harvest.run import OUTAGE_THRESHOLD, run
-from harvester.politeness.breaker import LONGEST_PAUSE_SECONDS
+from harvester.harvest.run import run
+from harvester.politeness.breaker import LONGEST_PAUSE_SECONDS, OUTAGE_THRESHOLD
 from harvester.politeness.retry import LEAST, SHARE, WINDOW_SECONDS
 from harvester.reports.summary import Summary
 from harvester.sandbox.faults.rates import parse_faults

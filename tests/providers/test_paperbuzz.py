@@ -30,7 +30,8 @@ from harvester.core.errors import (
     ServerFailed,
     TryAgain,
 )
-from harvester.providers.paperbuzz import PaperbuzzClient, check_status, follow, read_record
+from harvester.core.limits import ServiceLimits
+from harvester.providers.paperbuzz import PaperbuzzProvider, check_status, follow, read_record
 from harvester.records import lazy_json as jsonview
 from harvester.records.lazy_json import LEAST_BYTES, look_into
 from harvester.transport.aiohttp import USER_AGENT, AiohttpTransport
@@ -424,15 +425,18 @@ class Script:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
-def client(script: Script, email: str = "a+b@c.example") -> PaperbuzzClient:
-    return PaperbuzzClient(script, BASE, email, SystemClock(), timeout_seconds=35, max_body_bytes=1000)
+LIMITS = ServiceLimits(BASE, rate=10, timeout=35, max_body=1000)
+
+
+def a_provider(script: Script, email: str = "a+b@c.example") -> PaperbuzzProvider:
+    return PaperbuzzProvider(script, LIMITS, email, SystemClock())
 
 
 async def test_an_error_does_not_hold_the_body_it_is_about() -> None:
     """Works wait with their errors in hand, and a body may have 32 MiB."""
     broken = b'{"doi":"' + b"x" * 500
     with pytest.raises(InvalidJson) as raised:
-        await client(Script(Response(200, {"content-type": "application/json"}, broken))).record("10.1/x")
+        await a_provider(Script(Response(200, {"content-type": "application/json"}, broken))).record("10.1/x")
     error: BaseException = raised.value
     assert error.__cause__ is error.__context__ is None
     assert "read_record" not in [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -440,18 +444,18 @@ async def test_an_error_does_not_hold_the_body_it_is_about() -> None:
 
 async def test_an_error_does_not_hold_the_view_of_a_record_while_which_the_next_one_would_be_built() -> None:
     with pytest.raises(DoiMismatch) as raised:
-        await client(Script(answer(body(doi="10.1/other", padding="x" * LEAST_BYTES)))).record("10.1/x")
+        await a_provider(Script(answer(body(doi="10.1/other", padding="x" * LEAST_BYTES)))).record("10.1/x")
     is_built = look_into(b"{}" + b" " * LEAST_BYTES, lambda following: isinstance(following, dict))
     assert is_built == (jsonview._parser is None), raised.value
 
 
 async def test_three_redirects_are_followed_and_no_fourth() -> None:
     script = Script(*[redirect("/v0/a")] * 3, answer(body()))
-    assert (await client(script).record("10.1/x")).status == 200
+    assert (await a_provider(script).record("10.1/x")).status == 200
     assert len(script.asked) == 4
     script = Script(redirect("/v0/a"))
     with pytest.raises(RedirectRefused):
-        await client(script).record("10.1/x")
+        await a_provider(script).record("10.1/x")
     assert len(script.asked) == 4
 
 
@@ -463,10 +467,7 @@ async def test_one_call_is_one_request_with_address_and_headers_as_agreed() -> N
     with aioresponses() as service:
         service.get(url, payload=found)
         async with AiohttpTransport(connections=1) as transport:
-            asker = PaperbuzzClient(
-                transport, BASE, "a+b@c.example", SystemClock(), timeout_seconds=35, max_body_bytes=1000
-            )
-            record = await asker.record("10.1234/a?b")
+            record = await PaperbuzzProvider(transport, LIMITS, "a+b@c.example", SystemClock()).record("10.1234/a?b")
         (((method, asked), (call,)),) = service.requests.items()
     assert json.loads(record.body) == found
     assert (method, asked.raw_path, dict(asked.query)) == (
@@ -484,7 +485,7 @@ async def test_one_call_is_one_request_with_address_and_headers_as_agreed() -> N
 
 async def test_alive_asks_for_the_status_object() -> None:
     script = Script(recorded("/v0/"))
-    await client(script).alive()
+    await a_provider(script).alive()
     assert script.asked[0].url == BASE + "?email=a%2Bb%40c.example"
 
 
@@ -493,7 +494,7 @@ async def test_alive_asks_for_the_status_object() -> None:
 )
 async def test_what_is_not_the_status_object_is_not_alive(found: Response) -> None:
     with pytest.raises((TryAgain, GiveUp)):
-        await client(Script(found)).alive()
+        await a_provider(Script(found)).alive()
 
 
 # The right record (promise G11)
@@ -529,7 +530,7 @@ async def test_any_text_is_refused_or_asks_for_exactly_its_doi_on_the_same_host(
     except InvalidDoi:
         return
     script = Script(answer({"doi": doi, "altmetrics_sources": []}))
-    await client(script, email).record(doi)
+    await a_provider(script, email).record(doi)
     (request,) = script.asked
     sent = URL(request.url, encoded=True)
     assert str(sent) == request.url

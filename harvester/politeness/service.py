@@ -1,0 +1,114 @@
+"""One service, with everything that keeps it from being hurt, in one object."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from harvester.core.clock import Clock
+from harvester.core.limits import ServiceLimits
+from harvester.core.stop import Stop
+from harvester.core.tally import Tally
+from harvester.politeness.breaker import OUTAGE_THRESHOLD, CircuitBreaker
+from harvester.politeness.concurrency import ConcurrencyLimit, LatencyObserved, Slots
+from harvester.politeness.limiter import RateLimited, RateLimiter
+from harvester.politeness.quota import DailyQuota, QuotaBook
+from harvester.politeness.retry import RetryBudget
+from harvester.transport.messages import Transport
+
+BLOCKS_PER_MINUTE = 12
+"""How often a run goes to the quota's book at full rate; a crash wastes at most what one block holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service, ready to be asked politely.
+
+    Args:
+        name: in figures, `paperbuzz`.
+        transport: the only way to the service: each request waits for the limiter, and its latency is learned from.
+        limiter: rate, daily quota and pauses.
+        slots: for as many requests as may be under way; entered by whoever sends more than one at a time.
+        breaker: tells an outage.
+        retries: keeps retries to a share of all requests.
+        limits: within which all of this works.
+    """
+
+    name: str
+    transport: Transport
+    limiter: RateLimiter
+    slots: Slots
+    breaker: CircuitBreaker
+    retries: RetryBudget
+    limits: ServiceLimits
+
+
+@asynccontextmanager
+async def open_service(
+    name: str,
+    limits: ServiceLimits,
+    transport: Transport,
+    *,
+    title: str,
+    clock: Clock,
+    tally: Tally,
+    book: QuotaBook | None = None,
+    wait: bool = False,
+    stop: Stop | None = None,
+    threshold: int = OUTAGE_THRESHOLD,
+) -> AsyncIterator[Service]:
+    """A service within its limits; what was deducted from its daily budget and not used is given back at the end.
+
+    Args:
+        name: of the service in figures.
+        limits: of the service.
+        transport: carries the requests; used by nobody else.
+        title: of the service, for people.
+        clock: time; its sleep ends when the run does.
+        tally: requests, what is left of the daily budget, and what is waited for are noted here.
+        book: of the daily budget; None without one.
+        wait: whether to wait when the daily budget is used up; otherwise the run stops.
+        stop: ends the run early; no request starts after it.
+        threshold: see `CircuitBreaker`.
+
+    Raises:
+        DiskFailed: the book cannot be used.
+    """
+
+    def started(left: int | None) -> None:
+        tally.requests[name] += 1
+        if left is not None:
+            tally.budget_left = left
+
+    def waiting(reason: str) -> None:
+        tally.waiting_for = reason
+
+    async with AsyncExitStack() as stack:
+        quota = None
+        if book is not None:
+            quota = await stack.enter_async_context(DailyQuota(book, clock, block=_block(limits.rate)))
+            tally.budget_left = quota.left
+        limiter = RateLimiter(
+            limits.rate,
+            clock,
+            burst=limits.burst,
+            quota=quota,
+            wait=wait,
+            stop=stop,
+            on_wait=waiting,
+            on_start=started,
+        )
+        concurrency = ConcurrencyLimit(limits.concurrency, clock)
+        yield Service(
+            name,
+            LatencyObserved(RateLimited(transport, limiter), concurrency),
+            limiter,
+            Slots(concurrency),
+            CircuitBreaker(title, clock, threshold=threshold, patience_seconds=limits.patience),
+            RetryBudget(clock),
+            limits,
+        )
+
+
+def _block(rate: float) -> int:
+    """Requests that are deducted from the daily budget at a time."""
+    return max(1, round(rate * 60 / BLOCKS_PER_MINUTE))
