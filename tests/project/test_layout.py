@@ -19,6 +19,8 @@ MODULES_IN_A_FOLDER = 15
 MORE_MODULES = {"cli": "one command a file; a list of commands is no heap"}
 """Folders that may have more modules, and why."""
 
+LINES_IN_A_MODULE = 400
+
 SENTENCES = (2, 3)
 """How many sentences a folder says of itself: what lives there, and what does not."""
 
@@ -95,3 +97,8 @@ def test_no_folder_is_a_heap() -> None:
 def test_a_folder_says_what_lives_in_it_in_a_few_sentences(folder: Path) -> None:
     text = ast.get_docstring(tree_of(folder / "__init__.py")) or ""
     assert len(re.findall(r"[.!?](?=\s|$)", text)) in SENTENCES, text
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_can_be_read_in_one_sitting(name: str) -> None:
+    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= LINES_IN_A_MODULE
