@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import orjson
 
-from harvester.sandbox.paperbuzz.records import InventedWorld, encoded, record
+from harvester.sandbox.paperbuzz.records import RecordGenerator, encoded
 
 Size = Literal["small", "median", "large"]
 
@@ -55,10 +55,10 @@ def answer(body: bytes) -> bytes:
 
 def _records_of(size: Size) -> Iterator[tuple[str, bytes]]:
     """Names and records about as large as wanted, without end."""
-    world = InventedWorld()
+    generator = RecordGenerator()
     for number in itertools.count():
         name = f"{NAMES[size]}{number:05d}"
-        content = record(world, name, 0, "https://api.paperbuzz.org")
+        content = generator.record(name, 0, "https://api.paperbuzz.org")
         body = encoded(_cut(content) if size == "small" else content, indented=False)
         if abs(len(body) / BYTES[size] - 1) <= TOLERANCE:
             yield name, body

@@ -1,4 +1,7 @@
-"""What a person types: the `harvester` command."""
+"""What a person types: the `harvester` command, with one file for each of its subcommands.
+
+Here are flags, help texts and exit codes. What a command does is decided in the rooms below.
+"""
 
 import gc
 import logging

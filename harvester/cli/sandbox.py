@@ -50,14 +50,14 @@ def sandbox(
     from harvester.sandbox.run import serve
 
     try:
-        told = parse_faults(faults)
+        rates = parse_faults(faults)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--faults") from None
     chosen = SandboxOptions(
         host=host,
         port=port,
         seed=seed,
-        faults=told,
+        faults=rates,
         latency_seconds=latency,
         capacity=capacity,
         watch_rate=watch_rate,

@@ -1,24 +1,25 @@
-"""Both services on loopback, as their servers behave, with faults on request: for users, demos and tests alike.
+"""The services on this machine: stand-ins that behave as the real servers do, and that show faults on request.
 
-The way in: `Sandbox(SandboxOptions(…))` under `async with`, `run_in_thread` for blocking code, `serve` for the command.
-What it does is decided in modules that know no network (`paperbuzz`, `operas`, `records`, `faults`, `monitor`);
-`server` and `deliver` bring it onto the wire. Nothing of the client is imported: it must not share its beliefs.
+The way in is `Sandbox(SandboxOptions(…))` under `async with`, `run_in_thread` for blocking code, or `serve` for the
+command. What one service answers is in its own folder, faults are in `faults`, and nothing of the clients is used here.
 """
 
-from harvester.sandbox.faults.rates import FAULTS, PATIENCE, Faults, faults_of, parse_faults
+from harvester.sandbox.faults.rates import FAULTS, TIMEOUTS, Faults, faults_of, parse_faults
 from harvester.sandbox.limits import LimitViolation, busiest_window, quota_violations, rate_violations
 from harvester.sandbox.options import DEMO_ACCOUNTS, Account, PlannedOutage, SandboxOptions, Shares
-from harvester.sandbox.requestlog import RequestLog
-from harvester.sandbox.run import greeting, run_in_thread, serve
+from harvester.sandbox.page import greeting
+from harvester.sandbox.requestlog import LoggedRequest, RequestLog
+from harvester.sandbox.run import run_in_thread, serve
 from harvester.sandbox.server import Sandbox
 
 __all__ = [
     "DEMO_ACCOUNTS",
     "FAULTS",
-    "PATIENCE",
+    "TIMEOUTS",
     "Account",
     "Faults",
     "LimitViolation",
+    "LoggedRequest",
     "PlannedOutage",
     "RequestLog",
     "Sandbox",

@@ -1,49 +1,65 @@
-"""A limit on requests served at a time, which can be changed while some wait."""
+"""A limit on how many requests are served at a time. It can be changed while requests wait."""
 
 import asyncio
 from collections import deque
 
 
 class Gate:
-    """Places for requests; who finds none waits in line."""
+    """Slots for requests. A request that finds no free slot waits in line.
+
+    Args:
+        limit: how many slots there are; None for no limit.
+
+    Attributes:
+        busy: how many slots are taken now.
+        most: how many were taken at once at most.
+    """
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
         self.busy = 0
         self.most = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def waiting(self) -> int:
-        """How many wait in line."""
+        """How many requests wait in line."""
         return len(self._waiting)
 
     async def enter(self) -> None:
-        """Take a place; one that is free goes to the first in line."""
+        """Take a slot, or wait for one. The first in line gets the next free slot."""
+        self._loop = asyncio.get_running_loop()
         if self._waiting or not self._is_open():
-            place = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
+            slot = self._loop.create_future()
+            self._waiting.append(slot)
             try:
-                await place
+                await slot
             except BaseException:
-                if place.done() and not place.cancelled():
+                if slot.done() and not slot.cancelled():
                     self.leave()
                 raise
         else:
             self._take()
 
     def leave(self) -> None:
-        """Give it back."""
+        """Give the slot back."""
         self.busy -= 1
         self.wake()
 
+    def set_limit(self, limit: int | None) -> None:
+        """Change the limit; requests that now find a slot go on. May be called from any thread."""
+        self.limit = limit
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.wake)
+
     def wake(self) -> None:
-        """Let in those who find a place now."""
+        """Let waiting requests in while there are free slots."""
         while self._waiting and self._is_open():
-            place = self._waiting.popleft()
-            if not place.done():
+            slot = self._waiting.popleft()
+            if not slot.done():
                 self._take()
-                place.set_result(None)
+                slot.set_result(None)
 
     def _is_open(self) -> bool:
         return self.limit is None or self.busy < self.limit

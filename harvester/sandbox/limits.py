@@ -1,8 +1,8 @@
-"""Was the limit kept? Pure functions over the times at which requests started.
+"""Whether rates and daily quotas were kept: pure functions over the times at which requests came.
 
-"In every window of w seconds at most rate·w + burst requests" is checked in one pass: with a(k) = k - rate·t(k), a
-window from request i to request j breaks the rule exactly if a(j) - a(i) + 1 > burst, so the smallest a so far is all
-that has to be remembered.
+The rule for rates is: in every window of w seconds at most rate·w + burst requests. It is checked in one pass. With
+a(k) = k - rate·t(k), the window from request i to request j breaks the rule exactly if a(j) - a(i) + 1 > burst. So only
+the smallest a so far has to be remembered.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,13 +14,13 @@ DAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class LimitViolation:
-    """A window with too many requests.
+    """A window with more requests than a limit allows.
 
     Args:
-        start: time of its first request, in the seconds the times were given in.
-        end: time of its last request.
+        start: when it begins, in the seconds in which the times were given. For a rate that is its first request.
+        end: when it ends. For a rate that is its last request.
         count: requests in it, both ends included.
-        allowed: that might have been in it.
+        allowed: how many there may be.
     """
 
     start: float
@@ -32,13 +32,14 @@ class LimitViolation:
 def rate_violations(
     times: Sequence[float], rate: float, burst: float, *, slack_seconds: float = 0.0
 ) -> list[LimitViolation]:
-    """For each request that stands at the end of a window with too many requests, the worst such window.
+    """Windows in which a rate was exceeded. Of several windows that end with the same request, the worst is given.
 
     Args:
-        times: start of each request in seconds, ascending.
+        times: when each request came, in seconds, ascending.
         rate: requests per second.
-        burst: requests allowed beyond it.
-        slack_seconds: by how much a window may have shrunk through scheduling: allowed is rate·(w + slack) + burst.
+        burst: requests allowed beyond the rate.
+        slack_seconds: how much closer together requests may arrive than they were sent. rate·(w + slack) + burst
+            requests are allowed.
     """
     depth = burst + rate * slack_seconds
     found = []
@@ -56,11 +57,11 @@ def rate_violations(
 
 
 def busiest_window(times: Sequence[float], seconds: float) -> tuple[int, float]:
-    """The most requests in any window of this length (start included, end excluded), and when it starts.
+    """The most requests in any window of this length, and when that window starts.
 
     Args:
-        times: ascending.
-        seconds: length of the window.
+        times: when each request came, in seconds, ascending.
+        seconds: length of the window. Its start belongs to it, its end does not.
     """
     best, best_start, last = 0, 0.0, 0
     for first, start in enumerate(times):
@@ -72,7 +73,7 @@ def busiest_window(times: Sequence[float], seconds: float) -> tuple[int, float]:
 
 
 def per_utc_day(wall_times: Iterable[float]) -> dict[str, int]:
-    """Requests in each UTC day, `2026-11-21` -> count; times are seconds since 1970."""
+    """Count the requests of each UTC day. Times are seconds since 1970; the result is such as `{"2026-11-21": 3}`."""
     counts: dict[str, int] = {}
     for moment in wall_times:
         day = datetime.fromtimestamp(moment, UTC).date().isoformat()
@@ -81,11 +82,11 @@ def per_utc_day(wall_times: Iterable[float]) -> dict[str, int]:
 
 
 def quota_violations(wall_times: Sequence[float], quota: int) -> list[LimitViolation]:
-    """UTC days, and the worst rolling 24 hours, with more requests than the quota.
+    """UTC days with more requests than the quota, and the busiest 24 hours if they have more.
 
     Args:
-        wall_times: seconds since 1970, ascending.
-        quota: requests a day.
+        wall_times: when each request came, in seconds since 1970, ascending.
+        quota: requests allowed in a day.
     """
     found = []
     for day, count in per_utc_day(wall_times).items():

@@ -1,9 +1,17 @@
-"""Everything that can be set on a sandbox."""
+"""Everything that can be set on a sandbox before it starts.
+
+Only values and their defaults are here. What may change while it runs is in `state`.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from harvester.sandbox.faults.rates import Faults, ServiceName
+from harvester.sandbox.faults.rates import Faults
+from harvester.sandbox.service import ServiceName
+
+OutageKind = Literal["503", "refuse"]
+"""How a service is down: a router answers 503 for it, or every connection is reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +24,8 @@ class Account:
         name: first name.
         surname: family name.
         authority: `user` or `admin`.
-        approved: whether an administrator has approved it; without, there is no token (O2).
-        confirmed: whether its e-mail address is confirmed; the server gives a token all the same.
+        approved: whether an administrator has approved it. An account that is not approved gets no token (O2).
+        confirmed: whether its e-mail address is confirmed. The server gives a token in either case.
     """
 
     email: str
@@ -38,14 +46,14 @@ DEMO_ACCOUNTS = (
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Shares of DOIs, from 0 to 1, that get a particular kind of record.
+    """Shares of DOIs, from 0 to 1, that get a particular kind of record. The others get an ordinary one.
 
     Args:
-        empty: unknown to Crossref and without events; half of them become known within 14 days.
-        degraded: metadata or open-access data missing, on one day in particular.
-        broken: always 500, since one of their events cannot be shown (P11).
+        empty: unknown to Crossref and without events. Half of them become known within 14 days.
+        degraded: metadata or open-access data are missing. It is drawn anew for each day.
+        broken: always answered with a 500, because one of their events cannot be shown (P11).
         quiet: known, without any event.
-        giant: about as many events as the server gives, or more (P6).
+        giant: about as many events as the server gives at most, or more (P6).
     """
 
     empty: float = 0.03
@@ -57,54 +65,54 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class PlannedOutage:
-    """A time in which one service does not work at all.
+    """A time, fixed beforehand, in which one service is down.
 
     Args:
         service: that is down.
-        start_seconds: after the start of the sandbox.
-        seconds: how long.
-        kind: `503` (a router's page) or `refuse` (the connection is reset at once).
+        start_seconds: when the outage begins, counted from the start of the sandbox.
+        seconds: how long it lasts.
+        kind: `503` (a router's page) or `refuse` (every connection is reset at once).
     """
 
     service: ServiceName
     start_seconds: float
     seconds: float
-    kind: str = "503"
+    kind: OutageKind = "503"
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    """How the sandbox behaves; with none of it set it is quick, faultless and the same each time.
+    """How the sandbox behaves. By default it is fast, has no faults, and answers the same each time.
 
     Args:
         host: address to listen on.
         port: 0 for any free one.
         seed: of records, faults and latencies.
-        faults: how often what goes wrong.
+        faults: what goes wrong, and how often.
         shares: how many DOIs get which kind of record.
         latency_seconds: added to every answer of Paperbuzz.
-        jitter_seconds: at most this much more, by DOI and try.
-        capacity: requests served at a time, the others wait; None for no limit.
+        jitter_seconds: at most this much more; how much depends on DOI and attempt.
+        capacity: requests that Paperbuzz serves at a time, the others wait; None for no limit.
         token_lifetime_seconds: of OPERAS tokens (O1).
         accounts: OPERAS accounts.
         known_prefixes: DOI prefixes that OPERAS knows from the start (O12).
-        entry_seconds: time OPERAS takes for each entry of a POST; the real one about 0.006 (O3).
-        password_seconds: time OPERAS takes to check a password; the real one 0.26.
-        uriset_drift: share of rows that stand elsewhere in each answer of GET /uriset: nobody promises an order (O8).
-        max_body_bytes: of a POST; beyond it 413, as nginx does by default; None for no limit.
+        entry_seconds: time OPERAS takes for each entry of a POST. The real one takes about 0.006 (O3).
+        password_seconds: time OPERAS takes to check a password. The real one takes 0.26.
+        uriset_drift: share of rows that move in each answer of GET /uriset, because OPERAS promises no order (O8).
+        max_body_bytes: of a POST. A longer one is answered with 413, as nginx does by default. None for no limit.
         watch_rate: requests per second that Paperbuzz should not see exceeded; None not to watch.
         watch_burst: requests allowed beyond the rate.
-        watch_slack_seconds: what scheduling on both sides may bring together.
-        day: simulated days since the first; the later, the more events (see `Sandbox.advance`).
+        watch_slack_seconds: how much closer together requests may arrive than they were sent.
+        day: simulated days since the first. The later the day, the more events (see `Sandbox.advance`).
         size_scale: factor on the length of abstracts and reference lists.
         reorder: sources come in another order in each answer (P6).
-        collide: two first requests for one DOI at once may end with a 500 (P11).
+        collide: the second of two first requests for one DOI at once may end with a 500 (P11).
         indented: JSON with indentation, as the public service sends it, instead of compact (P9).
         icon_host: host in `icon_url`; None for the request's Host header, as the real server does.
-        outages: set beforehand; see also `Sandbox.set_outage`.
-        log_path: JSON Lines, one a request, written at once; None for none.
+        outages: planned beforehand; see also `Sandbox.set_outage`.
+        log_path: file of JSON Lines, one for each request, written at once; None for no file.
         log_entries: log entries kept in memory; None for all.
-        idle_seconds: an unused connection is dropped after this long (P12).
+        idle_seconds: a connection that is not used is dropped after this long (P12).
     """
 
     host: str = "127.0.0.1"

@@ -1,12 +1,9 @@
-"""The page that the sandbox shows in a browser."""
+"""What the sandbox tells people: its page in a browser, and the greeting in the terminal."""
 
 import html
-from typing import TYPE_CHECKING
 
 from harvester.sandbox.faults.rates import FAULTS
-
-if TYPE_CHECKING:
-    from harvester.sandbox.server import Sandbox
+from harvester.sandbox.state import SandboxState
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -16,7 +13,7 @@ table { border-collapse: collapse } td, th { text-align: left; padding: .15rem 1
 h2 { margin-top: 2rem } .quiet { color: #666 }
 """
 
-TRY = (
+EXAMPLES = (
     ("10.5555/ok-1", "a record"),
     ("10.5555/quiet-1", "known, without events"),
     ("10.5555/empty-1", "unknown"),
@@ -35,16 +32,16 @@ _ABOUT = (
 )
 
 
-def command(sandbox: "Sandbox") -> str:
-    """What to type in another terminal to harvest from here."""
-    account = sandbox.options.accounts[0] if sandbox.options.accounts else None
+def command(state: SandboxState) -> str:
+    """What to type in another terminal to harvest from this sandbox."""
+    account = state.options.accounts[0] if state.options.accounts else None
     lines = [
-        f"export HARVESTER_PAPERBUZZ__BASE_URL={sandbox.paperbuzz_url}",
+        f"export HARVESTER_PAPERBUZZ__BASE_URL={state.paperbuzz_url}",
         f"export HARVESTER_PAPERBUZZ__EMAIL={account.email if account else 'you@example.org'}",
     ]
     if account:
         lines += [
-            f"export HARVESTER_OPERAS__BASE_URL={sandbox.operas_url}",
+            f"export HARVESTER_OPERAS__BASE_URL={state.operas_url}",
             f"export HARVESTER_OPERAS__EMAIL={account.email}",
             f"export HARVESTER_OPERAS__PASSWORD={account.password}",
         ]
@@ -52,27 +49,51 @@ def command(sandbox: "Sandbox") -> str:
     return "\n".join([*lines, f"printf '10.5555/ok-%d\\n' $(seq 100) | harvester run - -o harvest.jsonl{register}"])
 
 
-def page(sandbox: "Sandbox") -> str:
-    """The whole page, with counts as of now."""
+def greeting(state: SandboxState) -> str:
+    """What stands in the terminal while the sandbox runs."""
+    options = state.options
+    accounts = [
+        f"  {account.email} / {account.password}{'' if account.approved else '  (not approved: gets no token)'}"
+        for account in options.accounts
+    ]
+    faults = ", ".join(f"{name}={rate:g}" for name, rate in options.faults.rates.items()) or "none (--faults all=0.05)"
+    return "\n".join(
+        [
+            "harvester sandbox: Paperbuzz and OPERAS on this machine, with invented records. Ends with ^C.",
+            "",
+            f"  page       {state.url}",
+            *(f"  {service.title:<9}  {state.base_url(name)}" for name, service in state.services.items()),
+            f"  faults     {faults}",
+            f"  log        {options.log_path or 'in memory only (--log PATH)'}",
+            "",
+            "OPERAS accounts:",
+            *accounts,
+            "",
+            "In another terminal:",
+            "",
+            *(f"  {line}" for line in command(state).splitlines()),
+        ]
+    )
+
+
+def page(state: SandboxState) -> str:
+    """The whole page as HTML, with the present counts."""
     parts = [
         "<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>harvester sandbox</title>",
         f"<style>{_STYLE}</style><h1>harvester sandbox</h1>",
         f"<p>{_ABOUT}</p>",
         "<h2>Where</h2>",
-        _table([("Paperbuzz", sandbox.paperbuzz_url), ("OPERAS", sandbox.operas_url)]),
+        _table([(service.title, state.base_url(name)) for name, service in state.services.items()]),
         "<h2>Accounts</h2>",
         _table(
-            [
-                (account.email, _about(account.password, approved=account.approved))
-                for account in sandbox.options.accounts
-            ]
+            [(account.email, _about(account.password, approved=account.approved)) for account in state.options.accounts]
         ),
-        f"<h2>Try</h2><pre>{html.escape(command(sandbox))}</pre>",
-        _table([(_link(sandbox, doi), text) for doi, text in TRY], raw=True),
+        f"<h2>Try</h2><pre>{html.escape(command(state))}</pre>",
+        _table([(_link(state, doi), text) for doi, text in EXAMPLES], raw=True),
         "<h2>So far</h2>",
-        _counts(sandbox),
+        _counts(state),
         "<h2>Faults</h2><p>At the start <code>harvester sandbox --faults 429=0.1,reset=0.02</code>, or now:</p>",
-        f'<pre>curl -d \'{{"faults": "all=0.05"}}\' {html.escape(sandbox.url)}_sandbox/faults</pre>',
+        f'<pre>curl -d \'{{"faults": "all=0.05"}}\' {html.escape(state.url)}_sandbox/faults</pre>',
         _table([(name, text) for name, (_, text) in FAULTS.items()]),
     ]
     return "\n".join(parts)
@@ -82,25 +103,25 @@ def _about(password: str, *, approved: bool) -> str:
     return f"password {password}" + ("" if approved else ", not approved: gets no token")
 
 
-def _link(sandbox: "Sandbox", doi: str) -> str:
-    return f"<a href='{html.escape(sandbox.paperbuzz_url)}doi/{doi}'>{doi}</a>"
+def _link(state: SandboxState, doi: str) -> str:
+    return f"<a href='{html.escape(state.paperbuzz_url)}doi/{doi}'>{doi}</a>"
 
 
-def _counts(sandbox: "Sandbox") -> str:
-    log = sandbox.log
+def _counts(state: SandboxState) -> str:
+    log = state.log
     rows = [(f"answers: {name}", str(count)) for name, count in sorted(log.statuses.items())]
     rows += [(f"faults: {name}", str(count)) for name, count in sorted(log.faults.items())]
     rows += [
-        ("DOIs registered", str(len(sandbox.operas.registered))),
-        ("most requests at once for one DOI", str(sandbox.same_doi.most)),
-        ("most POSTs at once of one account", str(sandbox.posts_at_once.most)),
+        ("DOIs registered", str(len(state.operas.registered))),
+        ("most requests at once for one DOI", str(state.same_doi.most)),
+        ("most POSTs at once of one account", str(state.posts_at_once.most)),
     ]
-    if sandbox.options.watch_rate is not None:
-        rows.append(("windows over the watched rate", str(len(sandbox.rate_violations()))))
-    return _table([("simulated day", str(sandbox.day)), ("requests", str(log.total)), *rows])
+    if state.options.watch_rate is not None:
+        rows.append(("windows over the watched rate", str(len(state.rate_violations()))))
+    return _table([("simulated day", str(state.day)), ("requests", str(log.total)), *rows])
 
 
 def _table(rows: list[tuple[str, str]], *, raw: bool = False) -> str:
-    """Two columns, the first in typewriter; `raw` if the first is already HTML."""
+    """A table of two columns, the first as code; `raw` if the first is already HTML."""
     cells = (f"<tr><td><code>{name if raw else html.escape(name)}</code><td>{html.escape(text)}" for name, text in rows)
     return f"<table>{''.join(cells)}</table>"

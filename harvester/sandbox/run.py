@@ -1,4 +1,4 @@
-"""Two ways to keep a sandbox running: beside a test in a thread, and as a command until it is interrupted."""
+"""Two ways to keep a sandbox running: in a thread beside a test, and as a command until it is interrupted."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from harvester.sandbox.options import SandboxOptions
-from harvester.sandbox.page import command
+from harvester.sandbox.page import greeting
 from harvester.sandbox.server import Sandbox
 
 START_SECONDS = 20.0
@@ -16,9 +16,9 @@ START_SECONDS = 20.0
 
 @contextlib.contextmanager
 def run_in_thread(options: SandboxOptions | None = None) -> Iterator[Sandbox]:
-    """A sandbox served from a thread and an event loop of its own, for code that blocks or runs in other processes.
+    """Serve a sandbox from a thread with its own event loop, for code that blocks or runs in other processes.
 
-    Its methods may be called, and its log read, from the calling thread.
+    The calling thread may call the sandbox's methods and read its log.
 
     Raises:
         OSError: the port is taken.
@@ -61,11 +61,11 @@ def _served(
 
 
 async def serve(options: SandboxOptions, *, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; what the `harvester sandbox` command does.
+    """Serve until SIGINT or SIGTERM. This is what the command `harvester sandbox` does.
 
     Args:
-        options: how it behaves.
-        announce: is given one text at the start: what this is, where, with which credentials, and what to type.
+        options: how the sandbox behaves.
+        announce: is given the greeting once, when the sandbox listens.
 
     Raises:
         OSError: the port is taken.
@@ -73,37 +73,9 @@ async def serve(options: SandboxOptions, *, announce: Callable[[str], None]) -> 
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Windows has no such handlers; there ^C ends the loop by itself.
+        # Windows has no such handlers. There ^C ends the loop by itself.
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, end.set)
     async with Sandbox(options) as sandbox:
         announce(greeting(sandbox))
         await end.wait()
-
-
-def greeting(sandbox: Sandbox) -> str:
-    """What stands in the terminal while it runs."""
-    options = sandbox.options
-    accounts = [
-        f"  {account.email} / {account.password}{'' if account.approved else '  (not approved: gets no token)'}"
-        for account in options.accounts
-    ]
-    faults = ", ".join(f"{name}={rate:g}" for name, rate in options.faults.rates.items()) or "none (--faults all=0.05)"
-    return "\n".join(
-        [
-            "harvester sandbox: Paperbuzz and OPERAS on this machine, with invented records. Ends with ^C.",
-            "",
-            f"  page       {sandbox.url}",
-            f"  Paperbuzz  {sandbox.paperbuzz_url}",
-            f"  OPERAS     {sandbox.operas_url}",
-            f"  faults     {faults}",
-            f"  log        {options.log_path or 'in memory only (--log PATH)'}",
-            "",
-            "OPERAS accounts:",
-            *accounts,
-            "",
-            "In another terminal:",
-            "",
-            *(f"  {line}" for line in command(sandbox).splitlines()),
-        ]
-    )

@@ -117,7 +117,7 @@ class Input:
 
 
 class Asked(Protocol):
-    """A request as a service logged it; `harvester.sandbox.requestlog.RequestLog` is one."""
+    """A request as a service logged it; `harvester.sandbox.requestlog.LoggedRequest` is one."""
 
     @property
     def service(self) -> str: ...  # noqa: D102

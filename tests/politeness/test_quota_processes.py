@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from harvester.politeness.quota import DAY_MINUTES, MARGIN_MINUTES
 from harvester.sandbox.limits import rate_violations
-from harvester.sandbox.requestlog import RequestLog
+from harvester.sandbox.requestlog import LoggedRequest
 from harvester.sandbox.server import Sandbox
 from tests.tool import Tool, dois
 
@@ -57,7 +57,7 @@ sys.exit(asyncio.run(main()))
 """
 
 
-def sender(entry: RequestLog) -> str:
+def sender(entry: LoggedRequest) -> str:
     """Which process it came from."""
     return unquote(entry.path).partition("?email=")[2].partition("@")[0]
 
@@ -105,7 +105,7 @@ class Crew:
         self._log = sandbox.log.begin
         sandbox.log.begin = self._begin  # type: ignore[method-assign]
 
-    def _begin(self, entry: RequestLog) -> None:
+    def _begin(self, entry: LoggedRequest) -> None:
         """Called in the sandbox's thread for each request."""
         self._log(entry)
         name = sender(entry)

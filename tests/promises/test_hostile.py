@@ -502,7 +502,7 @@ def attacks(
 
 
 def test_the_matrix_holds_every_fault_that_paperbuzz_may_meet() -> None:
-    assert set(FAULTS) == set(faults_of("paperbuzz", patience=True))
+    assert set(FAULTS) == set(faults_of("paperbuzz", with_timeouts=True))
 
 
 @pytest.mark.timeout(PATIENT * 2)

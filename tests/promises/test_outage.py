@@ -30,10 +30,10 @@ from harvester.politeness.breaker import LONGEST_PAUSE_SECONDS, OUTAGE_THRESHOLD
 from harvester.politeness.retry import LEAST, SHARE, WINDOW_SECONDS
 from harvester.reports.summary import Summary
 from harvester.sandbox.faults.rates import parse_faults
-from harvester.sandbox.options import PlannedOutage, SandboxOptions
-from harvester.sandbox.requestlog import RequestLog
+from harvester.sandbox.options import OutageKind, PlannedOutage, SandboxOptions
+from harvester.sandbox.requestlog import LoggedRequest
 from harvester.sandbox.run import run_in_thread
-from harvester.sandbox.server import OutageKind, Sandbox
+from harvester.sandbox.server import Sandbox
 from harvester.storage.paths import job_paths
 from harvester.verify.checks import violations
 from harvester.verify.gather import gather
@@ -116,7 +116,7 @@ def now() -> float:
 def simulated(work: Awaitable[T], at_most: float = 24 * 60 * MINUTES) -> T:
     """Run some work in simulated time, by which sandbox and transport go as well."""
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=LeapingLoop) as runner:
-        patch.setattr("harvester.sandbox.server.SystemClock", LoopClock)
+        patch.setattr("harvester.sandbox.state.SystemClock", LoopClock)
         patch.setattr("harvester.transport.aiohttp.time", SimpleNamespace(monotonic=now))
         return runner.run(asyncio.wait_for(work, at_most))
 
@@ -196,24 +196,24 @@ class Desk:
         assert self.sandbox.operas.registered.keys() == set(self.listed)
 
 
-def during(sandbox: Sandbox, service: str, start: float, end: float) -> list[RequestLog]:
+def during(sandbox: Sandbox, service: str, start: float, end: float) -> list[LoggedRequest]:
     return [entry for entry in sandbox.log.of(service) if start <= entry.time < end]
 
 
-def first_of_resent(entries: Iterable[RequestLog]) -> list[RequestLog]:
+def first_of_resent(entries: Iterable[LoggedRequest]) -> list[LoggedRequest]:
     """Without what aiohttp sent again by itself, which follows as soon as the rate allows."""
-    kept: list[RequestLog] = []
+    kept: list[LoggedRequest] = []
     for entry in entries:
         if not kept or entry.key != kept[-1].key or entry.time - kept[-1].time > 0.5:
             kept.append(entry)
     return kept
 
 
-def pauses(entries: Sequence[RequestLog]) -> list[float]:
+def pauses(entries: Sequence[LoggedRequest]) -> list[float]:
     return [later.time - sooner.time for sooner, later in pairwise(entries)]
 
 
-def pauses_between_probes(entries: Iterable[RequestLog]) -> list[float]:
+def pauses_between_probes(entries: Iterable[LoggedRequest]) -> list[float]:
     """Each probe begins with the status page."""
     return pauses(first_of_resent(entry for entry in entries if entry.key == STATUS_PAGE))
 
@@ -241,7 +241,7 @@ RESENT = 2
 """aiohttp sends a GET again by itself when the connection is reset."""
 
 
-def bearable(seconds: float, kind: str) -> int:
+def bearable(seconds: float, kind: OutageKind) -> int:
     """Requests that an outage may see: those that tell of it, those under way, and the probes."""
     distinct = OUTAGE_THRESHOLD + CONCURRENCY + REQUESTS_A_PROBE * probes_within(seconds)
     return distinct * (RESENT if kind == "refuse" else 1)
@@ -257,7 +257,7 @@ def options(**given: Any) -> SandboxOptions:
 @pytest.mark.parametrize("max_attempts", [1, 5])
 @pytest.mark.parametrize("kind", KINDS)
 def test_ten_minutes_down_in_the_middle_cost_a_few_requests_and_no_doi_anything(
-    tmp_path: Path, kind: str, max_attempts: int
+    tmp_path: Path, kind: OutageKind, max_attempts: int
 ) -> None:
     start, end = 15.0, 15.0 + DOWN
 
@@ -293,7 +293,7 @@ def test_a_last_attempt_that_meets_the_outage_is_not_the_fault_of_its_doi(tmp_pa
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ten_minutes_down_from_the_start_are_waited_out(tmp_path: Path, kind: str) -> None:
+def test_ten_minutes_down_from_the_start_are_waited_out(tmp_path: Path, kind: OutageKind) -> None:
     async def story() -> None:
         async with Sandbox(options(outages=(PlannedOutage("paperbuzz", 0, DOWN, kind),))) as sandbox:
             desk = Desk(tmp_path, sandbox, dois(100), settings={"paperbuzz.max_attempts": 1})
@@ -307,7 +307,7 @@ def test_ten_minutes_down_from_the_start_are_waited_out(tmp_path: Path, kind: st
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_service_that_stays_away_ends_the_run_with_69_after_our_patience(tmp_path: Path, kind: str) -> None:
+def test_a_service_that_stays_away_ends_the_run_with_69_after_our_patience(tmp_path: Path, kind: OutageKind) -> None:
     async def story() -> None:
         async with Sandbox(options(outages=(PlannedOutage("paperbuzz", 0, PATIENCE + DOWN, kind),))) as sandbox:
             desk = Desk(tmp_path, sandbox, dois(100))
@@ -368,13 +368,15 @@ async def until(condition: Callable[[], bool]) -> None:
 # OPERAS
 
 
-def posts_and_tokens(sandbox: Sandbox, start: float, end: float) -> list[RequestLog]:
+def posts_and_tokens(sandbox: Sandbox, start: float, end: float) -> list[LoggedRequest]:
     return first_of_resent(during(sandbox, "operas", start, end))
 
 
 @pytest.mark.parametrize("start", [0.0, 15.0], ids=["from the start", "in the middle"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_registration_waits_for_operas_while_the_harvest_goes_on(tmp_path: Path, kind: str, start: float) -> None:
+def test_registration_waits_for_operas_while_the_harvest_goes_on(
+    tmp_path: Path, kind: OutageKind, start: float
+) -> None:
     async def story() -> None:
         async with Sandbox(options(outages=(PlannedOutage("operas", start, DOWN, kind),))) as sandbox:
             desk = Desk(tmp_path, sandbox, dois(300), register=True, settings={"operas.batch_size": 50})
@@ -395,7 +397,7 @@ def test_registration_waits_for_operas_while_the_harvest_goes_on(tmp_path: Path,
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_operas_that_stays_away_ends_a_finished_harvest_with_69_and_the_next_run_registers_all(
-    tmp_path: Path, kind: str
+    tmp_path: Path, kind: OutageKind
 ) -> None:
     async def story() -> None:
         async with Sandbox(options(outages=(PlannedOutage("operas", 0, PATIENCE + DOWN, kind),))) as sandbox:
@@ -452,7 +454,7 @@ def test_both_services_may_be_away_at_the_same_time(tmp_path: Path) -> None:
 # Retries
 
 
-def most_retries_beyond_the_budget(log: Iterable[RequestLog]) -> float:
+def most_retries_beyond_the_budget(log: Iterable[LoggedRequest]) -> float:
     """By how many a retry, when it was sent, exceeded what the minute before allows; probes are no retries."""
     minute: deque[tuple[float, str]] = deque()
     counts: Counter[str] = Counter()

@@ -20,7 +20,7 @@ from harvester.core.failpoint import VARIABLE
 from harvester.sandbox.faults.rates import Faults
 from harvester.sandbox.operas import uriset, urlrules
 from harvester.sandbox.options import SandboxOptions
-from harvester.sandbox.requestlog import RequestLog
+from harvester.sandbox.requestlog import LoggedRequest
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
 from tests.tool import Tool
@@ -145,7 +145,7 @@ def harvester(tmp_path: Path, sandbox: Sandbox) -> Iterator[Tool]:
     tool.close()
 
 
-def posts(sandbox: Sandbox) -> list[RequestLog]:
+def posts(sandbox: Sandbox) -> list[LoggedRequest]:
     """POSTs as OPERAS saw them."""
     return [entry for entry in sandbox.log.of("operas") if entry.method == "POST"]
 

@@ -269,7 +269,7 @@ def test_no_fault_of_paperbuzz_makes_a_secret_show(harvester: Watched, sandbox: 
         **({"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"} if form == "json" else {}),
     }
     sandbox.set_faults(Faults(retry_after_seconds=0, slow_seconds=0.2, bomb_bytes=5_000_000))
-    names = faults_of("paperbuzz", patience=True)
+    names = faults_of("paperbuzz", with_timeouts=True)
     listed = dois(100) + [f"10.5555/fault-{name}" for name in names]
     run = harvester("run", harvester.tool.write("dois.txt", listed), "-o", "out.jsonl", "--concurrency", "64")
     assert run.returncode in (0, 69), run.stderr

@@ -22,11 +22,12 @@ import orjson
 import pytest
 
 from harvester.core.errors import InputMissing
-from harvester.sandbox.faults.rates import SERVICES, parse_faults
+from harvester.sandbox.faults.rates import parse_faults
 from harvester.sandbox.options import SandboxOptions
-from harvester.sandbox.requestlog import RequestLog
+from harvester.sandbox.requestlog import LoggedRequest
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
+from harvester.sandbox.service import SERVICES
 from harvester.verify.checks import violations
 from harvester.verify.gather import gather
 from tests.tool import Tool, dois
@@ -72,7 +73,7 @@ class Bench:
         soon(lambda: lock.exists() and lock.read_text() == str(process.pid))
         return process
 
-    def asked(self) -> list[RequestLog]:
+    def asked(self) -> list[LoggedRequest]:
         return [entry for entry in self.sandbox.log if entry.service != "sandbox"]
 
     def check_promises(self) -> None:
@@ -137,7 +138,7 @@ class Stopped:
     """
 
     seconds: float
-    late: list[RequestLog]
+    late: list[LoggedRequest]
     results: int
 
 

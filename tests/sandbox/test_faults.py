@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harvester.core.errors import Usage
 from harvester.sandbox.faults.bodies import bomb
-from harvester.sandbox.faults.rates import FAULTS, PATIENCE, Faults, faults_of, parse_faults
+from harvester.sandbox.faults.rates import FAULTS, TIMEOUTS, Faults, faults_of, parse_faults
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
@@ -39,7 +39,7 @@ def test_all_spreads_its_share_evenly_over_what_a_service_knows() -> None:
         table = faults.table(service)
         assert sum(rate for _, rate in table) == pytest.approx(0.3)
         assert {name for name, _ in table} == set(faults_of(service))
-    assert not PATIENCE & {name for name, _ in faults.table("paperbuzz")}
+    assert not TIMEOUTS & {name for name, _ in faults.table("paperbuzz")}
 
 
 def test_faults_can_be_set_for_one_service_and_with_their_settings() -> None:

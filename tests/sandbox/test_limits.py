@@ -1,10 +1,10 @@
-"""The monitor that judges whether a rate was kept."""
+"""Whether rates and quotas were kept, and how many requests overlapped."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.sandbox.limits import busiest_window, per_utc_day, quota_violations, rate_violations
-from harvester.sandbox.requestlog import Overlaps
+from harvester.sandbox.overlaps import Overlaps
 
 TIMES = st.lists(st.integers(0, 400), max_size=40).map(lambda ticks: sorted(tick / 16 for tick in ticks))
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.sandbox.answer import Ask
+from harvester.sandbox.messages import Request
 from harvester.sandbox.operas.tokens import BadToken, issue, read
-from harvester.sandbox.operas.uriset import Rejected, Store
+from harvester.sandbox.operas.uriset import Registry, Rejected
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
@@ -119,12 +119,12 @@ def test_tokens_expire_when_the_options_say(sandbox: Sandbox) -> None:
     ],
 )
 def test_a_batch_is_judged_as_the_server_judges_it(batch: object, status: int) -> None:
-    assert outcome(Store(), batch) == status
+    assert outcome(Registry(), batch) == status
 
 
-def outcome(store: Store, batch: object) -> int:
+def outcome(registry: Registry, batch: object) -> int:
     try:
-        store.post(batch, DEMO)
+        registry.post(batch, DEMO)
     except Rejected as rejected:
         return rejected.status
     return 200
@@ -140,54 +140,56 @@ def ten(bad_at: int, prefix_at: int | None = None) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("bad_at", [0, 4, 9])
 def test_with_known_prefixes_a_bad_entry_leaves_nothing_stored(bad_at: int) -> None:
-    store = Store(prefixes={"10.5334"})
+    registry = Registry(prefixes={"10.5334"})
     with pytest.raises(Rejected):
-        store.post(ten(bad_at), DEMO)
-    assert not store.rows
+        registry.post(ten(bad_at), DEMO)
+    assert not registry.rows
 
 
 def test_with_a_new_prefix_the_entries_before_it_are_kept_and_it_stays_bare() -> None:
     """The measured case: bad at 9, new prefix at 5."""
-    store = Store(prefixes={"10.5334"})
+    registry = Registry(prefixes={"10.5334"})
     with pytest.raises(Rejected):
-        store.post(ten(9, prefix_at=5), DEMO)
-    assert sorted(store.rows) == [*(f"10.5334/{n}" for n in range(5)), "10.7777/5"]
-    assert store.rows["10.5334/4"].urls == (f"{GOOD_URL}/4",)
-    assert (store.rows["10.7777/5"].urls, store.rows["10.7777/5"].prefix) == ((), None)
+        registry.post(ten(9, prefix_at=5), DEMO)
+    assert sorted(registry.rows) == [*(f"10.5334/{n}" for n in range(5)), "10.7777/5"]
+    assert registry.rows["10.5334/4"].urls == (f"{GOOD_URL}/4",)
+    assert (registry.rows["10.7777/5"].urls, registry.rows["10.7777/5"].prefix) == ((), None)
 
 
 def test_a_repaired_batch_adds_what_was_lost_but_the_empty_prefix_stays() -> None:
-    store = Store(prefixes={"10.5334"})
+    registry = Registry(prefixes={"10.5334"})
     batch = ten(9, prefix_at=5)
     with pytest.raises(Rejected):
-        store.post(batch, DEMO)
+        registry.post(batch, DEMO)
     batch[9]["url"] = []
-    store.post(batch, DEMO)
-    assert len(store.rows) == 10
-    assert store.rows["10.7777/5"].urls == (f"{GOOD_URL}/5",)
-    assert store.rows["10.7777/5"].prefix is None
+    registry.post(batch, DEMO)
+    assert len(registry.rows) == 10
+    assert registry.rows["10.7777/5"].urls == (f"{GOOD_URL}/5",)
+    assert registry.rows["10.7777/5"].prefix is None
 
 
 def test_a_single_entry_of_a_new_prefix_with_a_bad_url_is_stored_bare() -> None:
-    store = Store()
+    registry = Registry()
     with pytest.raises(Rejected):
-        store.post([{"doi": "10.5334/a", "url": [BAD_URL]}], DEMO)
-    assert store.rows["10.5334/a"].urls == ()
+        registry.post([{"doi": "10.5334/a", "url": [BAD_URL]}], DEMO)
+    assert registry.rows["10.5334/a"].urls == ()
 
 
 def test_a_url_belongs_to_the_first_doi_and_loses_its_trailing_slashes() -> None:
-    store = Store()
-    store.post([{"doi": "10.5334/a", "url": ["https://x.org/"]}, {"doi": "10.5334/b", "url": ["https://x.org"]}], DEMO)
-    assert (store.rows["10.5334/a"].urls, store.rows["10.5334/b"].urls) == (("https://x.org",), ())
+    registry = Registry()
+    registry.post(
+        [{"doi": "10.5334/a", "url": ["https://x.org/"]}, {"doi": "10.5334/b", "url": ["https://x.org"]}], DEMO
+    )
+    assert (registry.rows["10.5334/a"].urls, registry.rows["10.5334/b"].urls) == (("https://x.org",), ())
 
 
 def test_dois_are_stored_case_sensitively_and_posting_again_changes_nothing() -> None:
-    store = Store()
+    registry = Registry()
     batch = [{"doi": "10.5334/A", "url": [GOOD_URL]}, {"doi": "10.5334/a", "url": []}]
-    store.post(batch, DEMO)
-    before = dict(store.rows)
-    store.post(batch, DEMO)
-    assert store.rows == before
+    registry.post(batch, DEMO)
+    before = dict(registry.rows)
+    registry.post(batch, DEMO)
+    assert registry.rows == before
     assert len(before) == 2
 
 
@@ -236,15 +238,15 @@ def test_a_body_of_over_a_mebibyte_is_too_large(sandbox: Sandbox) -> None:
 async def test_two_posts_at_once_with_something_new_in_common_collide() -> None:
     async with Sandbox(SandboxOptions(entry_seconds=0.05)) as sandbox:
         token = sandbox.operas.token(DEMO)
-        asks = [_post(token, "10.5334/a"), _post(token, "10.5334/b"), _post(token, "10.7777/c")]
-        statuses = [answer.status for answer in await asyncio.gather(*map(sandbox.operas.answer, asks))]
+        requests = [_post(token, "10.5334/a"), _post(token, "10.5334/b"), _post(token, "10.7777/c")]
+        statuses = [answer.status for answer in await asyncio.gather(*map(sandbox.operas.answer, requests))]
         assert statuses == [200, 500, 200]
-        assert (await sandbox.operas.answer(asks[1])).status == 200
+        assert (await sandbox.operas.answer(requests[1])).status == 200
 
 
-def _post(token: str, doi: str) -> Ask:
+def _post(token: str, doi: str) -> Request:
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-    return Ask("POST", "/api/uriset", "", headers, json.dumps([{"doi": doi}]).encode())
+    return Request("POST", "/api/uriset", "", headers, json.dumps([{"doi": doi}]).encode())
 
 
 def test_who_hangs_up_does_not_undo_the_post() -> None:

@@ -9,17 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harvester.sandbox.messages import decoded
 from harvester.sandbox.options import Shares
-from harvester.sandbox.paperbuzz.doipath import breaks_upstream, clean_doi, decoded
+from harvester.sandbox.paperbuzz.doipath import breaks_upstream, clean_doi
 from harvester.sandbox.paperbuzz.events import BASE_DAY, EVENT_CAP
-from harvester.sandbox.paperbuzz.records import InventedWorld, encoded, record
+from harvester.sandbox.paperbuzz.records import RecordGenerator, encoded
 
-WORLD = InventedWorld(seed=7)
+GENERATOR = RecordGenerator(seed=7)
 DOIS = st.integers(0, 10**6).map(lambda number: f"10.1234/x.{number}")
 
 
-def of(doi: str, day: int = 0, world: InventedWorld = WORLD) -> dict[str, Any]:
-    return record(world, doi, day, "http://h")
+def of(doi: str, day: int = 0, generator: RecordGenerator = GENERATOR) -> dict[str, Any]:
+    return generator.record(doi, day, "http://h")
 
 
 def events(found: dict[str, Any]) -> set[str]:
@@ -32,15 +33,15 @@ def test_the_same_question_has_the_same_answer(doi: str, day: int) -> None:
 
 
 def test_another_seed_is_another_world() -> None:
-    assert of("10.5555/ok", world=InventedWorld(seed=8)) != of("10.5555/ok")
+    assert of("10.5555/ok", generator=RecordGenerator(seed=8)) != of("10.5555/ok")
 
 
 @given(DOIS, st.integers(0, 60), st.integers(1, 60))
 def test_events_only_come_and_never_go(doi: str, day: int, later: int) -> None:
     """But for a day on which the DOI is empty, and Wikipedia's cap."""
-    world = InventedWorld(seed=7, shares=Shares(0, 0, 0, 0.3, 0))
-    if len(events(of(doi, day + later, world))) < 2_000:
-        assert events(of(doi, day, world)) <= events(of(doi, day + later, world))
+    generator = RecordGenerator(seed=7, shares=Shares(0, 0, 0, 0.3, 0))
+    if len(events(of(doi, day + later, generator))) < 2_000:
+        assert events(of(doi, day, generator)) <= events(of(doi, day + later, generator))
 
 
 @given(DOIS, st.integers(0, 60))
@@ -89,7 +90,7 @@ def test_an_answer_of_more_than_a_thousand_events_stands_still_for_a_week() -> N
     ],
 )
 def test_parts_are_missing_as_in_the_contract(doi: str, sources: bool, metadata: bool, open_access: bool) -> None:
-    found = of(doi, world=InventedWorld(seed=7, shares=Shares(0, 0, 0, 0, 0)))
+    found = of(doi, generator=RecordGenerator(seed=7, shares=Shares(0, 0, 0, 0, 0)))
     assert bool(found["altmetrics_sources"]) == sources
     assert ("DOI" in found["metadata"]) == metadata
     assert ("doi" in found["open_access"]) == open_access
@@ -105,15 +106,15 @@ def test_sizes_are_those_of_real_records() -> None:
 
 
 def test_most_dois_are_well_and_about_half_have_no_events() -> None:
-    kinds = [WORLD.kind(f"10.1234/x.{n}") for n in range(4_000)]
+    kinds = [GENERATOR.kind(f"10.1234/x.{n}") for n in range(4_000)]
     assert 0.4 < kinds.count("quiet") / 4_000 < 0.55
     assert 0.01 < kinds.count("empty") / 4_000 < 0.06
     assert 0 < kinds.count("broken") / 4_000 < 0.02
 
 
 def test_half_of_the_unknown_dois_become_known_within_two_weeks() -> None:
-    unknown = [doi for n in range(4_000) if WORLD.kind(doi := f"10.1234/x.{n}") == "empty"]
-    later = [doi for doi in unknown if WORLD.kind(doi, 15) != "empty"]
+    unknown = [doi for n in range(4_000) if GENERATOR.kind(doi := f"10.1234/x.{n}") == "empty"]
+    later = [doi for doi in unknown if GENERATOR.kind(doi, 15) != "empty"]
     assert 0.3 < len(later) / len(unknown) < 0.7
 
 

@@ -27,8 +27,8 @@ ACCOUNTS = (
 )
 NO_REPLAY = {
     "am-setup250": "its body was a file that is not kept",
-    "am-one-long": "its request was shortened when it was kept; see test_sandbox_server.py",
-    "pb-long5000": "its request was shortened when it was kept; see test_sandbox_server.py",
+    "am-one-long": "its request was shortened when it was kept; see tests/sandbox/test_server.py",
+    "pb-long5000": "its request was shortened when it was kept; see tests/sandbox/test_server.py",
     "am-list-after-valid": "recorded when the account had less than a page of rows",
     "am-list-after-repost": "recorded when the account had less than a page of rows",
 }
@@ -68,8 +68,8 @@ def _prepare(sandbox: Sandbox) -> None:
     rows = [row for case in CASES for row in _rows(case)]
     batch: list[dict[str, object]] = [{"doi": row["raw"], "url": row["urls"]} for row in rows]
     batch += [{"doi": f"10.5334/filler.{number}", "url": []} for number in range(150)]
-    sandbox.operas.store.post(batch, DEMO)
-    sandbox.operas.store.post([{"doi": doi} for doi in ("10.5334/bbc.1", "10.5334/glob.2")], OTHER)
+    sandbox.operas.registry.post(batch, DEMO)
+    sandbox.operas.registry.post([{"doi": doi} for doi in ("10.5334/bbc.1", "10.5334/glob.2")], OTHER)
     for origin in (1, 3):
         event: dict[str, object] = {"created_at": "2020-01-03T03:04:05+00:00", "origin": origin, "subject_id": "x"}
         sandbox.operas.events.append(event | {"doi": "10.5334/bbc.2"})

@@ -6,15 +6,18 @@ import json
 import socket
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from harvester.sandbox.faults.rates import FAULTS, parse_faults
 from harvester.sandbox.gate import Gate
+from harvester.sandbox.messages import Answer, Request, json_answer
 from harvester.sandbox.options import PlannedOutage, SandboxOptions
-from harvester.sandbox.run import greeting, run_in_thread
+from harvester.sandbox.page import greeting
+from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
+from harvester.sandbox.service import SERVICES, ServiceName, StandIn
 from tests.folders import ROOT
 from tests.sandbox_replay import Got, get, post_json, send_raw
 
@@ -136,8 +139,7 @@ async def test_a_gate_that_opens_lets_in_those_who_wait() -> None:
     waiting = asyncio.create_task(gate.enter())
     await asyncio.sleep(0)
     assert not waiting.done()
-    gate.limit = 2
-    gate.wake()
+    gate.set_limit(2)
     await waiting
     assert gate.busy == 2
 
@@ -190,6 +192,35 @@ def test_log_and_counts_can_be_read_over_http(sandbox: Sandbox) -> None:
     assert [entry["number"] for entry in state(sandbox, "log?since=1")] == [2]
     assert state(sandbox, "stats")["by_service"] == {"operas": 1, "paperbuzz": 1}
     assert len(state(sandbox, "violations?rate=0.001&burst=0.5&quota=0")["quota"]) == 2
+
+
+def test_every_service_has_a_stand_in_under_its_name() -> None:
+    services = Sandbox().services
+    assert tuple(services) == SERVICES
+    assert [stand_in.name for stand_in in services.values()] == list(SERVICES)
+
+
+class Echo(StandIn):
+    """The least that a stand-in has to say."""
+
+    name = cast("ServiceName", "echo")
+    title = "Echo"
+    api_path = "v1/"
+    server_header = "echo"
+
+    async def answer(self, request: Request, attempt: int = 1) -> Answer:
+        return json_answer([request.path, attempt])
+
+
+def test_a_new_stand_in_needs_a_name_and_an_answer_and_the_rest_comes_with_it(sandbox: Sandbox) -> None:
+    sandbox.services[Echo.name] = Echo()
+    got = [get(sandbox.port, "/echo/v1/x?y=z") for _ in range(2)]
+    assert [json.loads(each.body) for each in got] == [["/v1/x", 1], ["/v1/x", 2]]
+    assert got[0].headers["server"] == "echo"
+    assert [(entry.service, entry.status) for entry in sandbox.log] == [("echo", 200), ("echo", 200)]
+    assert state(sandbox, "state")["echo_url"] == f"{sandbox.url}echo/v1/"
+    sandbox.set_outage(Echo.name)
+    assert get(sandbox.port, "/echo/v1/x").status == 503
 
 
 def test_two_sandboxes_of_one_seed_say_the_same(sandbox: Sandbox) -> None:

@@ -23,7 +23,7 @@ from harvester.harvest.run import run
 from harvester.records.packing import packer
 from harvester.reports.summary import Exit, Summary
 from harvester.sandbox.options import DEMO_ACCOUNTS, SandboxOptions
-from harvester.sandbox.requestlog import RequestLog
+from harvester.sandbox.requestlog import LoggedRequest
 from harvester.sandbox.server import Sandbox
 from harvester.storage.database import Registration, WorkState
 from harvester.storage.lock import lock
@@ -607,12 +607,12 @@ def test_counts_of_the_input_are_compared_with_the_summary() -> None:
         assert f"{name} = {getattr(REPORT, name):,}, the input {count}" in words
 
 
-def asked(doi: str, status: int = 200, fault: str | None = None) -> RequestLog:
-    return RequestLog(1, "paperbuzz", 0.0, 0.0, 0, "GET", f"/v0/doi/{doi}", key=doi, status=status, fault=fault)
+def asked(doi: str, status: int = 200, fault: str | None = None) -> LoggedRequest:
+    return LoggedRequest(1, "paperbuzz", 0.0, 0.0, 0, "GET", f"/v0/doi/{doi}", key=doi, status=status, fault=fault)
 
 
-def posted(start: float, seconds: float, status: int = 200) -> RequestLog:
-    return RequestLog(
+def posted(start: float, seconds: float, status: int = 200) -> LoggedRequest:
+    return LoggedRequest(
         1, "operas", start, 0.0, 0, "POST", "/api/uriset", key="/api/uriset x", status=status, elapsed_seconds=seconds
     )
 

@@ -1,1 +1,5 @@
-"""Faults on request: which answers are spoiled, how often, and in what way."""
+"""Faults on request: which request meets one, and how it looks on the wire.
+
+`rates` decides which and when, `bodies` spoils answers, `connection` spoils connections. No single service is known
+here: pages that differ between services come from their stand-ins.
+"""

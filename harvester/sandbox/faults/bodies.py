@@ -1,22 +1,29 @@
-"""What each fault makes of a good answer, as plain data; faults that need the socket itself are in `deliver`."""
+"""Faults of the answer: a status, a spoiled record, a redirect. Plain data goes in and comes out.
+
+Faults that need the connection itself are in `connection`.
+"""
 
 import time
 import zlib
 from email.utils import formatdate
 from functools import lru_cache
 
-from harvester.sandbox.answer import HTML, JSON, Answer, Ask, error_page, gateway_page
-from harvester.sandbox.faults.rates import Faults, ServiceName
-from harvester.sandbox.operas.tokens import EXPIRED
+from harvester.sandbox.faults.rates import Faults
+from harvester.sandbox.messages import JSON, Answer, Request, gateway_page
+from harvester.sandbox.service import StandIn
 
 ELSEWHERE = "/_elsewhere"
-"""Where `redirect-other` points: nobody should ever come here, and whoever does is logged."""
+"""The path to which `redirect-other` points. Nobody should ever come here; who does is counted."""
 
 REDIRECTED = "sandbox-redirected=1"
-"""In the query of a request that followed `redirect-same`; such a request meets no fault."""
+"""Stands in the query of a request that followed `redirect-same`. Such a request meets no fault."""
 
 DEPTH = 100_000
+"""How deep `deep` nests."""
+
 DIGITS = 5_000
+"""The length of the number in `huge-number`."""
+
 _CHUNK = 1024 * 1024
 
 _INSERTED: dict[str, bytes] = {
@@ -27,7 +34,7 @@ _INSERTED: dict[str, bytes] = {
     "not-utf8": b'"a":"caf\xe9"',
     "escape": b'"title":"\\u001b[2J\\u001b]0;owned\\u0007 \\u202e \\r\\n"',
 }
-"""Members put first into a record that is otherwise left as it is."""
+"""Members that are put at the beginning of a record. The rest of the record stays as it is."""
 
 _STATUSES: dict[str, tuple[int, str]] = {
     "429": (429, "Too Many Requests"),
@@ -39,21 +46,19 @@ _STATUSES: dict[str, tuple[int, str]] = {
 }
 
 REPLACES = frozenset({*_STATUSES, "429-seconds", "429-date", "500", "503-seconds", "401"} - {"stored-502"})
-"""Faults for which the service is not asked at all."""
+"""Faults that are answered in the service's place: its stand-in is not asked at all."""
 
 
-def replacement(fault: str, service: ServiceName, faults: Faults) -> Answer:
-    """The answer given in the service's place.
+def replacement(fault: str, service: StandIn, faults: Faults) -> Answer:
+    """The answer that is given in the service's place.
 
     Args:
         fault: one of `REPLACES`.
-        service: that was asked; its pages differ.
+        service: whose own pages show a 401 and a 500. All other pages are a gateway's.
         faults: for Retry-After.
     """
-    if fault == "500":
-        return error_page(500, content_type="text/html; charset=utf-8" if service == "paperbuzz" else HTML)
-    if fault == "401":
-        return error_page(401, f"{{'message': {EXPIRED}}}")
+    if fault in ("401", "500"):
+        return service.error(int(fault))
     plain = fault.partition("-")[0]
     answer = gateway_page(*_STATUSES[plain])
     if fault.endswith("-seconds"):
@@ -63,15 +68,15 @@ def replacement(fault: str, service: ServiceName, faults: Faults) -> Answer:
     return answer
 
 
-def spoiled(fault: str, good: Answer, ask: Ask, faults: Faults, other: bytes) -> Answer:
-    """A good answer with the fault in it; a fault that does not apply to it leaves it as it is.
+def spoiled(fault: str, good: Answer, request: Request, faults: Faults, other: bytes) -> Answer:
+    """A good answer with the fault in it. An answer to which the fault does not apply stays as it is.
 
     Args:
         fault: any name.
-        good: what the service said.
-        ask: the request, for redirects.
-        faults: sizes.
-        other: bytes of a good record of another DOI.
+        good: what the stand-in answered.
+        request: with the whole path, for redirects.
+        faults: for the size of the bomb.
+        other: body of a good answer to another question, for `wrong-doi`.
     """
     if fault == "stored-502":
         return gateway_page(*_STATUSES[fault])
@@ -81,20 +86,20 @@ def spoiled(fault: str, good: Answer, ask: Ask, faults: Faults, other: bytes) ->
     if fault == "empty-body":
         return Answer(200, b"", good.content_type)
     if fault.startswith("redirect-"):
-        return _redirect(fault, ask)
+        return _redirect(fault, request)
     if good.status == 200 and good.content_type == JSON:
         return _spoiled_record(fault, good, faults, other)
     return good
 
 
-def _redirect(fault: str, ask: Ask) -> Answer:
-    query = f"?{ask.query}" if ask.query else ""
-    target = f"http://{ask.host}{ask.path}{query}"
+def _redirect(fault: str, request: Request) -> Answer:
+    query = f"?{request.query}" if request.query else ""
+    target = f"http://{request.host}{request.path}{query}"
     if fault == "redirect-same":
         target += ("&" if query else "?") + REDIRECTED
     if fault == "redirect-other":
-        port = ask.host.rpartition(":")[2]
-        target = f"http://localhost:{port}{ELSEWHERE}{ask.path}{query}"
+        port = request.host.rpartition(":")[2]
+        target = f"http://localhost:{port}{ELSEWHERE}{request.path}{query}"
     answer = gateway_page(302, "Found")
     answer.headers["Location"] = target
     return answer
@@ -123,9 +128,9 @@ def _spoiled_record(fault: str, good: Answer, faults: Faults, other: bytes) -> A
 
 @lru_cache(maxsize=2)
 def bomb(size: int) -> bytes:
-    """About a thousandth of `size` bytes of gzip that unfold to a little more than `size`: a JSON string without end.
+    """Gzip that unfolds to a JSON object of a little more than `size` bytes, and is itself a thousandth as long.
 
-    One compressed block is repeated, so that it costs a checksum and not a compression of hundreds of megabytes.
+    One compressed block is repeated. So this costs a checksum, and not the compression of hundreds of megabytes.
     """
     head = b'{"altmetrics_sources":["'
     block = b"a" * _CHUNK

@@ -1,40 +1,35 @@
-"""Which request goes wrong, and how: decided by seed, service, what is asked for, and the how-many-eth try it is.
+"""Which request meets which fault. Seed, service, key and attempt decide that, and nothing else.
 
-The decision takes nothing else into account, above all not the order of requests: two runs of different concurrency
-over the same list meet the same faults. How each fault looks on the wire is in `hostile` and `deliver`.
+Above all the order of requests does not matter: two runs over the same list meet the same faults, however many requests
+they send at once. How each fault looks on the wire is in `bodies` and `connection`.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from harvester.core.errors import Usage
+from harvester.sandbox.service import READ_FROM, SERVICES, WRITTEN_TO, ServiceName
 
-ServiceName = Literal["paperbuzz", "operas"]
-SERVICES: tuple[ServiceName, ...] = ("paperbuzz", "operas")
+_ALL, _READ, _WRITE = SERVICES, READ_FROM, WRITTEN_TO
 
-_BOTH = ("paperbuzz", "operas")
-_READ = ("paperbuzz",)
-_WRITE = ("operas",)
-
-FAULTS: dict[str, tuple[tuple[str, ...], str]] = {
-    "slow": (_BOTH, "the right answer, `slow_seconds` late"),
-    "429": (_BOTH, "429 without Retry-After"),
-    "429-seconds": (_BOTH, "429, Retry-After in seconds"),
-    "429-date": (_BOTH, "429, Retry-After as a date"),
-    "500": (_BOTH, "500 as HTML, as both servers answer it"),
-    "502": (_BOTH, "502 as HTML, from a gateway"),
-    "503": (_BOTH, "503 as HTML, from a router that gave up"),
-    "503-seconds": (_BOTH, "503, Retry-After in seconds"),
-    "504": (_BOTH, "504 as HTML, from a gateway"),
-    "reset": (_BOTH, "the connection is reset before a byte of the answer"),
-    "reset-mid": (_BOTH, "the connection is reset in the middle of the body"),
-    "close": (_BOTH, "the connection is closed without a byte"),
-    "truncated": (_BOTH, "a Content-Length larger than the body, then the end"),
+FAULTS: dict[str, tuple[tuple[ServiceName, ...], str]] = {
+    "slow": (_ALL, "the right answer, `slow_seconds` late"),
+    "429": (_ALL, "429 without Retry-After"),
+    "429-seconds": (_ALL, "429, Retry-After in seconds"),
+    "429-date": (_ALL, "429, Retry-After as a date"),
+    "500": (_ALL, "500 as HTML, as both servers answer it"),
+    "502": (_ALL, "502 as HTML, from a gateway"),
+    "503": (_ALL, "503 as HTML, from a router that gave up"),
+    "503-seconds": (_ALL, "503, Retry-After in seconds"),
+    "504": (_ALL, "504 as HTML, from a gateway"),
+    "reset": (_ALL, "the connection is reset before a byte of the answer"),
+    "reset-mid": (_ALL, "the connection is reset in the middle of the body"),
+    "close": (_ALL, "the connection is closed without a byte"),
+    "truncated": (_ALL, "a Content-Length larger than the body, then the end"),
     "drip": (_READ, "the right answer in small pieces over `slow_seconds`"),
-    "hang": (_BOTH, "no byte for `hang_seconds`; a POST is not carried out"),
-    "loris": (_BOTH, "one byte of headers at a time, for `hang_seconds`"),
+    "hang": (_ALL, "no byte for `hang_seconds`; a POST is not carried out"),
+    "loris": (_ALL, "one byte of headers at a time, for `hang_seconds`"),
     "endless": (_READ, "a body without end"),
     "wrong-doi": (_READ, "a good record of another DOI"),
     "not-a-record": (_READ, "valid JSON that is no record"),
@@ -47,11 +42,11 @@ FAULTS: dict[str, tuple[tuple[str, ...], str]] = {
     "not-utf8": (_READ, "a record holding Latin-1 bytes"),
     "escape": (_READ, "a record whose title holds terminal escape sequences"),
     "charset": (_READ, "a record labelled as UTF-16"),
-    "html200": (_BOTH, "a web page with status 200"),
-    "empty-body": (_BOTH, "200 and nothing"),
+    "html200": (_ALL, "a web page with status 200"),
+    "empty-body": (_ALL, "200 and nothing"),
     "bad-gzip": (_READ, "Content-Encoding: gzip before bytes that are none"),
     "gzip-bomb": (_READ, "300 KB of gzip that unfold to `bomb_bytes`"),
-    "redirect-other": (_BOTH, "302 to another host"),
+    "redirect-other": (_ALL, "302 to another host"),
     "redirect-same": (_READ, "302 to the same record on the same origin, which then answers"),
     "redirect-loop": (_READ, "302 to itself"),
     "stored-reset": (_WRITE, "carried out, then the connection is reset"),
@@ -60,27 +55,27 @@ FAULTS: dict[str, tuple[tuple[str, ...], str]] = {
     "401": (_WRITE, "401: the token has expired before its time"),
     "413": (_WRITE, "413 from a gateway"),
 }
-"""Every fault: the services that know it, and what it is."""
+"""Every fault: the services that can show it, and what it is."""
 
-PATIENCE = frozenset({"hang", "loris", "stored-hang"})
-"""Faults that end only when the client gives up; `all` leaves them out, as each costs a whole timeout."""
+TIMEOUTS = frozenset({"hang", "loris", "stored-hang"})
+"""Faults that end only when the client gives up. `all` leaves them out, because each costs a whole timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Rates of faults.
+    """How often which fault occurs, and how long or large faults are.
 
     Args:
-        rates: share of requests from 0 to 1, by fault name, or by `SERVICE.NAME` for one service alone.
-        sticky: the DOI decides alone, so that a fault hits every try for it.
-        heal_after: tries of one DOI that may go wrong; later ones are well. None: no limit.
-        retry_after_seconds: what 429 and 503 ask for, where they ask.
-        slow_seconds: of `slow` and `drip`.
-        hang_seconds: how long silence lasts if the client does not hang up.
+        rates: share of requests from 0 to 1, by name of the fault, or by `SERVICE.NAME` for one service alone.
+        sticky: whether all attempts for one key meet the same fault.
+        heal_after: how many attempts for one key may meet faults; later ones meet none. None for no limit.
+        retry_after_seconds: value of Retry-After in `429-seconds`, `429-date` and `503-seconds`.
+        slow_seconds: how long `slow` and `drip` take.
+        hang_seconds: how long silence lasts if the client does not hang up before.
         bomb_bytes: size of `gzip-bomb` when unfolded.
 
     Raises:
-        Usage: an unknown name, a rate outside 0 to 1, or rates that exceed 1 together.
+        Usage: a name is unknown, a rate is not from 0 to 1, or the rates of a service exceed 1 together.
     """
 
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -103,7 +98,7 @@ class Faults:
                 raise Usage(f"sandbox: the fault rates of {service} make {total:.2f} together; at most 1 is possible")
 
     def table(self, service: ServiceName) -> list[tuple[str, float]]:
-        """Faults that this service shows, with their rates, in a fixed order."""
+        """The faults of this service with their rates, in a fixed order."""
         found: dict[str, float] = {}
         for name, rate in self.rates.items():
             if _applies(name, service):
@@ -117,7 +112,7 @@ class Faults:
         Args:
             seed: of the sandbox.
             service: that is asked.
-            key: what is asked for: the DOI, or a digest of a POST's body.
+            key: what is asked for, such as a DOI.
             attempt: 1 for the first request for this key.
         """
         if not self.rates or (self.heal_after is not None and attempt > self.heal_after):
@@ -131,7 +126,7 @@ class Faults:
 
 
 def chance(seed: int, *parts: object) -> float:
-    """A number from 0 up to 1 that depends on nothing but its arguments."""
+    """A number from 0 to below 1, drawn at random, but always the same for the same arguments."""
     text = "\x1f".join(map(str, (seed, *parts))).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2**64
 
@@ -139,11 +134,12 @@ def chance(seed: int, *parts: object) -> float:
 def parse_faults(text: str) -> Faults:
     """Read `all=0.05` or `429=0.1,reset=0.02,operas.500=0.01,heal=2`.
 
-    Besides faults there are `all` (that share of requests meets some fault, each kind equally likely, but those that
-    cost a whole timeout), `sticky=1`, `heal=N`, `retry-after=SECONDS`, `slow-seconds=`, `hang-seconds=`, `bomb-bytes=`.
+    With `all=0.05` five in a hundred requests meet some fault. Every kind is equally likely, except those that cost a
+    whole timeout, which are left out. The other settings are `sticky=1`, `heal=N`, `retry-after=SECONDS`,
+    `slow-seconds=SECONDS`, `hang-seconds=SECONDS` and `bomb-bytes=BYTES`.
 
     Raises:
-        Usage: it cannot be read.
+        Usage: the text cannot be read, or names something unknown.
     """
     rates: dict[str, float] = {}
     settings: dict[str, float] = {}
@@ -173,7 +169,7 @@ _SETTINGS = frozenset({"sticky", "heal", "retry-after", "slow-seconds", "hang-se
 
 
 def _spread(share: float, others: Mapping[str, float]) -> dict[str, float]:
-    """The share `all` of each service, evenly over the faults it knows."""
+    """Add the share `all` to the rates, spread evenly over the faults of each service."""
     rates = dict(others)
     for service in SERVICES:
         names = faults_of(service)
@@ -183,13 +179,10 @@ def _spread(share: float, others: Mapping[str, float]) -> dict[str, float]:
     return rates
 
 
-def faults_of(service: ServiceName, *, patience: bool = False) -> list[str]:
-    """Names of the faults that a service knows, without those that cost a whole timeout unless `patience`."""
-    return [name for name in _known(service) if patience or name not in PATIENCE]
-
-
-def _known(service: ServiceName) -> Iterable[str]:
-    return (name for name, (services, _) in FAULTS.items() if service in services)
+def faults_of(service: ServiceName, *, with_timeouts: bool = False) -> list[str]:
+    """Names of the faults that a service can show; those that cost a whole timeout only on request."""
+    known = [name for name, (services, _) in FAULTS.items() if service in services]
+    return [name for name in known if with_timeouts or name not in TIMEOUTS]
 
 
 def _applies(name: str, service: ServiceName) -> bool:

@@ -1,4 +1,5 @@
-"""The stand-in for OPERAS: tokens, the uriset endpoint, and what it accepts.
+"""The stand-in for OPERAS Altmetrics: accounts and tokens, what it accepts, and what it stores.
 
-It shares no code with the client, so that one cannot hide a mistake of the other.
+What is registered is kept in memory and forgotten at the end. No code is shared with harvester's client, so that a
+wrong belief of the client cannot hide here.
 """

@@ -1,26 +1,26 @@
-"""JSON, a web page or an error: what OPERAS makes of the Accept header (wire fact O11)."""
+"""What OPERAS makes of the Accept header: JSON, a web page or an error (wire fact O11)."""
 
 import json
 
-from harvester.sandbox.answer import HTML, Answer, Ask, error_page
+from harvester.sandbox.messages import HTML, Answer, Request, error_page
 
 PAGE = b'<!DOCTYPE html>\n<html lang="en">\n  <head>\n    <title>\n      Altmetrics\n    </title>\n  </head>\n</html>'
 
 
-def as_accepted(ask: Ask, value: object, status: int = 200) -> Answer:
-    """JSON, or a web page where HTML is preferred, or 500 where neither will do (O11)."""
-    weights = _accepted(ask.headers.get("accept", "*/*"))
+def as_accepted(request: Request, value: object, status: int = 200) -> Answer:
+    """Answer with JSON. If the client prefers HTML, answer with a web page; if it accepts neither, with a 500."""
+    weights = _accepted(request.headers.get("accept", "*/*"))
     for_json = max(weights.get("application/json", 0), weights.get("application/*", 0), weights.get("*/*", 0))
     for_html = max(weights.get("text/html", 0), weights.get("text/*", 0))
-    if for_html > for_json or (for_html == for_json and _first(ask) == HTML):
+    if for_html > for_json or (for_html == for_json and _first(request) == HTML):
         return Answer(status, PAGE, HTML)
     if not for_json:
         return error_page(500)
     return Answer(status, json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def _first(ask: Ask) -> str:
-    return ask.headers.get("accept", "").partition(",")[0].partition(";")[0].strip().lower()
+def _first(request: Request) -> str:
+    return request.headers.get("accept", "").partition(",")[0].partition(";")[0].strip().lower()
 
 
 def _accepted(header: str) -> dict[str, float]:

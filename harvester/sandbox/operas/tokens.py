@@ -1,4 +1,4 @@
-"""JSON Web Tokens signed with HS256 (RFC 7519, RFC 7515), and how the server words its refusals (contract B2)."""
+"""JSON Web Tokens signed with HS256 (RFC 7519, RFC 7515), and the words with which the server refuses them (B2)."""
 
 import base64
 import binascii
@@ -7,21 +7,24 @@ import hmac
 import json
 from collections.abc import Mapping
 
+EXPIRED = "ExpiredSignatureError('Signature has expired')"
+"""What the server says of a token that has expired."""
+
 _HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
 class BadToken(Exception):
-    """The token is refused; the text is what the server's page shows in its message."""
+    """The token is refused. The text is the message that the server's page shows."""
 
 
 def issue(claims: Mapping[str, object], key: bytes) -> str:
-    """A signed token with these claims."""
+    """Make a signed token with these claims."""
     signed = f"{_pack(_HEADER)}.{_pack(claims)}"
     return f"{signed}.{_base64(_sign(signed, key))}"
 
 
 def read(token: str, key: bytes, now: float) -> dict[str, object]:
-    """The claims of a valid token. One without `exp`, or with `iat` in the future, is valid.
+    """The claims of a valid token. A token without `exp`, or with `iat` in the future, is valid, too.
 
     Args:
         token: as it stood in the header.
@@ -29,7 +32,7 @@ def read(token: str, key: bytes, now: float) -> dict[str, object]:
         now: seconds since 1970.
 
     Raises:
-        BadToken: it is none, is signed otherwise, or has expired.
+        BadToken: it is not a token, is signed with another key, or has expired.
     """
     parts = token.split(".")
     if len(parts) != 3:
@@ -46,9 +49,6 @@ def read(token: str, key: bytes, now: float) -> dict[str, object]:
     if isinstance(expires, int | float) and expires <= now:
         raise BadToken(EXPIRED)
     return claims
-
-
-EXPIRED = "ExpiredSignatureError('Signature has expired')"
 
 
 def _sign(text: str, key: bytes) -> bytes:

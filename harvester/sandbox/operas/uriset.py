@@ -1,8 +1,8 @@
-"""What OPERAS stores, and how a batch changes it: half-stored batches included (wire facts O4, O6, O7, O12, O14).
+"""What OPERAS stores, and how a batch changes it (wire facts O4, O6, O7, O12, O14).
 
-The rule behind the half-stored ones: a batch is one transaction, but a DOI whose prefix the server has never seen makes
-it commit in the middle: everything before, and this DOI itself, still without URLs and with an empty prefix. What comes
-after a failure is lost, what was committed stays, and the empty prefix stays for good.
+A batch is one transaction, with one exception: a DOI with a prefix that the server has never seen makes it commit in
+the middle. Then everything before is stored, and this DOI itself, but without its URLs and with an empty prefix. If
+a later entry fails, the rest of the batch is lost, what was committed stays, and the prefix stays empty for good.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from harvester.sandbox.operas.urlrules import doi_accepted, url_accepted
 
 
 class Rejected(Exception):
-    """The batch is refused with this status and text; what was committed before stays."""
+    """The batch is refused with this status and text. What was committed before stays."""
 
     def __init__(self, status: int, text: str | None = None) -> None:
         super().__init__(status, text)
@@ -21,15 +21,15 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRow:
+class RegisteredDoi:
     """One registered DOI.
 
     Args:
-        number: key in the server's table.
-        raw: the DOI as it was sent, case and all.
-        urls: attached, trailing slashes cut off.
+        number: its key in the server's table.
+        raw: the DOI as it was sent, in the same case.
+        urls: that belong to it, without slashes at their ends.
         owners: e-mail addresses of the accounts that sent it.
-        prefix: None where a failure left it empty.
+        prefix: of the DOI; None if a failure left it empty.
         last_checked: ISO timestamp, or None.
     """
 
@@ -41,33 +41,33 @@ class StoredRow:
     last_checked: str | None = None
 
     def as_dict(self) -> dict[str, object]:
-        """As the API shows it."""
+        """The row as the API shows it."""
         return {"urls": list(self.urls), "last_checked": self.last_checked, "raw": self.raw}
 
 
 @dataclass
-class Store:
-    """The tables of the server.
+class Registry:
+    """The tables of the server: everything that is registered.
 
     Args:
-        rows: by DOI, case-sensitively.
-        url_owner: the DOI each URL belongs to, over all accounts.
-        prefixes: that the server knows.
+        rows: registered DOIs by DOI, case-sensitively.
+        url_owner: the DOI that each URL belongs to, over all accounts.
+        prefixes: DOI prefixes that the server knows.
     """
 
-    rows: dict[str, StoredRow] = field(default_factory=dict)
+    rows: dict[str, RegisteredDoi] = field(default_factory=dict)
     url_owner: dict[str, str] = field(default_factory=dict)
     prefixes: set[str] = field(default_factory=set)
 
-    def of(self, account: str) -> list[StoredRow]:
-        """The rows of one account in the order of the table."""
+    def of(self, account: str) -> list[RegisteredDoi]:
+        """The DOIs of one account, in the order of the table."""
         return [row for row in list(self.rows.values()) if account in row.owners]
 
     def post(self, batch: object, account: str) -> int:
-        """Carry out a POST of this JSON value; returns the number of entries.
+        """Carry out a POST of this JSON value. Returns the number of entries.
 
         Raises:
-            Rejected: as the server refuses it; part of the batch may have been stored.
+            Rejected: the server refuses the batch. A part of it may have been stored.
         """
         entries = list(_entries(batch))
         change = _Change(self, account)
@@ -77,12 +77,12 @@ class Store:
         return len(entries)
 
     def unknown(self, names: frozenset[str]) -> frozenset[str]:
-        """Those DOIs and prefixes that are not yet stored."""
+        """Those of these DOIs and prefixes that are not stored yet."""
         return names - self.rows.keys() - self.prefixes
 
 
 def names_in(batch: object) -> frozenset[str]:
-    """DOIs and prefixes of a batch: where one is new, two batches at once race for its unique key (O5)."""
+    """The DOIs and prefixes of a batch. If one is new, two batches at once compete for its unique key (O5)."""
     if not isinstance(batch, list):
         return frozenset()
     dois = [entry.get("doi") for entry in batch if isinstance(entry, dict)]
@@ -91,22 +91,22 @@ def names_in(batch: object) -> frozenset[str]:
 
 
 def _entries(batch: object) -> Iterator[object]:
-    """The entries as the server's loop meets them."""
+    """The entries, as a loop in Python meets them in the server."""
     if not batch:
         raise Rejected(400, "DOI list not found in request JSON.")
     if isinstance(batch, list | dict | str):
-        # Iterating an object gives its keys, a string its characters: both fail at the first one, as strings.
+        # A loop over an object gives its keys, over a text its characters. Both fail at the first one: it is a text.
         return iter(batch)
     raise Rejected(500)
 
 
 class _Change:
-    """One transaction: changes wait here until they are committed."""
+    """One transaction. Changes wait here until they are committed."""
 
-    def __init__(self, store: Store, account: str) -> None:
-        self._store = store
+    def __init__(self, registry: Registry, account: str) -> None:
+        self._registry = registry
         self._account = account
-        self._rows: dict[str, StoredRow] = {}
+        self._rows: dict[str, RegisteredDoi] = {}
         self._urls: dict[str, str] = {}
 
     def take(self, entry: object) -> None:
@@ -122,16 +122,16 @@ class _Change:
             self._attach(str(doi), url)
 
     def _row(self, doi: str) -> None:
-        row = self._rows.get(doi) or self._store.rows.get(doi)
+        row = self._rows.get(doi) or self._registry.rows.get(doi)
         if row is not None:
             self._rows[doi] = replace(row, owners=row.owners | {self._account})
             return
-        number = len(self._store.rows) + len(self._rows) + 1
-        row = StoredRow(number, doi, owners=frozenset({self._account}))
+        number = len(self._registry.rows) + len(self._rows) + 1
+        row = RegisteredDoi(number, doi, owners=frozenset({self._account}))
         self._rows[doi] = row
         prefix = _prefix(doi)
-        if prefix not in self._store.prefixes:
-            self._store.prefixes.add(prefix)
+        if prefix not in self._registry.prefixes:
+            self._registry.prefixes.add(prefix)
             self.commit()
         self._rows[doi] = replace(row, prefix=prefix)
 
@@ -139,19 +139,19 @@ class _Change:
         text = url.rstrip("/") if isinstance(url, str) else url
         if not isinstance(text, str) or not url_accepted(url):
             raise Rejected(500)
-        if text in self._urls or text in self._store.url_owner:
+        if text in self._urls or text in self._registry.url_owner:
             return
         self._urls[text] = doi
         self._rows[doi] = replace(self._rows[doi], urls=(*self._rows[doi].urls, text))
 
     def commit(self) -> None:
-        self._store.rows.update(self._rows)
-        self._store.url_owner.update(self._urls)
+        self._registry.rows.update(self._rows)
+        self._registry.url_owner.update(self._urls)
         self._rows, self._urls = {}, {}
 
 
 def _urls_of(entry: Mapping[str, object]) -> Iterator[object]:
-    """What the server's loop over `url` meets: an object gives its keys, a string its characters, null fails."""
+    """The URLs, as a loop in Python meets them: an object gives its keys, a text its characters, null fails."""
     urls = entry.get("url", [])
     if isinstance(urls, list | dict | str):
         return iter(urls)

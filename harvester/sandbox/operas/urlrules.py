@@ -1,6 +1,6 @@
 """What OPERAS accepts as a DOI and as a URL (wire fact O4, contract B3).
 
-The server hands URLs to a validator of its own framework; these rules give the same verdict on every recorded example.
+The server uses a URL validator of its framework. These rules agree with it on every recorded example.
 """
 
 import ipaddress
@@ -21,18 +21,18 @@ _PARTS = re.compile(
 )
 _USER = re.compile(rf"[-{_LETTER}0-9._~%!$&'()*+,;=:]+", re.IGNORECASE)
 _PATH = re.compile(rf"[-{_LETTER}0-9._~%!$&'()*+,;=:@/]+", re.IGNORECASE)
-# Letters and digits, single hyphens between them: so neither "--" (punycode) nor one at an end.
+# Letters and digits with single hyphens between them. So "--" (as in punycode) and hyphens at an end do not match.
 _LABEL = re.compile(rf"[{_LETTER}0-9]+(?:-[{_LETTER}0-9]+)*", re.IGNORECASE)
 _TOP = re.compile(rf"[{_LETTER}]{{2,}}", re.IGNORECASE)
 
 
 def doi_accepted(value: object) -> bool:
-    """Whether the server takes this as a DOI: the pattern is anchored at the start alone, NUL never fits a column."""
+    """Whether the server accepts this as a DOI. Only its beginning has to match; NUL fits no column of the database."""
     return isinstance(value, str) and _DOI.match(value) is not None and "\0" not in value
 
 
 def url_accepted(value: object) -> bool:
-    """Whether the server's validator takes this as a URL."""
+    """Whether the server's validator accepts this as a URL."""
     if not isinstance(value, str) or "\0" in value:
         return False
     found = _PARTS.fullmatch(value)
@@ -60,7 +60,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _is_ipv4(text: str) -> bool:
-    """Four numbers; the first from 1 to 223, for the rest is reserved."""
+    """Whether this is four numbers, the first from 1 to 223. Addresses beyond that are reserved."""
     try:
         address = ipaddress.IPv4Address(text)
     except ValueError:

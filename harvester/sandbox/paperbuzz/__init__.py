@@ -1,4 +1,5 @@
-"""The stand-in for Paperbuzz: recorded and invented records, served as the real service does.
+"""The stand-in for Paperbuzz: how it reads a DOI out of a path, and which record it answers with.
 
-It shares no code with the client, so that one cannot hide a mistake of the other.
+Records are invented, and are the same for the same seed, DOI and simulated day. No code is shared with harvester's
+client, so that a wrong belief of the client cannot hide here.
 """

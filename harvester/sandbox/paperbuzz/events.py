@@ -1,7 +1,7 @@
-"""The events of one DOI: a past that is fixed, and a future that comes day by day.
+"""The events of one DOI: those before day 0 are fixed, later ones come day by day.
 
-For a given seed and DOI the list at a later day begins with the list of every earlier day: nothing that was seen once
-goes away, and histograms, which are counted from the list, agree with it.
+For one seed and DOI, the list of a later day begins with the list of every earlier day. So no event goes away that was
+seen once. Histograms are counted from the list, and agree with it.
 """
 
 import math
@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 BASE_DAY = datetime(2026, 1, 1, tzinfo=UTC)
-"""Simulated day 0; events of day d lie before `BASE_DAY + d`."""
+"""Simulated day 0. Events that are known on day d lie before `BASE_DAY + d`."""
 
 EVENT_CAP = 2_500
-"""Raw events the server takes, in no defined order (P6)."""
+"""How many raw events the server uses at most. Which ones is not defined (P6)."""
 
 SOURCES: dict[str, tuple[str, str]] = {
     "twitter": ("Twitter", "twitter.ico"),
@@ -31,25 +31,25 @@ SOURCES: dict[str, tuple[str, str]] = {
     "plaudit": ("Plaudit", "plaudit.ico"),
     "web": ("Web", "web.ico"),
 }
-"""Source identifier: display name, and file of the icon."""
+"""By source identifier: the name to show, and the file of the icon."""
 
-# Of a hundred events sixty are tweets, and so on in the order above.
+# Of a hundred events sixty are tweets, eight are news, and so on in the order above.
 _BOUNDS = tuple(accumulate((60, 8, 10, 4, 4, 4, 2, 2, 2, 1, 1, 1, 1)))
 _NAMES = tuple(SOURCES)
 
 Event = dict[str, str | None]
-Raw = tuple[str, str, Event]
-"""Source, moment, and the event as it is shown."""
+RawEvent = tuple[str, str, Event]
+"""The source of an event, its time, and the event as Paperbuzz shows it."""
 
 
-def events_of(rng_seed: str, count: int, published: datetime, day: int) -> list[Raw]:
+def events_of(rng_seed: str, count: int, published: datetime, day: int) -> list[RawEvent]:
     """Raw events up to a simulated day, at most `EVENT_CAP` of them.
 
     Args:
-        rng_seed: says which DOI of which sandbox.
-        count: events before day 0.
-        published: none is earlier.
-        day: simulated.
+        rng_seed: seed and DOI.
+        count: how many events there are before day 0.
+        published: when the work appeared. No event is earlier.
+        day: the simulated day.
     """
     past = random.Random(f"past {rng_seed}")
     mixed = past.random() < 0.9
@@ -62,15 +62,15 @@ def events_of(rng_seed: str, count: int, published: datetime, day: int) -> list[
 
 
 def _past_moment(rng: random.Random, published: datetime) -> datetime:
-    # Attention comes early and fades: half of it within the first tenth of the time.
+    # Attention comes early and fades: half of the events lie within the first tenth of the time.
     span = (BASE_DAY - published).total_seconds() - 1
     return published + timedelta(seconds=int(span * rng.random() ** 3.3))
 
 
-def _future(rng_seed: str, count: int, day: int, *, mixed: bool) -> list[Raw]:
+def _future(rng_seed: str, count: int, day: int, *, mixed: bool) -> list[RawEvent]:
     rng = random.Random(f"future {rng_seed}")
     rate = (0.002 + count / 800) * rng.lognormvariate(0, 1)
-    found: list[Raw] = []
+    found: list[RawEvent] = []
     moment = rng.expovariate(rate)
     while moment < day and len(found) < 2 * EVENT_CAP:
         found.append(_event(rng, BASE_DAY + timedelta(seconds=int(moment * 86_400)), mixed=mixed))
@@ -78,7 +78,7 @@ def _future(rng_seed: str, count: int, day: int, *, mixed: bool) -> list[Raw]:
     return found
 
 
-def _event(rng: random.Random, moment: datetime, *, mixed: bool) -> Raw:
+def _event(rng: random.Random, moment: datetime, *, mixed: bool) -> RawEvent:
     source = _NAMES[bisect(_BOUNDS, rng.random() * _BOUNDS[-1])] if mixed else "twitter"
     number = 10**9 + int(rng.random() * 9 * 10**9)
     shown = moment.isoformat()[:19] + "Z"
@@ -86,7 +86,7 @@ def _event(rng: random.Random, moment: datetime, *, mixed: bool) -> Raw:
 
 
 def _where(source: str, number: int, moment: datetime) -> Event:
-    """The part of an event that depends on its source."""
+    """The members of an event that depend on its source."""
     if source == "twitter":
         name = f"reader{number % 99_991}"
         url = f"http://twitter.com/{name}/statuses/{number}{number % 10**8:08}"
@@ -101,8 +101,8 @@ def _where(source: str, number: int, moment: datetime) -> Event:
     return {"url": f"https://{source}.example.com/item/{number}"}
 
 
-def source_objects(raw: list[Raw], icon_base: str) -> list[dict[str, object]]:
-    """The sources in the order of their first appearance, as Paperbuzz shows them (contract A6).
+def source_objects(raw: list[RawEvent], icon_base: str) -> list[dict[str, object]]:
+    """The sources in the order in which they first appear, as Paperbuzz shows them (contract A6).
 
     Args:
         raw: events, in any order.
@@ -115,7 +115,7 @@ def source_objects(raw: list[Raw], icon_base: str) -> list[dict[str, object]]:
 
 
 def _shown(name: str, events: list[Event]) -> list[Event]:
-    """Sorted by time; of Wikipedia one event a page, which is why counts may fall below the cap (P6)."""
+    """Sort events by time. Of Wikipedia only one event of each page is shown, so counts may be below the cap (P6)."""
     ordered = sorted(events, key=lambda event: event["occurred_at"] or "")
     if name != "wikipedia":
         return ordered

@@ -1,6 +1,6 @@
-"""Invented bibliographic text: titles, people, abstracts, reference lists. Nothing in it is copied from anywhere.
+"""Invented bibliographic texts: titles, people, abstracts, reference lists. Nothing is copied from anywhere.
 
-A pool is made once per seed; a record takes slices of it, which keeps a record's cost at a fraction of a millisecond.
+A pool of parts is made once for each seed. A record takes slices of it, and so costs a fraction of a millisecond.
 """
 
 import random
@@ -151,11 +151,12 @@ _JOURNALS = [
 _PUBLISHERS = ["Invented University Press", "Sandbox Open Publishing", "Example Scholarly Society"]
 
 POOL = 400
+"""How many parts of each kind there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Prefabricated parts; index them modulo their length."""
+    """Parts from which records are put together."""
 
     titles: tuple[str, ...]
     sentences: tuple[str, ...]
@@ -167,7 +168,7 @@ class Pool:
 
 @lru_cache(maxsize=8)
 def pool(seed: int) -> Pool:
-    """The parts for one seed."""
+    """The pool of one seed."""
     rng = random.Random(f"pool {seed}")
     people = tuple(_person(rng) for _ in range(POOL))
     return Pool(

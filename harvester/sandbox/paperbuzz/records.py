@@ -1,8 +1,8 @@
-"""The record of a DOI: a function of seed, DOI and simulated day, and of nothing else.
+"""The record of a DOI. It depends on seed, DOI and simulated day, and on nothing else.
 
 Kinds of DOI: `ok`; `quiet` (known, no events); `empty` (unknown, P4); `degraded` (metadata or open-access data lost);
-`broken` (always 500, P11); `giant` (at or over the cap of 2,500 raw events). Which one a DOI is, is drawn by
-the shares in the options, except for the names under 10.5555 that say it themselves (see `SPECIAL`).
+`broken` (always 500, P11); `giant` (at or over the cap of 2,500 raw events). The kind is drawn at random, with the
+shares that the options give. Names under 10.5555 can say their kind themselves (see `SPECIAL`).
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 
 from harvester.sandbox.faults.rates import chance
 from harvester.sandbox.options import Shares
-from harvester.sandbox.paperbuzz.doipath import breaks_upstream, hides_events, hides_metadata, is_nobodys
+from harvester.sandbox.paperbuzz.doipath import breaks_upstream, cannot_exist, hides_events, hides_metadata
 from harvester.sandbox.paperbuzz.events import events_of, source_objects
 from harvester.sandbox.paperbuzz.invent import Pool, pool
 
@@ -39,32 +39,35 @@ SPECIAL: dict[str, Kind] = {
     "10.5555/poison": "broken",
     "10.5555/giant": "giant",
 }
-"""Beginnings of DOIs, for trying things by hand, and the kind they are whatever the shares say."""
+"""Beginnings of DOIs for trying things by hand, and the kind of DOI they are, whatever the shares say."""
 
 CACHED_EVENTS = 1_000
 CACHED_DAYS = 7
-"""Answers with more events than this stand still for this long (P6)."""
-
-SICK_DAYS_SALT = "sick"
+"""An answer with more than `CACHED_EVENTS` events changes only once in `CACHED_DAYS` days (P6)."""
 
 
 @dataclass(frozen=True, slots=True)
-class InventedWorld:
-    """What all records of a sandbox have in common; see `SandboxOptions` for the fields."""
+class RecordGenerator:
+    """Invents the records of one sandbox.
+
+    Args:
+        seed: another seed gives other records.
+        shares: how many DOIs get which kind of record.
+        size_scale: factor on the length of abstracts and reference lists.
+    """
 
     seed: int = 1
     shares: Shares = field(default_factory=Shares)
     size_scale: float = 1.0
-    indented: bool = False
 
     def kind(self, doi: str, day: int = 0) -> Kind:
-        """What kind of DOI this is on a simulated day."""
+        """Which kind of DOI this is on a simulated day."""
         for start, special in SPECIAL.items():
             if doi.startswith(start):
                 return special
         if breaks_upstream(doi):
             return "broken"
-        if is_nobodys(doi):
+        if cannot_exist(doi):
             return "empty"
         return self._drawn(doi, day)
 
@@ -77,8 +80,8 @@ class InventedWorld:
             return "empty" if day < self._known_from(doi) else "ok"
         if (point := point - shares.empty) < shares.giant:
             return "giant"
-        # Degradation passes: it belongs to the DOI and the day, unlike the rest.
-        if chance(self.seed, SICK_DAYS_SALT, doi, day) < shares.degraded:
+        # Unlike the other kinds, `degraded` passes: it is drawn anew for each day.
+        if chance(self.seed, "sick", doi, day) < shares.degraded:
             return "degraded"
         return "quiet" if point - shares.giant < shares.quiet else "ok"
 
@@ -87,71 +90,72 @@ class InventedWorld:
         drawn = chance(self.seed, "known", doi)
         return math.inf if drawn < 0.5 else 1 + int((drawn - 0.5) * 28)
 
+    def record(self, doi: str, day: int, icon_base: str, shuffle: int = 0) -> dict[str, object]:
+        """The whole record as Paperbuzz answers it. For a `broken` DOI it is what the server would say if it could.
 
-def record(world: InventedWorld, doi: str, day: int, icon_base: str, shuffle: int = 0) -> dict[str, object]:
-    """The whole record as Paperbuzz would answer it; for a `broken` DOI what it would say if it could.
-
-    Args:
-        world: the sandbox's.
-        doi: as cleaned by the server.
-        day: simulated.
-        icon_base: `http://HOST` in front of icons.
-        shuffle: other than 0: the sources come in an order that depends on it.
-    """
-    kind = world.kind(doi, day)
-    sources = [] if kind in ("empty", "quiet") or hides_events(doi) else _sources(world, doi, kind, day, icon_base)
-    if shuffle:
-        random.Random(f"{doi} {shuffle}").shuffle(sources)
-    bare = kind == "empty" or (hides_metadata(doi) and not hides_events(doi))
-    missing = _missing(world, doi, day) if kind == "degraded" else ""
-    return {
-        "altmetrics_sources": sources,
-        "crossref_event_data_url": "https://api.eventdata.crossref.org/v1/events?rows=1000&filter=from-collected-date:"
-        f"1990-01-01,until-collected-date:2099-01-01,obj-id:{doi}",
-        "doi": doi,
-        "metadata": _crossref_url(doi) | ({} if bare or "m" in missing else _metadata(world, doi)),
-        "open_access": _oadoi_url(doi) | ({} if bare or "o" in missing else _open_access(world, doi)),
-    }
+        Args:
+            doi: as the server reads it.
+            day: the simulated day.
+            icon_base: beginning of the URLs of icons, `http://HOST`.
+            shuffle: if not 0, the order of the sources depends on it.
+        """
+        kind = self.kind(doi, day)
+        has_events = kind not in ("empty", "quiet") and not hides_events(doi)
+        sources = _sources(self.seed, doi, kind, day, icon_base) if has_events else []
+        if shuffle:
+            random.Random(f"{doi} {shuffle}").shuffle(sources)
+        is_bare = kind == "empty" or (hides_metadata(doi) and not hides_events(doi))
+        missing = _missing(self.seed, doi, day) if kind == "degraded" else ""
+        metadata = {} if is_bare or "m" in missing else _metadata(self.seed, self.size_scale, doi)
+        open_access = {} if is_bare or "o" in missing else _open_access(self.seed, doi)
+        return {
+            "altmetrics_sources": sources,
+            "crossref_event_data_url": "https://api.eventdata.crossref.org/v1/events?rows=1000&filter="
+            f"from-collected-date:1990-01-01,until-collected-date:2099-01-01,obj-id:{doi}",
+            "doi": doi,
+            "metadata": _crossref_url(doi) | metadata,
+            "open_access": _oadoi_url(doi) | open_access,
+        }
 
 
 _COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def encoded(value: object, *, indented: bool) -> bytes:
-    """Sorted, ASCII, with a newline at the end, as the server writes it."""
+    """JSON as the server writes it: sorted, ASCII, with a newline at the end."""
     if indented:
         return json.dumps(value, sort_keys=True, indent=2).encode() + b"\n"
     return _COMPACT.encode(value).encode() + b"\n"
 
 
-def _missing(world: InventedWorld, doi: str, day: int) -> str:
-    """`m`, `o` or both: what did not come from behind."""
+def _missing(seed: int, doi: str, day: int) -> str:
+    """What the services behind Paperbuzz did not deliver: `m` for metadata, `o` for open-access data, or both."""
     if doi.startswith("10.5555/crossref-500"):
         return "m"
     if doi.startswith("10.5555/oadoi-500"):
         return "o"
-    return ("m", "o", "mo")[int(chance(world.seed, "missing", doi, day) * 3)]
+    return ("m", "o", "mo")[int(chance(seed, "missing", doi, day) * 3)]
 
 
-def _sources(world: InventedWorld, doi: str, kind: Kind, day: int, icon_base: str) -> list[dict[str, object]]:
-    count = _events_before(world, doi, kind)
-    name = f"{world.seed} {doi}"
-    raw = events_of(name, count, _published(world, doi), day - day % CACHED_DAYS)
+def _sources(seed: int, doi: str, kind: Kind, day: int, icon_base: str) -> list[dict[str, object]]:
+    count = _events_before(seed, doi, kind)
+    name = f"{seed} {doi}"
+    raw = events_of(name, count, _published(seed, doi), day - day % CACHED_DAYS)
     if day % CACHED_DAYS and len(raw) <= CACHED_EVENTS:
-        raw = events_of(name, count, _published(world, doi), day)
+        raw = events_of(name, count, _published(seed, doi), day)
     return source_objects(raw, icon_base)
 
 
-def _events_before(world: InventedWorld, doi: str, kind: Kind) -> int:
-    """Events before day 0: lognormal, median 5, one in a hundred over 200; giants around and over the cap."""
-    rng = random.Random(f"count {world.seed} {doi}")
+def _events_before(seed: int, doi: str, kind: Kind) -> int:
+    """The number of events before day 0. It is lognormal: the median is 5, one in a hundred has over 200."""
+    rng = random.Random(f"count {seed} {doi}")
     if kind == "giant":
         return rng.randrange(2_500, 4_000)
     return min(2_400, max(1, int(rng.lognormvariate(1.6, 1.6))))
 
 
-def _published(world: InventedWorld, doi: str) -> datetime:
-    days = int(chance(world.seed, "published", doi) * 4_300)
+def _published(seed: int, doi: str) -> datetime:
+    days = int(chance(seed, "published", doi) * 4_300)
     return datetime(2013 + days // 366, 1 + days % 12, 1 + days % 28, tzinfo=UTC)
 
 
@@ -163,13 +167,13 @@ def _oadoi_url(doi: str) -> dict[str, object]:
     return {"oadoi_url": f"https://api.oadoi.org/v2/{doi}"}
 
 
-def _metadata(world: InventedWorld, doi: str) -> dict[str, object]:
-    """CSL-JSON as Crossref's transformation gives it; reference list and abstract make its size."""
-    rng = random.Random(f"metadata {world.seed} {doi}")
-    parts = pool(world.seed)
-    moment = _published(world, doi)
+def _metadata(seed: int, size_scale: float, doi: str) -> dict[str, object]:
+    """CSL-JSON as Crossref's transformation gives it. Most of its size is reference list and abstract."""
+    rng = random.Random(f"metadata {seed} {doi}")
+    parts = pool(seed)
+    moment = _published(seed, doi)
     issued = {"date-parts": [[moment.year, moment.month, moment.day]]}
-    references = _slice(rng, parts.references, int(rng.lognormvariate(2.7, 1.0) * world.size_scale))
+    references = _slice(rng, parts.references, int(rng.lognormvariate(2.7, 1.0) * size_scale))
     journal = rng.choice(parts.journals)
     found: dict[str, object] = {
         "DOI": doi,
@@ -203,7 +207,7 @@ def _metadata(world: InventedWorld, doi: str) -> dict[str, object]:
     if references:
         found["reference"] = references
     if rng.random() < 0.7:
-        sentences = _slice(rng, parts.sentences, int(rng.randrange(8, 16) * world.size_scale))
+        sentences = _slice(rng, parts.sentences, int(rng.randrange(8, 16) * size_scale))
         found["abstract"] = f"<jats:p>{' '.join(sentences)}</jats:p>"
     return found
 
@@ -219,10 +223,10 @@ def _slice(rng: random.Random, items: tuple[_Part, ...], count: int) -> list[_Pa
     return list(doubled[: max(0, min(count, len(items)))])
 
 
-def _open_access(world: InventedWorld, doi: str) -> dict[str, object]:
-    """An Unpaywall record; `doi_url` and locations as its data format 2 has them."""
-    rng = random.Random(f"open access {world.seed} {doi}")
-    parts = pool(world.seed)
+def _open_access(seed: int, doi: str) -> dict[str, object]:
+    """An Unpaywall record in its data format 2."""
+    rng = random.Random(f"open access {seed} {doi}")
+    parts = pool(seed)
     is_open = rng.random() < 0.55
     locations = [_location(rng, doi, first=not number) for number in range(rng.randrange(1, 4))] if is_open else []
     best = locations[0] if locations else None
@@ -245,7 +249,7 @@ def _open_access(world: InventedWorld, doi: str) -> dict[str, object]:
         "publisher": rng.choice(parts.publishers),
         "title": rng.choice(parts.titles),
         "updated": "2025-06-01T01:02:03.123456",
-        "year": _published(world, doi).year,
+        "year": _published(seed, doi).year,
         "z_authors": _slice(rng, parts.people, 3),
     }
 

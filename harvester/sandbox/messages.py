@@ -1,8 +1,13 @@
-"""A request and an answer of a service as plain data, and the pages both servers show for errors."""
+"""Requests and answers as plain data, what stand-ins need to read and write them, and the usual error pages.
+
+Nothing here knows a service or a socket. `Request` is what a stand-in is given, `Answer` is what it gives back.
+"""
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
 JSON = "application/json"
 HTML = "text/html"
@@ -32,14 +37,18 @@ REASONS: dict[int, tuple[str, str]] = {
 }
 
 
+MAX_REQUEST_LINE = 4_094
+"""Bytes of the longest request line that gunicorn accepts (P11)."""
+
+
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One request as a service sees it.
+class Request:
+    """One request as a stand-in sees it. What aiohttp makes of a request is a `web.BaseRequest`, and not this.
 
     Args:
-        method: the verb, HEAD already turned into GET.
-        path: raw target from the service's root on, without the query.
-        query: raw, without `?`.
+        method: in capitals. HEAD arrives here as GET.
+        path: the raw target from the service's root on, without the query.
+        query: the raw query, without `?`.
         headers: by lower-case name.
         body: as sent.
         host: the Host header.
@@ -55,15 +64,15 @@ class Ask:
 
 @dataclass(slots=True)
 class Answer:
-    """What a service says.
+    """What a stand-in answers.
 
     Args:
         status: HTTP status.
-        body: uncompressed.
-        content_type: as it stands in the header.
-        headers: others.
-        gzipped: the body compressed, if that is already known.
-        close: the connection ends after it.
+        body: not compressed.
+        content_type: value of the Content-Type header.
+        headers: the other headers.
+        gzipped: the body compressed, if somebody has already done that.
+        close: whether the connection ends after this answer.
     """
 
     status: int
@@ -74,13 +83,35 @@ class Answer:
     close: bool = False
 
 
+def decoded(raw: str) -> str:
+    """Decode the percent escapes of a raw target once. Bytes that are not UTF-8 become U+FFFD."""
+    return unquote_to_bytes(raw.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
+
+
+def gzip(body: bytes) -> bytes:
+    """Compress quickly. The result depends on the body alone: it holds no file name and no time."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return packer.compress(body) + packer.flush()
+
+
+def accepts_gzip(headers: Mapping[str, str]) -> bool:
+    """Whether the client accepts gzip. The header names are in lower case."""
+    return "gzip" in headers.get("accept-encoding", "").lower()
+
+
+def json_answer(value: object, status: int = 200) -> Answer:
+    """JSON as Paperbuzz writes it: compact, sorted, ASCII, with a newline at the end."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return Answer(status, text.encode() + b"\n")
+
+
 def error_page(status: int, text: str | None = None, *, content_type: str = HTML) -> Answer:
-    """An error as werkzeug shows it.
+    """An error page as werkzeug writes it. Both services are built on werkzeug.
 
     Args:
         status: one of `REASONS`.
-        text: in place of the usual sentence, HTML.
-        content_type: the two servers differ in the charset.
+        text: HTML that replaces the usual sentence.
+        content_type: the two services name different ones.
     """
     title, usual = REASONS[status]
     said = usual if text is None else text
@@ -89,7 +120,7 @@ def error_page(status: int, text: str | None = None, *, content_type: str = HTML
 
 
 def gateway_page(status: int, reason: str) -> Answer:
-    """An error as a gateway in front of a service shows it."""
+    """An error page as a gateway in front of a service writes it."""
     page = (
         f"<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n<center><h1>{status} {reason}</h1>"
         "</center>\r\n<hr><center>gateway</center>\r\n</body>\r\n</html>\r\n"
@@ -98,18 +129,9 @@ def gateway_page(status: int, reason: str) -> Answer:
 
 
 def line_too_long(length: int) -> Answer:
-    """What gunicorn says to a request line over `MAX_REQUEST_LINE` bytes (P11), before any application sees it."""
+    """What gunicorn answers to a request line of more than `MAX_REQUEST_LINE` bytes, before any application sees it."""
     page = (
         "<html>\n  <head>\n    <title>Bad Request</title>\n  </head>\n  <body>\n    <h1><p>Bad Request</p></h1>\n"
         f"    Request Line is too large ({length} &gt; {MAX_REQUEST_LINE})\n  </body>\n</html>\n"
     )
     return Answer(400, page.encode(), HTML, close=True)
-
-
-MAX_REQUEST_LINE = 4_094
-
-
-def json_answer(value: object, status: int = 200) -> Answer:
-    """Compact sorted ASCII JSON with a newline, as Paperbuzz writes it."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return Answer(status, text.encode() + b"\n")
