@@ -36,7 +36,7 @@ from harvester.harvest.job import Context, Job
 from harvester.harvest.pipeline import Pipeline
 from harvester.harvest.services import open_operas, open_paperbuzz
 from harvester.harvest.summarize import FIGURES, checked, end_of_failed
-from harvester.lists.reader import ListOptions, fingerprint, read_list
+from harvester.lists import ListOptions, fingerprint, read_list
 from harvester.nightly.revisit import Intervals
 from harvester.operas.client import OperasClient
 from harvester.operas.registrar import Registrar
