@@ -20,12 +20,10 @@ from harvester.cli.schedule import schedule as command
 from harvester.config.credentials import CREDENTIAL_NAME, PASSWORD_VARIABLE
 from harvester.config.load import load, variable_of
 from harvester.core.errors import Misconfigured
-from harvester.schedule import github
+from harvester.schedule import SchedulePlan, files, github
 from harvester.schedule.github import workflow
 from harvester.schedule.kubernetes import resources
-from harvester.schedule.plan import SchedulePlan
-from harvester.schedule.targets import files
-from harvester.schedule.yaml import yaml
+from harvester.schedule.yaml import yaml_lines
 
 TRUE = shutil.which("true") or "/usr/bin/true"
 ANALYZE = shutil.which("systemd-analyze") or ""
@@ -417,7 +415,7 @@ def test_yaml_is_spelled_so_that_nothing_is_guessed() -> None:
         "none": None,
         "no": {},
     }
-    assert "\n".join(yaml(tree)) == (
+    assert "\n".join(yaml_lines(tree)) == (
         '"on":\n  a/b:\n    - "yes"\n    - c: 1\n      d: []\n    - - "e"\n'
         'text: |\n  one\n\n   two\nodd: " x\\n"\nnone: null\n"no": {}'
     )
@@ -442,7 +440,7 @@ def test_a_yaml_reader_reads_what_was_written(tmp_path: Path) -> None:
     reader: Any = import_module("yaml")
     for text in HOSTILE:
         for tree in ({"a": text}, [text, [text]], {"a": {"b": [{"c": text, "d": text}]}}):
-            assert reader.safe_load("\n".join(yaml(tree)) + "\n") == tree
+            assert reader.safe_load("\n".join(yaml_lines(tree)) + "\n") == tree
     made = plan(tmp_path, AWKWARD)
     (text,) = files("kubernetes", made).values()
     assert list(reader.safe_load_all(text)) == resources(made)
