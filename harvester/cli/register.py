@@ -1,4 +1,4 @@
-"""`harvester register` and `harvester registered`: OPERAS alone."""
+"""`harvester register` and `harvester registered`: use OPERAS without asking Paperbuzz."""
 
 import sys
 from pathlib import Path
@@ -49,8 +49,8 @@ def register(inputs: tuple[str, ...], config_path: Path | None, quiet: bool, **g
     )
     password = session.password()
     job = Job(inputs=inputs, paths=paths, register=True)
-    report = work(lambda world: session.watched(world, register_job(job, session.settings, password, world)))
-    return close_with(report, quiet=quiet)
+    summary = work(lambda context: session.watched(context, register_job(job, session.settings, password, context)))
+    return close_with(summary, quiet=quiet)
 
 
 @click.command()
@@ -65,8 +65,8 @@ def registered(config_path: Path | None, quiet: bool, **given: object) -> None:
     session = begin(config_path, options.flags(given), quiet=quiet)
     password = session.password()
 
-    async def fetch(world: Context) -> list[dict[str, object]]:
-        return await holdings(session.settings, password, world)
+    async def fetch(context: Context) -> list[dict[str, object]]:
+        return await holdings(session.settings, password, context)
 
     rows = work(fetch)
     if not rows and not quiet:
