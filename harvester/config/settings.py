@@ -139,7 +139,8 @@ class Settings:
 
 
 SECTIONS: dict[str, type] = get_type_hints(Settings)
-"""The class of each section, by name."""
+"""The sections in their order, each with its class."""
+
 
 KEYS = tuple(f"{section}.{key.name}" for section, kind in SECTIONS.items() for key in fields(kind))
 """All settings, as `section.key`."""

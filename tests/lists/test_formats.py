@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.cli.run import run
+from harvester.cli import options
 from harvester.config.settings import PARSERS
 from harvester.core.errors import InputUnusable, StopRun, Usage
 from harvester.core.model import Blank, Failure, Stage, Work
 from harvester.lists import ListOptions, read_list
-from harvester.lists.reader import FORMATS
 from tests.folders import ROOT
 
 NOW = "2026-01-01T00:00:00.000Z"
@@ -39,6 +38,18 @@ def urls(text: str, **options: str) -> list[tuple[str, ...]]:
 # What a format needs
 
 
+@options.reading
+@click.command()
+def reading() -> None:
+    """A command with the flags for reading lists."""
+
+
+(FORMAT,) = (each.type for each in reading.params if each.name == "format")
+assert isinstance(FORMAT, click.Choice)
+FORMATS: tuple[str, ...] = tuple(FORMAT.choices)
+"""What the flag offers."""
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_read_can_be_set_and_is_documented(name: str) -> None:
     items("", format=name)
@@ -48,12 +59,12 @@ def test_every_format_is_read_can_be_set_and_is_documented(name: str) -> None:
     assert f"`{name}`" in row
 
 
-def test_no_format_can_be_set_that_is_not_read() -> None:
-    with pytest.raises(ValueError, match=f"^one of {', '.join(FORMATS)}$"):
+def test_flag_setting_and_reader_know_the_same_formats() -> None:
+    known = ", ".join(FORMATS)
+    with pytest.raises(ValueError, match=f"^one of {known}$"):
         PARSERS["input.format"]("no such format")
-    (flag,) = (each for each in run.params if each.name == "format")
-    assert isinstance(flag.type, click.Choice)
-    assert tuple(flag.type.choices) == FORMATS
+    with pytest.raises(Usage, match=f"Choose one of {known}[.]$"):
+        items("", format="no such format")
 
 
 # Plain lists

@@ -19,10 +19,13 @@ import pytest
 from harvester.cli.schedule import schedule as command
 from harvester.config.credentials import CREDENTIAL_NAME, PASSWORD_VARIABLE
 from harvester.config.load import load, variable_of
+from harvester.config.parsers import as_path, as_path_text, as_path_texts
+from harvester.config.settings import KEYS, PARSERS
 from harvester.core.errors import Misconfigured
 from harvester.schedule import SchedulePlan, files, github
 from harvester.schedule.github import workflow
 from harvester.schedule.kubernetes import resources
+from harvester.schedule.plan import all_config_paths
 from harvester.schedule.yaml import yaml_lines
 
 TRUE = shutil.which("true") or "/usr/bin/true"
@@ -93,6 +96,12 @@ def refused(kind: str, made: SchedulePlan) -> str:
 def changed(text: str, old: str, new: str) -> str:
     assert old in text
     return text.replace(old, new)
+
+
+def test_every_setting_with_a_path_is_checked_and_mounted() -> None:
+    keys = {key for key in KEYS if PARSERS[key] in (as_path, as_path_text, as_path_texts)}
+    named = {name for name, _ in all_config_paths(load(None, {}, dict.fromkeys(keys, "/srv/a")).settings)}
+    assert named == {"[{}] {}".format(*key.split(".")) for key in keys}
 
 
 # systemd
