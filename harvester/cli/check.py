@@ -6,11 +6,13 @@ from pathlib import Path
 import click
 
 from harvester.cli import options
-from harvester.cli.session import begin, work
+from harvester.cli.session import Session, begin, work
+from harvester.config.credentials import operas_password
 from harvester.core.tasks import until_stopped
-from harvester.harvest.check import Finding
+from harvester.harvest.check import Finding, Setup
 from harvester.harvest.check import check as findings
-from harvester.harvest.job import Context
+from harvester.harvest.from_settings import account, upstream
+from harvester.harvest.job import Account, Context
 
 
 @click.command()
@@ -32,7 +34,7 @@ def check(offline: bool, config_path: Path | None, quiet: bool, **given: object)
 
     async def show_findings(context: Context) -> int:
         code = 0
-        async for finding in findings(session.settings, os.environ, context.clock, offline=offline):
+        async for finding in findings(_setup(session), context.clock, offline=offline):
             code = code or (finding.problem.exit_code if finding.problem else 0)
             if finding.problem or not quiet:
                 click.echo(_line(finding))
@@ -45,6 +47,23 @@ def check(offline: bool, config_path: Path | None, quiet: bool, **given: object)
         return code or 0
 
     return work(check_until_stopped)
+
+
+def _setup(session: Session) -> Setup:
+    settings = session.settings
+
+    def with_password() -> Account:
+        return account(settings, operas_password(settings, os.environ))
+
+    return Setup(
+        upstream=upstream(settings),
+        account=with_password if settings.operas.enabled else None,
+        inputs=settings.input.files,
+        output=settings.output.path,
+        ledger=settings.ledger.path,
+        failures=settings.output.failures,
+        textfile=settings.metrics.textfile,
+    )
 
 
 def _line(finding: Finding) -> str:

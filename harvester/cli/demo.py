@@ -10,7 +10,8 @@ import orjson
 
 from harvester.cli.session import begin, close_with, work
 from harvester.config.credentials import Secret
-from harvester.harvest.job import Job
+from harvester.harvest.from_settings import account, list_options, upstream
+from harvester.harvest.job import HarvestJob
 from harvester.harvest.run import run as run_job
 from harvester.storage.paths import job_paths
 
@@ -51,10 +52,15 @@ def demo(folder: Path, rate: float, quiet: bool) -> int:
         }
         session = begin(None, settings, quiet=quiet)
         out = folder / "harvest.jsonl"
-        job = Job(inputs=(str(folder / "dois.csv"),), paths=job_paths(str(out)), register=True)
-        password = Secret(options.accounts[0].password)
+        job = HarvestJob(
+            inputs=(str(folder / "dois.csv"),),
+            options=list_options(session.settings),
+            paths=job_paths(str(out)),
+            upstream=upstream(session.settings),
+            account=account(session.settings, Secret(options.accounts[0].password)),
+        )
         report = work(
-            lambda world: session.watched(world, run_job(job, session.settings, password, world)),
+            lambda world: session.watched(world, run_job(job, world)),
             state=folder / ".state",
         )
         code = close_with(report, quiet=False)

@@ -13,6 +13,7 @@ from harvester.core.doi import parse_doi
 from harvester.core.errors import GiveUp, Usage
 from harvester.core.sanitize import printable
 from harvester.nightly.cohorts import described
+from harvester.nightly.job import nightly_job
 from harvester.nightly.plan import NightPlan
 from harvester.nightly.plan import plan as make_plan
 from harvester.nightly.revisit import Reason
@@ -40,7 +41,7 @@ def plan(doi: str | None, at: datetime | None, config_path: Path | None, quiet: 
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
     name = _canonical(doi) if doi else None
-    made = work(lambda world: make_plan(session.settings, world, name, at and at.replace(tzinfo=UTC)))
+    made = work(lambda world: make_plan(nightly_job(session.settings), world, name, at and at.replace(tzinfo=UTC)))
     if name is None:
         click.echo(_in_words(made))
     elif made.explanation is None:

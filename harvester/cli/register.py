@@ -9,7 +9,8 @@ import orjson
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
 from harvester.core.errors import Usage
-from harvester.harvest.job import Context, Job
+from harvester.harvest.from_settings import account, list_options
+from harvester.harvest.job import Context, RegistrationJob
 from harvester.harvest.registration import holdings
 from harvester.harvest.registration import register as register_job
 from harvester.storage.paths import Paths
@@ -47,9 +48,9 @@ def register(inputs: tuple[str, ...], config_path: Path | None, quiet: bool, **g
         failures=ledger.absolute().with_suffix(".failures.jsonl"),
         summary=ledger.absolute().with_suffix(".summary.json"),
     )
-    password = session.password()
-    job = Job(inputs=inputs, paths=paths, register=True)
-    summary = work(lambda context: session.watched(context, register_job(job, session.settings, password, context)))
+    known = account(session.settings, session.password())
+    job = RegistrationJob(inputs, list_options(session.settings), paths, known)
+    summary = work(lambda context: session.watched(context, register_job(job, context)))
     return close_with(summary, quiet=quiet)
 
 
@@ -63,10 +64,10 @@ def registered(config_path: Path | None, quiet: bool, **given: object) -> None:
     harvester registered --operas-email you@press.example | jq -r .raw
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
-    password = session.password()
+    known = account(session.settings, session.password())
 
     async def fetch(context: Context) -> list[dict[str, object]]:
-        return await holdings(session.settings, password, context)
+        return await holdings(known, context)
 
     rows = work(fetch)
     if not rows and not quiet:

@@ -1,16 +1,23 @@
 """`harvester run`: the batch job."""
 
+from collections.abc import Awaitable
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
+from harvester.config.settings import Settings
 from harvester.core.errors import Usage
 from harvester.harvest.dry_run import dry_run
-from harvester.harvest.job import Job
+from harvester.harvest.from_settings import account, list_options, upstream
+from harvester.harvest.job import Context, HarvestJob, Mode
 from harvester.harvest.run import run as run_job
 from harvester.nightly.files import PLACEHOLDERS
+from harvester.nightly.job import intervals
+from harvester.nightly.retry import is_of_nights, retry
+from harvester.reports.summary import Summary
 from harvester.storage.paths import job_paths
 
 
@@ -90,19 +97,38 @@ def run(
         raise Usage("no output: say where the records go, for example -o harvest.jsonl")
     if any(place in output for place in PLACEHOLDERS):
         raise Usage(f"{output} is a template for harvester nightly: say with -o where the records of this run go")
-    job = Job(
+    registers = settings.operas.enabled
+    job = HarvestJob(
         inputs=inputs,
+        options=list_options(settings),
         paths=job_paths(output, ledger=settings.ledger.path, failures=settings.output.failures),
-        register=settings.operas.enabled,
-        refetch=refetch,
-        retry_failed=retry_failed,
-        only_failed=only_failed,
+        upstream=upstream(settings),
+        retry_rejected=retry_failed,
+        mode=_mode(refetch=refetch, retry_failed=retry_failed, only_failed=only_failed),
         wait=wait,
         max_failures=max_failures,
     )
     if dry:
-        click.echo(work(lambda world: dry_run(job, settings, world)), err=True)
+        click.echo(work(lambda context: dry_run(job, context, registers=registers)), err=True)
         return 0
-    password = session.password() if job.register else None
-    report = work(lambda world: session.watched(world, run_job(job, settings, password, world)))
-    return close_with(report, quiet=quiet)
+    if registers:
+        job = replace(job, account=account(settings, session.password()))
+    summary = work(lambda context: session.watched(context, _run(job, settings, context)))
+    return close_with(summary, quiet=quiet)
+
+
+def _mode(*, refetch: bool, retry_failed: bool, only_failed: bool) -> Mode:
+    """A refetch asks all works, the failed ones among them."""
+    if only_failed:
+        return Mode.ONLY_FAILED
+    if refetch:
+        return Mode.REFETCH
+    return Mode.RETRY_FAILED if retry_failed else Mode.RESUME
+
+
+def _run(job: HarvestJob, settings: Settings, context: Context) -> Awaitable[Summary]:
+    """What failed in a night is asked as the night would have asked it: the nights learn of it."""
+    ledger = job.paths.ledger
+    if job.mode is Mode.ONLY_FAILED and ledger and ledger.is_file() and is_of_nights(ledger):
+        return retry(job, intervals(settings), context, only_changed=settings.output.only_changed)
+    return run_job(job, context)

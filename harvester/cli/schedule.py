@@ -65,7 +65,7 @@ def _plan(kind: str, config_path: Path, at: time, program: Path | None, image: s
     settings = load(config_path, {}, {}).settings
     nights_ledger(settings)  # what the night would refuse is refused now
     if kind != "github-actions":  # where the address may be one of GitHub's secrets
-        require_email(settings)
+        require_email(settings.paperbuzz.email)
     here = program is None
     found = program or Path(shutil.which("harvester", path=str(Path(sys.executable).parent)) or sys.argv[0]).resolve()
     if not found.is_absolute():

@@ -35,18 +35,18 @@ class Secret:
     __str__ = __repr__
 
 
-def require_email(settings: Settings) -> str:
-    """The e-mail address that is sent to Paperbuzz.
+def require_email(email: str | None) -> str:
+    """The e-mail address that is sent to Paperbuzz, which has to be set.
 
     Raises:
         Misconfigured: none is set.
     """
-    if settings.paperbuzz.email is None:
+    if email is None:
         raise Misconfigured(
             "Paperbuzz asks for your e-mail address with each request. Give it with --email you@press.example, "
             "as HARVESTER_PAPERBUZZ__EMAIL, or as email in [paperbuzz] of the configuration."
         )
-    return settings.paperbuzz.email
+    return email
 
 
 def operas_account(settings: Settings) -> str:

@@ -123,3 +123,7 @@ class PendingRegistration:
     doi: str
     urls: tuple[str, ...] = ()
     origin: str = ""
+
+
+Finished = tuple[DueWork, Result | Failure]
+"""A due work and what became of it."""

@@ -1,18 +1,20 @@
-"""`check` and `status`: is everything in place, and how far is it? Nothing is harvested here."""
+"""Is everything in place for a harvest? Nothing is harvested or registered here."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from harvester.config.credentials import operas_account, operas_password, require_email
-from harvester.config.settings import Settings
+from harvester.config.credentials import require_email
 from harvester.core.clock import Clock
 from harvester.core.errors import GiveUp, InputMissing, Misconfigured, ServiceDown, StopRun, TryAgain
 from harvester.core.tally import Tally
+from harvester.harvest.job import Account, Upstream
 from harvester.harvest.services import open_operas, open_paperbuzz
 from harvester.lists.inputs import expand
 from harvester.storage.lock import refuse_network
+from harvester.storage.paths import check_paths, job_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,45 +32,72 @@ class Finding:
     problem: StopRun | None = None
 
 
-async def check(
-    settings: Settings, environ: Mapping[str, str], clock: Clock, *, offline: bool
-) -> AsyncIterator[Finding]:
-    """Look at settings, files, credentials and both services, in the order in which a run needs them.
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a harvest would use.
 
     Args:
-        settings: to be checked; that they could be read is the first finding.
-        environ: for the password.
+        upstream: who gives the records.
+        account: looks the OPERAS account up; None where nothing is to be registered.
+        inputs: lists to read.
+        output: where the records go; None if that is not set.
+        ledger: where it is not beside the output.
+        failures: where they are not beside the output.
+        textfile: for Prometheus; None without one.
+    """
+
+    upstream: Upstream
+    account: Callable[[], Account] | None
+    inputs: tuple[str, ...]
+    output: str | None
+    ledger: Path | None
+    failures: Path | None
+    textfile: Path | None
+
+
+async def check(setup: Setup, clock: Clock, *, offline: bool) -> AsyncIterator[Finding]:
+    """Look at files, credentials and both services, in the order in which a run needs them.
+
+    Args:
+        setup: to be checked; that its settings could be read is the first finding.
         clock: time.
         offline: leave the network out.
     """
     yield Finding("settings", "read and understood")
     looks = {"e-mail": _email, "inputs": _inputs, "output": _output, "metrics": _metrics, "daily budget": _budget}
     for what, look in looks.items():
-        try:
-            yield Finding(what, look(settings))
-        except StopRun as problem:
-            yield Finding(what, str(problem), problem)
+        yield _found(what, partial(look, setup))
     if offline:
-        if settings.operas.enabled:
-            yield _account(settings, environ)
+        if setup.account:
+            account = setup.account
+            yield _found("OPERAS account", lambda: account().email + ", with a password")
         yield Finding("services", "not asked (--offline)")
         return
-    yield await _asked("Paperbuzz", settings.paperbuzz.base_url, _ask_paperbuzz(settings, clock))
-    if settings.operas.enabled:
-        yield await _asked("OPERAS", settings.operas.base_url, _ask_operas(settings, environ, clock))
+    base_url = setup.upstream.limits.base_url
+    yield await _asked("Paperbuzz", f"{base_url} answers", _ask_paperbuzz(setup.upstream, clock), base_url)
+    if setup.account:
+        yield await _asked_operas(setup.account, clock)
     else:
         yield Finding("OPERAS", "registration is off; switch it on with --register or [operas] enabled = true")
 
 
-def _account(settings: Settings, environ: Mapping[str, str]) -> Finding:
+def _found(what: str, look: Callable[[], str]) -> Finding:
     try:
-        operas_password(settings, environ)
-        return Finding("OPERAS account", operas_account(settings) + ", with a password")
+        return Finding(what, look())
     except StopRun as problem:
-        return Finding("OPERAS account", str(problem), problem)
+        return Finding(what, str(problem), problem)
 
 
-async def _asked(name: str, base_url: str, ask: Awaitable[None]) -> Finding:
+async def _asked_operas(account: Callable[[], Account], clock: Clock) -> Finding:
+    try:
+        known = account()
+    except StopRun as problem:
+        return Finding("OPERAS", str(problem), problem)
+    well = f"{known.base_url} answers and accepts the account"
+    return await _asked("OPERAS", well, _ask_operas(known, clock), known.base_url)
+
+
+async def _asked(name: str, well: str, ask: Awaitable[None], base_url: str) -> Finding:
     try:
         await ask
     except StopRun as problem:
@@ -76,47 +105,45 @@ async def _asked(name: str, base_url: str, ask: Awaitable[None]) -> Finding:
     except (TryAgain, GiveUp) as error:
         down = ServiceDown(f"{base_url} does not answer as it should: {error}. Is the address right? Try again later.")
         return Finding(name, str(down), down)
-    return Finding(name, f"{base_url} answers{' and accepts the account' if name == 'OPERAS' else ''}")
+    return Finding(name, well)
 
 
-async def _ask_paperbuzz(settings: Settings, clock: Clock) -> None:
-    email = require_email(settings)
-    async with open_paperbuzz(settings.paperbuzz, email, clock=clock, tally=Tally()) as paperbuzz:
+async def _ask_paperbuzz(upstream: Upstream, clock: Clock) -> None:
+    email = require_email(upstream.email)
+    async with open_paperbuzz(upstream.limits, email, clock=clock, tally=Tally()) as paperbuzz:
         await paperbuzz.client.alive()
 
 
-async def _ask_operas(settings: Settings, environ: Mapping[str, str], clock: Clock) -> None:
-    password = operas_password(settings, environ)
-    async with open_operas(settings.operas, operas_account(settings), password, clock=clock, tally=Tally()) as operas:
+async def _ask_operas(account: Account, clock: Clock) -> None:
+    async with open_operas(account, clock=clock, tally=Tally()) as operas:
         await operas.token()
 
 
-def _email(settings: Settings) -> str:
-    return require_email(settings)
+def _email(setup: Setup) -> str:
+    return require_email(setup.upstream.email)
 
 
-def _inputs(settings: Settings) -> str:
-    files = expand(settings.input.files, lambda _: None)
+def _inputs(setup: Setup) -> str:
+    files = expand(setup.inputs, lambda _: None)
     for name in files:
         if name != "-" and not os.access(name, os.R_OK):
             raise InputMissing(f"{name} cannot be read.")
     return f"{len(files):,} files" if files else "none in the settings; name them to harvester run"
 
 
-def _output(settings: Settings) -> str:
-    if not settings.output.path:
+def _output(setup: Setup) -> str:
+    """As a run checks it, so that both end with the same exit code."""
+    if not setup.output:
         return "none in the settings; name it to harvester run with -o"
-    for path in (Path(settings.output.path), settings.ledger.path or Path(settings.output.path)):
-        if not path.absolute().parent.is_dir():
-            raise Misconfigured(f"the folder {path.absolute().parent} does not exist.")
-        if not os.access(path.absolute().parent, os.W_OK):
-            raise Misconfigured(f"the folder {path.absolute().parent} is not writable.")
-    refuse_network((settings.ledger.path or Path(settings.output.path)).absolute().parent)
-    return settings.output.path
+    paths = job_paths(setup.output, ledger=setup.ledger, failures=setup.failures)
+    check_paths((), paths)
+    if paths.ledger:
+        refuse_network(paths.ledger.absolute().parent)
+    return setup.output
 
 
-def _metrics(settings: Settings) -> str:
-    path = settings.metrics.textfile
+def _metrics(setup: Setup) -> str:
+    path = setup.textfile
     if path is None:
         return "none"
     folder = path.absolute().parent
@@ -127,7 +154,6 @@ def _metrics(settings: Settings) -> str:
     return str(path)
 
 
-def _budget(settings: Settings) -> str:
-    if not settings.paperbuzz.daily_budget:
-        return "none"
-    return f"{settings.paperbuzz.daily_budget:,} requests in 24 hours"
+def _budget(setup: Setup) -> str:
+    budget = setup.upstream.limits.daily_budget
+    return f"{budget:,} requests in 24 hours" if budget else "none"

@@ -2,39 +2,51 @@
 
 from contextlib import closing
 
-from harvester.config.settings import Settings
-from harvester.core.wording import in_words
-from harvester.harvest.job import Context, Job
-from harvester.harvest.run import ledger_with_failures, read_inputs
+from harvester.core.wording import counted, in_words
+from harvester.harvest.inputs import read_inputs
+from harvester.harvest.job import Context, HarvestJob, Mode
+from harvester.harvest.run import ledger_with_failures
+from harvester.storage.database import Database
 from harvester.storage.ledger import Ledger
 from harvester.storage.store import Store
 
 
-async def dry_run(job: Job, settings: Settings, world: Context) -> str:
-    """What a run would do, in words; nothing is asked and nothing is written."""
-    if job.only_failed:
+async def dry_run(job: HarvestJob, context: Context, *, registers: bool) -> str:
+    """What a run would do, in words; nothing is asked and nothing is written.
+
+    Args:
+        job: its account is not needed.
+        context: what is passed in from outside.
+        registers: whether the run would register the DOIs.
+    """
+    if job.mode is Mode.ONLY_FAILED:
         return _dry_run_of_failed(job)
     async with Store(None, None) as store:
-        reading = await read_inputs(store, job.inputs, settings, world)
-        ledger = job.paths.ledger
-        is_continued = ledger is not None and ledger.exists() and not job.refetch
-        done = await store.done_in(ledger, failed_too=not job.retry_failed) if ledger and is_continued else 0
-        due = reading.works - done
-        text = (
-            f"{reading.lines:,} lines: {reading.works:,} works, {reading.duplicates:,} duplicates, "
-            f"{reading.invalid:,} invalid, {reading.blank:,} blank; {done:,} works are done already.\n"
-            f"{due:,} works would be asked: at {settings.paperbuzz.rate:g} requests a second that takes at least "
-            f"{in_words(due / settings.paperbuzz.rate)}"
-        )
-        budget = settings.paperbuzz.daily_budget
-        if budget:
-            text += f", and {due / budget:.1%} of a daily budget of {budget:,} requests"
-        if job.register:
-            text += f".\nUp to {due:,} works would be registered with OPERAS, which cannot be undone"
-        return text + ". Nothing was asked."
+        reading = await read_inputs(store, job.inputs, job.options, context)
+        done = await _done(job, store)
+    due, limits = reading.works - done, job.upstream.limits
+    text = (
+        f"{reading.lines:,} lines: {reading.works:,} works, {reading.duplicates:,} duplicates, "
+        f"{reading.invalid:,} invalid, {reading.blank:,} blank; {done:,} works are done already.\n"
+        f"{due:,} works would be asked: at {limits.rate:g} requests a second that takes at least "
+        f"{in_words(due / limits.rate)}"
+    )
+    if limits.daily_budget:
+        text += f", and {due / limits.daily_budget:.1%} of a daily budget of {limits.daily_budget:,} requests"
+    if registers:
+        text += f".\nUp to {due:,} works would be registered with OPERAS, which cannot be undone"
+    return text + ". Nothing was asked."
 
 
-def _dry_run_of_failed(job: Job) -> str:
-    with closing(Ledger(ledger_with_failures(job), read_only=True)) as ledger:
-        failed = ledger.figures().failures
-    return f"{failed:,} {'work' if failed == 1 else 'works'} failed and would be asked again. Nothing was asked."
+async def _done(job: HarvestJob, store: Store) -> int:
+    """Works that the run would not ask for."""
+    ledger = job.paths.ledger
+    if ledger is None or not ledger.exists() or job.mode is Mode.REFETCH:
+        return 0
+    return await store.call(store.ledger.done_in, ledger, failed_too=job.mode is not Mode.RETRY_FAILED)
+
+
+def _dry_run_of_failed(job: HarvestJob) -> str:
+    with closing(Database(ledger_with_failures(job.paths.ledger), read_only=True)) as database:
+        failed = Ledger(database).figures().failures
+    return f"{counted(failed, 'work')} failed and would be asked again. Nothing was asked."

@@ -1,42 +1,124 @@
-"""What a run is asked to do, where it writes, and the world it does it in, as plain data."""
+"""What a run is asked to do, as plain data, and the context it is done in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from random import Random
 from typing import BinaryIO
 
+from harvester.config.credentials import Secret
+from harvester.config.settings import PaperbuzzSettings
 from harvester.core.clock import Clock
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
+from harvester.lists import ListOptions
+from harvester.storage.database import WorkState
 from harvester.storage.paths import Paths
 
 
+class Mode(Enum):
+    """Which works of a list a harvest asks for."""
+
+    RESUME = auto()
+    """Those that have neither a record nor a failure yet."""
+
+    RETRY_FAILED = auto()
+    """Those, and the failed ones."""
+
+    ONLY_FAILED = auto()
+    """The failed ones and no others; each stays failed until it has another outcome."""
+
+    REFETCH = auto()
+    """All, for a new output."""
+
+
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What a run is asked to do.
+class Upstream:
+    """The provider that records come from.
 
     Args:
-        inputs: files, globs, `-` for stdin.
+        name: as its section in the settings is called.
+        limits: under which it is asked.
+        email: sent with each request; None if it is not known.
+        landing_urls: whether the URLs that its records give are to be registered.
+    """
+
+    name: str
+    limits: PaperbuzzSettings
+    email: str | None
+    landing_urls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The OPERAS account that DOIs are registered for.
+
+    Args:
+        base_url: of the service.
+        email: of the account.
+        password: of the account.
+        rate: requests a second.
+        batch_size: DOIs in one request.
+        patience: seconds to wait in an outage, before registration is left to another run.
+    """
+
+    base_url: str
+    email: str
+    password: Secret
+    rate: float
+    batch_size: int
+    patience: float
+
+
+@dataclass(frozen=True, slots=True)
+class HarvestJob:
+    """A list to harvest.
+
+    Args:
+        inputs: files, globs, `-` for stdin; none where the works of the last reading are meant.
+        options: how they are read.
         paths: where everything goes.
-        register: whether results are registered with OPERAS.
-        refetch: start a new output.
-        retry_failed: ask failed works again.
-        only_failed: ask the failed works again and no others; without inputs, those of the last reading.
+        upstream: who gives the records.
+        account: for which results are registered; None if they are not.
+        retry_rejected: register again what OPERAS refused.
+        mode: which works are asked.
+        enrol_as: state of works that are new in the list: due, or resting until they are chosen.
         wait: wait when the daily budget is used up.
         max_failures: more failures than this end the run with 3; None for any number.
-        unattended: nobody watches: OPERAS that does not let us in does not keep us from harvesting.
+        unattended: no human is present. If OPERAS rejects the account, harvest anyway and leave registration pending.
+        moved: what to do if the known records came from another base URL.
     """
 
     inputs: tuple[str, ...]
+    options: ListOptions
     paths: Paths
-    register: bool = False
-    refetch: bool = False
-    retry_failed: bool = False
-    only_failed: bool = False
+    upstream: Upstream
+    account: Account | None = None
+    retry_rejected: bool = False
+    mode: Mode = Mode.RESUME
+    enrol_as: WorkState = WorkState.DUE
     wait: bool = False
     max_failures: int | None = None
     unattended: bool = False
+    moved: str = "Name another output, or start over with --refetch."
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationJob:
+    """A list to register, without asking anybody for records.
+
+    Args:
+        inputs: files, globs, `-` for stdin.
+        options: how they are read.
+        paths: where everything goes.
+        account: for which the DOIs are registered.
+    """
+
+    inputs: tuple[str, ...]
+    options: ListOptions
+    paths: Paths
+    account: Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +128,9 @@ class Context:
     Args:
         clock: time.
         random: spreads pauses.
-        stop: the wish to end early.
+        stop: ends the run early.
         tally: the live figures, for whoever shows progress.
-        notice: takes a sentence for the user.
+        warn: takes a sentence for the user.
         stdin: binary, for the input `-`.
         stdout: binary, for the output `-`.
         state: folder of the daily budget; None for the user's state directory.

@@ -57,8 +57,8 @@ class Store(Protocol):
         """The next due works by key, those above `after`."""
         ...
 
-    async def commit(self, outcomes: Sequence[Finished]) -> int:
-        """Make outcomes durable; returns how many more works wait to be registered by that."""
+    async def commit(self, finished: Sequence[Finished]) -> None:
+        """Make what became of some works durable."""
         ...
 
 
@@ -170,7 +170,7 @@ class Pipeline:
 
     async def _commit_all(self) -> None:
         while batch := await self._gather():
-            self._tally.registration_pending += await self._store.commit(batch)
+            await self._store.commit(batch)
             self._uncommitted_bytes -= sum([_bytes(outcome) for _, outcome in batch])
             self._open -= len(batch)
             self._room.set()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
-from harvester.config.credentials import Secret
-from harvester.config.settings import OperasSettings, PaperbuzzSettings
+from harvester.config.settings import PaperbuzzSettings
 from harvester.core.clock import Clock
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
+from harvester.harvest.job import Account
 from harvester.operas.client import OperasClient
 from harvester.politeness.concurrency import ConcurrencyLimit, LatencyObserved, Slots
 from harvester.politeness.limiter import RateLimited, RateLimiter
@@ -103,15 +103,11 @@ async def open_paperbuzz(
 
 
 @asynccontextmanager
-async def open_operas(
-    settings: OperasSettings, email: str, password: Secret, *, clock: Clock, tally: Tally
-) -> AsyncIterator[OperasClient]:
+async def open_operas(account: Account, *, clock: Clock, tally: Tally) -> AsyncIterator[OperasClient]:
     """OPERAS under its rate.
 
     Args:
-        settings: of the service.
-        email: of the account.
-        password: of the account.
+        account: whose DOIs are registered, at which rate.
         clock: time; its sleep ends when the run does.
         tally: requests are counted here.
     """
@@ -119,9 +115,11 @@ async def open_operas(
     def started(_: int | None) -> None:
         tally.operas_requests += 1
 
-    budget = RateLimiter(settings.rate, clock, on_start=started)
+    limiter = RateLimiter(account.rate, clock, on_start=started)
     async with AiohttpTransport(connections=2) as transport:
-        yield OperasClient(RateLimited(transport, budget), settings.base_url, email, password.reveal(), clock)
+        yield OperasClient(
+            RateLimited(transport, limiter), account.base_url, account.email, account.password.reveal(), clock
+        )
 
 
 def requests_left(

@@ -1,14 +1,164 @@
-"""The summary of a run, and the exit code it ends with."""
+"""How a run ends: its failures file, its summary, and the exit code."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
-from harvester.core.errors import OutOfBudget, PromiseBroken
-from harvester.reports.summary import Exit, Summary
+from harvester.core.clock import timestamp
+from harvester.core.errors import DiskFailed, OutOfBudget, PipeClosed, PromiseBroken, StopRun
+from harvester.core.files import remove, write_atomically
+from harvester.core.sanitize import printable
+from harvester.core.tally import Tally
+from harvester.harvest.job import Context, HarvestJob, Mode
+from harvester.records.lines import failure_line
+from harvester.reports.summary import Exit, Summary, as_json, broken_identities
 from harvester.storage.figures import Figures
+from harvester.storage.ingest import Reading
+from harvester.storage.ledger import Ledger
+from harvester.storage.output_file import partial_of
+from harvester.storage.paths import Paths
+from harvester.storage.store import Store
+
+log = logging.getLogger("harvester")
+
+REPORT_IT = "Nothing was deleted; please report this with the summary and the ledger."
+
+FIGURES = (
+    *("works", "results", "failures", "pending", "resting", "gone", "outcomes", "failures_by_kind"),
+    *("registered", "rejected"),
+)
 
 
-def end_of_failed(figures: Figures, has_work: bool) -> Exit:
+def show(figures: Figures, tally: Tally, *, registers: bool) -> None:
+    """Let progress see what the ledger says."""
+    for name in ("works", "results", "failures", "pending", "registered", "rejected", "registration_pending"):
+        setattr(tally, name, getattr(figures, name))
+    if not registers:
+        tally.registration_pending = 0
+
+
+async def problem_of(work: Awaitable[None], store: Store, paths: Paths) -> StopRun | None:
+    """Work; returns what ended it early, to be told in the summary.
+
+    Raises:
+        DiskFailed, PipeClosed: then there is nowhere to write a summary to.
+    """
+    if paths.summary:
+        await store.call(remove, paths.summary)  # that of an earlier run would pass for this one's
+    try:
+        await work
+    except (DiskFailed, PipeClosed):
+        raise
+    except StopRun as problem:
+        return problem
+    return None
+
+
+class Summarizer:
+    """Writes the failures file and the summary of a run.
+
+    Args:
+        store: open.
+        paths: where they go.
+        context: what is passed in from outside.
+        started: when the run began.
+        registers: whether it registers DOIs.
+        harvests: whether it asks for records; registration alone leaves works pending.
+    """
+
+    def __init__(
+        self, store: Store, paths: Paths, context: Context, started: datetime, *, registers: bool, harvests: bool = True
+    ) -> None:
+        self._store, self._paths, self._context, self._started = store, paths, context, started
+        self._registers, self._harvests = registers, harvests
+
+    async def write(self, reading: Reading, figures: Figures, ending: Exit) -> Summary:
+        """Write both, and return the summary.
+
+        Args:
+            reading: what the list held.
+            figures: what the ledger says at the end.
+            ending: how the run ended.
+        """
+        await self._write_failures()
+        summary = self._summary(reading, figures, ending)
+        summary = checked(summary, broken_identities(summary, harvested=self._harvests))
+        if self._paths.summary:
+            await self._store.call(write_atomically, self._paths.summary, [as_json(summary)])
+        return summary
+
+    def _summary(self, reading: Reading, figures: Figures, ending: Exit) -> Summary:
+        now, tally = self._context.clock.now(), self._context.tally
+        return Summary(
+            lines=reading.lines,
+            duplicates=reading.duplicates,
+            invalid=reading.invalid,
+            blank=reading.blank,
+            **{name: getattr(figures, name) for name in FIGURES},
+            registration_pending=figures.registration_pending if self._registers else 0,
+            requests={"paperbuzz": tally.paperbuzz_requests, "operas": tally.operas_requests},
+            retries=tally.retries,
+            bytes=tally.bytes,
+            budget_left=tally.budget_left,
+            started_at=timestamp(self._started),
+            finished_at=timestamp(now),
+            duration_seconds=round((now - self._started).total_seconds(), 3),
+            files=self._files(figures),
+            exit=ending,
+        )
+
+    def _files(self, figures: Figures) -> dict[str, str]:
+        paths = self._paths
+        output = paths.output
+        if figures.pending and output and not output.exists():
+            output = partial_of(output)
+        named = {"output": output, "failures": paths.failures, "ledger": paths.ledger, "summary": paths.summary}
+        return {name: str(path) for name, path in named.items() if path}
+
+    async def _write_failures(self) -> None:
+        """Where no file takes the failures they are logged, so that each is accounted for."""
+        ledger, path = self._store.ledger, self._paths.failures
+        if path:
+            await self._store.call(lambda: write_atomically(path, map(failure_line, ledger.failures())))
+        else:
+            await self._store.call(_log_failures, ledger)
+
+
+def _log_failures(ledger: Ledger) -> None:
+    for failure in ledger.failures():
+        log.warning("%s: %s", failure.origin, printable(failure.message), extra={"doi": failure.doi or ""})
+
+
+def exit_of(reason: StopRun) -> Exit:
+    """How a run ends that something ended."""
+    return Exit(reason.exit_code, reason.name, str(reason))
+
+
+def exit_of_harvest(job: HarvestJob, figures: Figures, reason: StopRun | None, *, has_work: bool) -> Exit:
+    """How a harvest ended: for a reason, with too many failures, or well.
+
+    Args:
+        job: what was asked for.
+        figures: what the ledger says at the end.
+        reason: what ended it early, or kept it from registering; None if nothing did.
+        has_work: whether there was anything to do.
+    """
+    if reason is not None:
+        return exit_of(reason)
+    limit = job.max_failures
+    if limit is not None and figures.failures > limit:
+        return Exit(3, "failures", f"Complete, but with {figures.failures:,} failures where {limit:,} are allowed.")
+    if job.mode is Mode.ONLY_FAILED:
+        return _exit_of_failed(figures, has_work)
+    if has_work:
+        return Exit(0, "complete", "Complete: every DOI is accounted for.")
+    if job.unattended:
+        return Exit(0, "complete", "Nothing was left to be done; nothing was asked.")
+    return Exit(0, "complete", "All of this was done before; nothing was asked. Start over with --refetch.")
+
+
+def _exit_of_failed(figures: Figures, has_work: bool) -> Exit:
     """How a run over failed works ends that nothing stopped."""
     done = "The failed DOIs were asked again." if has_work else "Nothing had failed; nothing was asked."
     if figures.pending:
@@ -17,18 +167,9 @@ def end_of_failed(figures: Figures, has_work: bool) -> Exit:
     return Exit(0, "complete", done)
 
 
-def checked(report: Summary, broken: Sequence[str]) -> Summary:
-    """The report; if its accounting does not add up, this is how the run ended, whatever else happened."""
+def checked(summary: Summary, broken: Sequence[str]) -> Summary:
+    """The summary; if its accounting does not add up, this is how the run ended, whatever else happened."""
     if not broken:
-        return report
+        return summary
     reason = f"The accounting does not add up. These do not hold: {'; '.join(broken)}. {REPORT_IT}"
-    return replace(report, exit=Exit(PromiseBroken.exit_code, PromiseBroken.name, reason))
-
-
-REPORT_IT = "Nothing was deleted; please report this with the summary and the ledger."
-
-
-FIGURES = (
-    *("works", "results", "failures", "pending", "resting", "gone", "outcomes", "failures_by_kind"),
-    *("registered", "rejected"),
-)
+    return replace(summary, exit=Exit(PromiseBroken.exit_code, PromiseBroken.name, reason))

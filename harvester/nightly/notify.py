@@ -14,6 +14,7 @@ from harvester.harvest.services import open_plain
 from harvester.monitoring.healthchecks import ping
 from harvester.monitoring.prometheus import write_failure, write_metrics
 from harvester.monitoring.systemd import notify, watchdog_seconds
+from harvester.nightly.job import nightly_job
 from harvester.nightly.run import nightly
 from harvester.reports.summary import Summary
 
@@ -30,7 +31,7 @@ BUG = StopRun.exit_code
 async def nightly_and_tell(
     settings: Settings,
     password: Callable[[], Secret | None],
-    world: Context,
+    context: Context,
     environ: Mapping[str, str],
     *,
     wait_lock: bool = False,
@@ -40,19 +41,20 @@ async def nightly_and_tell(
     Args:
         settings: of the nights.
         password: looks up that of the OPERAS account, if there is to be one.
-        world: what is passed in from outside.
+        context: what is passed in from outside.
         environ: tells whether systemd listens.
         wait_lock: wait for another run on the same ledger.
     """
-    url, watch = settings.metrics.ping_url, ClockWatch(world.clock)
+    url, watch = settings.metrics.ping_url, ClockWatch(context.clock)
     code, reason, report = BUG, "a mistake in harvester itself; see the log", None
-    alive = asyncio.create_task(_say_alive(world, environ, watch))
+    alive = asyncio.create_task(_say_alive(context, environ, watch))
     async with open_plain() as transport:
         if url:
             await ping(transport, url, "start")
         try:
+            job = nightly_job(settings, password())
             report = await nightly(
-                settings, password(), world, wait_lock=wait_lock, watch=watch, ready=lambda: notify(environ, "READY=1")
+                job, context, wait_lock=wait_lock, watch=watch, ready=lambda: notify(environ, "READY=1")
             )
             code, reason = report.exit.code, report.exit.reason
         except StopRun as problem:
@@ -61,13 +63,13 @@ async def nightly_and_tell(
         finally:
             alive.cancel()
             notify(environ, "STOPPING=1")
-            _write_metrics(settings, world, code, report)
+            _write_metrics(settings, context, code, report)
             if url:
                 await ping(transport, url, code, redacted(reason))
     return report
 
 
-def _write_metrics(settings: Settings, world: Context, code: int, report: Summary | None) -> None:
+def _write_metrics(settings: Settings, context: Context, code: int, report: Summary | None) -> None:
     """Write the figures, or that there are none; what was harvested stays harvested if that fails."""
     if (path := settings.metrics.textfile) is None:
         return
@@ -75,7 +77,7 @@ def _write_metrics(settings: Settings, world: Context, code: int, report: Summar
         if report is not None:
             write_metrics(path, report)
         else:
-            write_failure(path, code, world.clock.now())
+            write_failure(path, code, context.clock.now())
     except DiskFailed as problem:
         log.warning(
             "the metrics, %s, cannot be written: %s. The harvest is not affected; see [metrics] textfile.",
@@ -84,10 +86,10 @@ def _write_metrics(settings: Settings, world: Context, code: int, report: Summar
         )
 
 
-async def _say_alive(world: Context, environ: Mapping[str, str], watch: ClockWatch) -> None:
+async def _say_alive(context: Context, environ: Mapping[str, str], watch: ClockWatch) -> None:
     """Tell systemd how far we are, and, as often as its watchdog wants, that we are still there; watch the clock."""
     pause = (watchdog_seconds(environ) or 2 * STATUS_SECONDS) / 2
-    tally = world.tally
+    tally = context.tally
     while True:
         done = tally.results + tally.failures
         waiting = f", waiting for {tally.waiting_for}" if tally.waiting_for else ""

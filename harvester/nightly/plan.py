@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from harvester.config.settings import Settings
+from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context
-from harvester.harvest.run import limits_of, read_inputs
 from harvester.harvest.services import requests_left
-from harvester.nightly.files import nights_ledger
+from harvester.nightly.job import NightlyJob
 from harvester.nightly.revisit import Selection
-from harvester.nightly.state import Explanation
+from harvester.nightly.state import Explanation, NightlyState
 from harvester.storage.store import Store
 
 SHARE_FOR_RETRIES = 0.05
@@ -37,47 +36,48 @@ class NightPlan:
     explanation: Explanation | None = None
 
 
-async def plan(settings: Settings, world: Context, doi: str | None = None, at: datetime | None = None) -> NightPlan:
+async def plan(job: NightlyJob, context: Context, doi: str | None = None, at: datetime | None = None) -> NightPlan:
     """Find out what tonight would ask, on a copy of the ledger; nothing is asked and nothing is changed.
 
     Args:
-        settings: of the nights.
-        world: its clock says what is left of the budget.
+        job: of the nights.
+        context: its clock says what is left of the budget.
         doi: canonical, to be explained.
         at: when the night would begin; None for now.
 
     Raises:
         StopRun: the list or the ledger cannot be read.
     """
-    ledger = nights_ledger(settings)
-    now = at or world.clock.now()
-    async with Store(None, None, limits=limits_of(settings)) as store:
-        if ledger.exists():
-            await store.copy_of(ledger)
-        reading = await read_inputs(store, settings.input.files, settings, world)
-        unfinished = (await store.figures()).pending
-        ahead = max(0.0, (now - world.clock.now()).total_seconds())
-        budget = night_budget(settings, world, taken=unfinished, ahead_seconds=ahead)
+    now = at or context.clock.now()
+    async with Store(None, None) as store:
+        if job.ledger.exists():
+            await store.call(store.database.copy_of, job.ledger)
+        state = await store.call(NightlyState, store.database, job.intervals)
+        harvest = job.harvest
+        reading = await read_inputs(store, harvest.inputs, harvest.options, context, enrol_as=harvest.enrol_as)
+        unfinished = (await store.call(store.ledger.figures)).pending
+        ahead = max(0.0, (now - context.clock.now()).total_seconds())
+        budget = night_budget(job, context, taken=unfinished, ahead_seconds=ahead)
         return NightPlan(
             reading.works,
             unfinished,
             budget,
-            await store.planned(budget, now),
-            await store.covered(),
-            await store.explained(doi, now) if doi else None,
+            await store.call(state.choose, budget, now),
+            await store.call(state.covered),
+            await store.call(state.explained, doi, now) if doi else None,
         )
 
 
-def night_budget(settings: Settings, world: Context, *, taken: int = 0, ahead_seconds: float = 0.0) -> int:
+def night_budget(job: NightlyJob, context: Context, *, taken: int = 0, ahead_seconds: float = 0.0) -> int:
     """How many works can be asked within the time limit.
 
     Args:
-        settings: of the nights.
-        world: its clock says what is left of the daily budget.
+        job: of the nights.
+        context: its clock says what is left of the daily budget.
         taken: requests that are for other works.
         ahead_seconds: until the night begins.
     """
-    limit = settings.nightly.time_limit
-    left = requests_left(settings.paperbuzz, world.clock, world.state, within_seconds=ahead_seconds + limit)
-    in_time = int(settings.paperbuzz.rate * limit)
+    limits = job.harvest.upstream.limits
+    left = requests_left(limits, context.clock, context.state, within_seconds=ahead_seconds + job.time_limit)
+    in_time = int(limits.rate * job.time_limit)
     return max(0, int(((in_time if left is None else min(in_time, left)) - taken) * (1 - SHARE_FOR_RETRIES)))

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import orjson
 
 from harvester.core.clock import DAY_SECONDS
-from harvester.core.model import DueWork, Failure, Result
+from harvester.core.model import DueWork, Finished, Result
 from harvester.nightly.cohorts import Rates, gained
 from harvester.nightly.revisit import (
     Candidate,
@@ -32,7 +32,8 @@ from harvester.nightly.revisit import (
 from harvester.nightly.visits import Visit, Visits, note
 from harvester.records.changes import Content, added, content_of, differs, merged
 from harvester.records.events import history_of
-from harvester.storage.database import Database, remember
+from harvester.storage.database import Database
+from harvester.storage.hooks import CommitHook
 
 NIGHTS_JUDGED = 7
 """Nights whose expectation is compared with what they found, and whose pace is the usual one."""
@@ -86,9 +87,9 @@ class NightFigures:
         return NightPace(self.records, self.truncated, _median_seconds(self.milliseconds))
 
     @classmethod
-    def from_json(cls, text: object) -> Self:
+    def from_json(cls, text: str | None) -> Self:
         """What was remembered of an open night; a new one if nothing was."""
-        return cls(**orjson.loads(text)) if isinstance(text, str) else cls()
+        return cls(**orjson.loads(text)) if text else cls()
 
     def as_json(self) -> str:
         """To be remembered."""
@@ -119,63 +120,65 @@ class Explanation:
     score: Score | None
 
 
-class NightlyState:
-    """The memory of nightly harvests in a ledger.
+class NightlyState(CommitHook):
+    """The memory of nightly harvests in a ledger; it takes part in the commits of a night.
 
     Args:
-        file: the open ledger file.
-        limits: how often a work may be asked.
+        database: the ledger's file.
+        intervals: how often a work may be asked.
+        only_changed: leave records that did not change out of the output.
     """
 
-    def __init__(self, file: Database, limits: Intervals) -> None:
-        self._file, self._limits = file, limits
-        self._visits = Visits(file)
-        self._rates = Rates.of_numbers(_numbers(file.get("rates")))
-        self._tonight = NightFigures.from_json(file.get("night_figures"))
+    def __init__(self, database: Database, intervals: Intervals, *, only_changed: bool = False) -> None:
+        self._file, self._meta, self._intervals = database, database.meta, intervals
+        self._only_changed = only_changed
+        self._visits = Visits(database)
+        self._rates = Rates.of_numbers(_numbers(self._meta.rates))
+        self._figures = NightFigures.from_json(self._meta.night_figures)
+        self._noted: list[Visit] = []
+
+    # What a night may ask
 
     def choose(self, budget: int, now: datetime) -> Selection:
         """The works to ask tonight, and why."""
         trusted = not is_worthless(self.nights())
-        return tonight(self._visits.candidates(), budget, _days(now), self._rates, self._limits, trusted=trusted)
+        return tonight(self._visits.candidates(), budget, _days(now), self._rates, self._intervals, trusted=trusted)
 
     def explained(self, doi: str, now: datetime) -> Explanation | None:
         """What is known of a DOI, and its score; None if it is not listed."""
         with self._file.reading() as db:
-            row = db.execute(
-                "SELECT id FROM work WHERE doi = ? AND listed >= ?", (doi, self._file.number("reading"))
-            ).fetchone()
+            row = db.execute("SELECT id FROM work WHERE doi = ? AND listed >= ?", (doi, self._meta.reading)).fetchone()
         if row is None:
             return None
         candidate = self._visits.known([row[0]]).get(row[0], Candidate(row[0]))
-        return Explanation(candidate, earliest(candidate, self._limits), score(candidate, self._rates, _days(now)))
+        return Explanation(candidate, earliest(candidate, self._intervals), score(candidate, self._rates, _days(now)))
+
+    # What the nights before found
 
     def nights(self) -> list[NightForecast]:
         """What the last nights were expected to find, and found."""
-        known = self._file.get("nights")
-        return [NightForecast(*night) for night in orjson.loads(known)] if isinstance(known, str) else []
+        return [NightForecast(*night) for night in orjson.loads(self._meta.nights or "[]")]
 
     def paces(self) -> list[NightPace]:
         """How the last nights went, the latest last."""
-        known = self._file.get("paces")
-        return [NightPace(*pace) for pace in orjson.loads(known)] if isinstance(known, str) else []
+        return [NightPace(*pace) for pace in orjson.loads(self._meta.paces or "[]")]
 
     def outputs(self) -> list[str]:
         """Paths of the outputs of all nights that are over and still kept, the latest last."""
-        known = self._file.get("outputs")
-        return orjson.loads(known) if isinstance(known, str) else []
+        return [str(path) for path in orjson.loads(self._meta.outputs or "[]")]
 
     def keep(self, outputs: Sequence[str]) -> None:
         """Forget the outputs of all other nights."""
-        self._file.put(outputs=orjson.dumps(outputs).decode())
+        self._meta.outputs = orjson.dumps(outputs).decode()
 
     def output(self) -> Path | None:
         """The output of the night that was begun last; None before the first one."""
-        path = self._file.get("night_path") or self._file.get("output")
-        return Path(path) if isinstance(path, str) and self._file.get("night") is not None else None
+        path = self._meta.night_path or self._meta.output
+        return Path(path) if path is not None and self._meta.night is not None else None
 
     def is_open(self) -> bool:
         """Whether a night was begun and is not over."""
-        return bool(self._file.number("night"))
+        return bool(self._meta.night)
 
     def covered(self) -> int:
         """Listed works that were asked at least once, whatever came of it."""
@@ -183,62 +186,66 @@ class NightlyState:
             return int(
                 db.execute(
                     "SELECT COUNT(*) FROM visit JOIN work ON work.id = work_id WHERE listed >= ?",
-                    (self._file.number("reading"),),
+                    (self._meta.reading,),
                 ).fetchone()[0]
             )
 
+    # The open night
+
     def begin(self, selection: Selection, output: Path) -> None:
         """A night begins that is expected to find something."""
-        self._tonight = NightFigures()
-        self._file.put(
-            night_expected=orjson.dumps(selection.expected).decode(),
-            night_figures=self._tonight.as_json(),
-            night_path=str(output),
-        )
+        self._figures = NightFigures()
+        with self._file.transaction():
+            self._meta.night_expected = orjson.dumps(selection.expected).decode()
+            self._meta.night_figures, self._meta.night_path = self._figures.as_json(), str(output)
 
     def so_far(self) -> tuple[NightForecast, NightFigures]:
         """What the open night was expected to find and found, and all its figures."""
-        expected = self._file.get("night_expected")
-        return NightForecast(float(expected) if isinstance(expected, str) else 0.0, self._tonight.found), self._tonight
+        return NightForecast(float(self._meta.night_expected or 0), self._figures.found), self._figures
 
     def end(self, output: Path) -> None:
         """The night is over: what it found is held against what was expected, and older lessons fade."""
         night, figures = self.so_far()
         nights = [*self.nights(), night][-NIGHTS_JUDGED:]
         paces = [*self.paces(), figures.pace][-NIGHTS_JUDGED:]
+        outputs = [*self.outputs(), str(output)]
         self._rates.end_night()
-        self._file.put(
-            nights=orjson.dumps([[*each] for each in nights]).decode(),
-            paces=orjson.dumps([[*each] for each in paces]).decode(),
-            outputs=orjson.dumps([*self.outputs(), str(output)]).decode(),
-            rates=self._as_text(),
-            night=0,
-        )
+        with self._file.transaction():
+            self._meta.nights = orjson.dumps([[*each] for each in nights]).decode()
+            self._meta.paces = orjson.dumps([[*each] for each in paces]).decode()
+            self._meta.outputs, self._meta.rates = orjson.dumps(outputs).decode(), self._as_text()
+            self._meta.night = False
 
-    def compared(
-        self, outcomes: Sequence[tuple[DueWork, Result | Failure]]
-    ) -> tuple[list[tuple[DueWork, Result | Failure]], list[Visit]]:
-        """Outcomes that say what changed, and the visits to be written down with them."""
-        before = self._visits.known([due.work_id for due, _ in outcomes])
-        said: list[tuple[DueWork, Result | Failure]] = []
-        visits = []
-        for due, outcome in outcomes:
-            self._tonight.first += due.work_id not in before
-            if isinstance(outcome, Failure):
-                said.append((due, outcome))
-                visits.append(Visit(due.work_id, _seconds(outcome.failed_at), VisitState.FAILED))
+    # Its commits
+
+    def prepare(self, finished: Sequence[Finished]) -> Sequence[Finished]:
+        """Say of each record what changed since the one before; the visits are kept for `record`."""
+        keys = [due.work_id for due, _ in finished]
+        before, contents = self._visits.known(keys), self._visits.contents(keys)
+        said: list[Finished] = []
+        self._noted = []
+        for due, became in finished:
+            self._figures.first += due.work_id not in before
+            if isinstance(became, Result):
+                became, visit = self._compared(due, became, before.get(due.work_id), contents.get(due.work_id))
             else:
-                result, visit = self._of_result(due, outcome, before.get(due.work_id))
-                said.append((due, result))
-                visits.append(visit)
-        return said, visits
+                visit = Visit(due.work_id, _seconds(became.failed_at), VisitState.FAILED)
+            said.append((due, became))
+            self._noted.append(visit)
+        return said
 
-    def note(self, db: sqlite3.Connection, visits: Sequence[Visit]) -> None:
-        """Write visits and lessons down, in a transaction."""
-        note(db, visits)
-        remember(db, {"rates": self._as_text(), "night_figures": self._tonight.as_json()})
+    def is_written(self, result: Result) -> bool:
+        """Whether a record has a line in the output."""
+        return not (self._only_changed and result.changed is False)
 
-    def _of_result(self, due: DueWork, result: Result, before: Candidate | None) -> tuple[Result, Visit]:
+    def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:  # noqa: ARG002 - they were prepared
+        """Write the visits and what they taught down."""
+        note(db, self._noted)
+        self._meta.rates, self._meta.night_figures = self._as_text(), self._figures.as_json()
+
+    def _compared(
+        self, due: DueWork, result: Result, before: Candidate | None, known: Content | None
+    ) -> tuple[Result, Visit]:
         """A result that says what changed, and its visit.
 
         A record with nothing in it says nothing about the work: mostly Crossref was down behind the service (P4). What
@@ -247,22 +254,21 @@ class NightlyState:
         at, state = _seconds(result.harvested_at), VisitState(result.outcome)
         record = orjson.loads(result.paperbuzz)
         content, history = content_of(record), history_of(record, int(at / DAY_SECONDS))
-        known = self._visits.contents([due.work_id]).get(due.work_id) if before else None
-        changed, new = _compared(state, before, known, content)
+        changed, new = _changes(state, before, known, content)
         result = result._replace(changed=changed, added=new)
-        self._tonight.add(result)
+        self._figures.add(result)
         if state is VisitState.EMPTY:
             return result, Visit(due.work_id, at, state)
         if before is not None and (taught := lesson(before, history, at / DAY_SECONDS)):
             self._rates.learn(*taught)
-            self._tonight.found += gained(before.history, history)
+            self._figures.found += gained(before.history, history)
         return result, Visit(due.work_id, at, state, merged(known, content) if known else content, history)
 
     def _as_text(self) -> str:
         return orjson.dumps(self._rates.numbers()).decode()
 
 
-def _compared(
+def _changes(
     state: VisitState, before: Candidate | None, known: Content | None, now: Content
 ) -> tuple[bool | None, dict[str, int] | None]:
     """Whether a record changed, and the events that were added by source.
@@ -280,8 +286,8 @@ def _compared(
     return (True, dict(now.counts)) if was_empty else (None, None)
 
 
-def _numbers(text: object) -> list[float]:
-    return orjson.loads(text) if isinstance(text, str) else []
+def _numbers(text: str | None) -> list[float]:
+    return [float(number) for number in orjson.loads(text or "[]")]
 
 
 def _seconds(timestamp: str) -> int:

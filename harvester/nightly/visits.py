@@ -18,18 +18,6 @@ from harvester.records.events import History
 from harvester.storage.database import Database, WorkState
 from harvester.storage.status import opened_ledger
 
-
-def visits_of(path: Path, doi: str) -> list[tuple[int, dict[str, int]]]:
-    """How the counts of a DOI grew over the nights: when, in seconds since 1970, and events by source.
-
-    Raises:
-        InputMissing: there is no ledger.
-        Misconfigured: the file is none.
-    """
-    with opened_ledger(path) as ledger:
-        return Visits(ledger.file).history(doi)
-
-
 KEYS_A_QUERY = 500
 """Works that are looked up together; SQLite takes 999 parameters at least."""
 
@@ -57,11 +45,11 @@ class Visits:
     """The visits in a ledger.
 
     Args:
-        file: the open ledger file.
+        database: the ledger's file.
     """
 
-    def __init__(self, file: Database) -> None:
-        self._file = file
+    def __init__(self, database: Database) -> None:
+        self._file = database
 
     def contents(self, works: Sequence[int]) -> dict[int, Content]:
         """What is known of the records of some works; those without one are left out."""
@@ -111,10 +99,21 @@ class Visits:
                 "SELECT id, visit.state, tried_at, good_at, misses, facts "
                 "FROM work LEFT JOIN visit ON work_id = id "
                 "WHERE listed >= ? AND (work.state <> ? OR NOT ?) ORDER BY id",
-                (self._file.number("reading"), WorkState.DUE, self._file.number("night")),
+                (self._file.meta.reading, WorkState.DUE, bool(self._file.meta.night)),
             )
             for key, state, tried_at, good_at, misses, facts in rows:
                 yield _candidate(key, state, tried_at, good_at, misses, facts)
+
+
+def visits_of(path: Path, doi: str) -> list[tuple[int, dict[str, int]]]:
+    """How the counts of a DOI grew over the nights: when, in seconds since 1970, and events by source.
+
+    Raises:
+        InputMissing: there is no ledger.
+        Misconfigured: the file is none.
+    """
+    with opened_ledger(path) as database:
+        return Visits(database).history(doi)
 
 
 def note(db: sqlite3.Connection, visits: Sequence[Visit]) -> None:

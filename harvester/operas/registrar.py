@@ -43,10 +43,6 @@ LINGER_SECONDS = 30.0
 """How long entries wait for a batch to fill while the harvest goes on."""
 
 
-LOOK_SECONDS = 1.0
-"""How often the outbox is looked at meanwhile."""
-
-
 SMALLEST_FOR_TIME = 10
 """Batches are not made smaller than this for being slow: ten entries take 0.06 s (O3), so size is not the reason."""
 
@@ -129,11 +125,12 @@ class Registrar:
         self._refusal: GiveUp = BatchRefused("")
         self._waiting_since: float | None = None
 
-    async def run(self, harvested: asyncio.Event) -> None:
+    async def run(self, harvested: asyncio.Event, arrived: asyncio.Event) -> None:
         """Register what waits and what still comes, until the harvest is over and the outbox empty, or until the stop.
 
         Args:
             harvested: set when nothing more will come.
+            arrived: set by whoever puts entries into the outbox and counts them in the tally.
 
         Raises:
             ServiceDown: OPERAS stayed down for longer than our patience.
@@ -142,15 +139,19 @@ class Registrar:
         self._prefixes = await self._outbox.known_prefixes()
         try:
             while not self._stop.requested:
+                arrived.clear()
                 is_last = harvested.is_set()
+                if not (is_last or self._is_due(self._tally.registration_pending)):
+                    await self._wait_for_more(harvested, arrived)
+                    continue
                 entries = await self._outbox.waiting(self._size)
-                if is_last and not entries:
-                    return
-                if is_last or self._is_due(len(entries)):
-                    self._waiting_since = None
+                self._waiting_since = None
+                if entries:
                     await self._register(entries)
+                elif is_last:
+                    return
                 else:
-                    await self._wait_for_more(harvested)
+                    await self._wait_for_more(harvested, arrived)
         except Stopped:
             pass
 
@@ -162,16 +163,19 @@ class Registrar:
         lingered = self._waiting_since is not None and now - self._waiting_since >= LINGER_SECONDS
         return lingered or waiting >= self._size
 
-    async def _wait_for_more(self, harvested: asyncio.Event) -> None:
-        nap = asyncio.ensure_future(self._clock.sleep(LOOK_SECONDS))
-        others = [asyncio.ensure_future(harvested.wait()), asyncio.ensure_future(self._stop.wait())]
+    async def _wait_for_more(self, harvested: asyncio.Event, arrived: asyncio.Event) -> None:
+        """Wait until more arrives, what is there has lingered long enough, the harvest is over, or the run stops."""
+        waits = [asyncio.ensure_future(each.wait()) for each in (arrived, harvested, self._stop)]
+        if self._waiting_since is not None:
+            left = self._waiting_since + LINGER_SECONDS - self._clock.monotonic()
+            waits.append(asyncio.ensure_future(self._clock.sleep(left)))
         try:
-            await asyncio.wait([nap, *others], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for wait in (nap, *others):
+            for wait in waits:
                 wait.cancel()
-        if nap.done():
-            nap.result()
+        for wait in done:
+            wait.result()
 
     async def _register(self, entries: Sequence[PendingRegistration]) -> None:
         unfit = [(entry, reason, None) for entry in entries if (reason := doi_refusal(entry.doi))]

@@ -17,7 +17,7 @@ from itertools import count
 import orjson
 
 from harvester.core.model import Failure, Work
-from harvester.storage.database import add_failures
+from harvester.storage.failures import add_failures
 from harvester.storage.migrations import WORK_INDEXES
 
 NEW = """

@@ -1,4 +1,4 @@
-"""The ledger's file: a SQLite database, opened so that what was committed survives, with a place for single values.
+"""The ledger's file: a SQLite database, opened so that what was committed survives, used by one thread.
 
 Theory. Three rules keep it true:
 
@@ -11,14 +11,15 @@ Theory. Three rules keep it true:
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
 from harvester.core import failpoint
 from harvester.core.errors import DiskFailed, InputMissing, Misconfigured
-from harvester.core.model import Failure, Stage
+from harvester.storage.meta import Meta
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
 
 OLDEST_SQLITE = (3, 37)
@@ -64,15 +65,20 @@ class Registration(IntEnum):
 
 
 class Database:
-    """An open ledger file; synchronous, used by one thread only.
+    """An open ledger file, for the thread that opened it; any other is refused.
 
     Args:
         path: the file, created if missing; None for a temporary one that vanishes with the connection.
         read_only: look at it while another process may write; it has to exist.
 
+    Attributes:
+        name: of the file, for messages.
+        meta: the single values that are remembered in it.
+
     Raises:
         Misconfigured: the file is no ledger, or a later version's.
         DiskFailed: it cannot be opened or written.
+        RuntimeError: another thread uses it.
     """
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
@@ -81,9 +87,11 @@ class Database:
                 f"this Python has SQLite {sqlite3.sqlite_version}, harvester needs 3.37 or newer. Use another Python."
             )
         self.name = str(path) if path else "the temporary ledger"
+        self._thread = threading.get_ident()
+        self.meta = Meta(self.reading)
         where = "" if path is None else look_at(path) if read_only else path.absolute().as_uri()
-        with self._speaking():
-            self._db = sqlite3.connect(where, uri=True, isolation_level=None, timeout=10, check_same_thread=False)
+        with self._guarded():
+            self._db = sqlite3.connect(where, uri=True, isolation_level=None, timeout=10)
             try:
                 self._check_kind(read_only=read_only)
                 if not read_only:
@@ -119,17 +127,20 @@ class Database:
 
     def close(self) -> None:
         """Close the file; SQLite folds its write-ahead log back in."""
-        with self._speaking():
+        with self._guarded():
             self._db.close()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The connection, to ask; SQLite's errors become ours."""
-        with self._speaking():
+        with self._guarded():
             yield self._db
 
     @contextmanager
-    def _speaking(self) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
+        """Only the thread that opened the file comes in; SQLite's errors become ours."""
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(f"{self.name} belongs to the thread that opened it")
         try:
             yield
         except sqlite3.Error as error:
@@ -146,7 +157,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """The connection, to change things with: all of it is committed at the end, or nothing."""
-        with self._speaking():
+        with self._guarded():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -157,32 +168,14 @@ class Database:
                     self._db.execute("ROLLBACK")
                 raise
 
-    # What the run as a whole remembers
-
     def copy_of(self, other: Path) -> None:
         """Take over all of another ledger, which is only read, in place of what is here."""
-        with self._speaking():
+        with self._guarded():
             source = sqlite3.connect(look_at(other), uri=True)
             try:
                 source.backup(self._db)
             finally:
                 source.close()
-
-    def get(self, key: str) -> object:
-        """A remembered value, or None."""
-        with self.reading() as db:
-            row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return row[0] if row else None
-
-    def number(self, key: str) -> int:
-        """A remembered integer; 0 if there is none."""
-        value = self.get(key)
-        return value if isinstance(value, int) else 0
-
-    def put(self, **values: str | int | None) -> None:
-        """Remember some values in one transaction."""
-        with self.transaction() as db:
-            remember(db, values)
 
 
 def look_at(path: Path) -> str:
@@ -192,38 +185,3 @@ def look_at(path: Path) -> str:
     """
     nobody_writes = not path.with_name(path.name + "-wal").exists()
     return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if nobody_writes else ''}"
-
-
-def remember(db: sqlite3.Connection, values: dict[str, str | int | None]) -> None:
-    """Remember single values, as part of a transaction."""
-    db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
-
-
-def no_longer_failed(db: sqlite3.Connection, works: Iterable[int]) -> None:
-    """Forget why some works failed, for they have a record now, as part of a transaction."""
-    failed = ((work, Stage.FETCH) for work in works)
-    db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", failed)
-
-
-def add_failures(db: sqlite3.Connection, failures: Iterable[tuple[int | None, Failure]]) -> None:
-    """Write down failures, as part of a transaction; a work has at most one for each stage."""
-    db.executemany(
-        "INSERT OR REPLACE INTO failure "
-        "(work_id, stage, doi, input, origin, kind, http_status, attempts, message, failed_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (
-                work_id,
-                failure.stage,
-                failure.doi,
-                failure.input,
-                failure.origin,
-                failure.kind,
-                failure.http_status,
-                failure.attempts,
-                failure.message,
-                failure.failed_at,
-            )
-            for work_id, failure in failures
-        ),
-    )

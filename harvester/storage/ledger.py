@@ -10,17 +10,17 @@ in memory. A reading that was cut off is simply done again under the next number
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import orjson
 
-from harvester.core.model import DueWork, Failure, Result, Stage, Work
+from harvester.core.model import DueWork, Failure, Finished, Result, Stage, Work
 from harvester.storage.bulk_load import bulk_load
-from harvester.storage.database import Database, Registration, WorkState, add_failures, look_at, remember
+from harvester.storage.database import Database, Registration, WorkState, look_at
+from harvester.storage.failures import add_failures
 from harvester.storage.figures import Figures, registrations_by_state
-from harvester.storage.outbox import enqueue, wait_again
+from harvester.storage.outbox import wait_again
 
 RECORD = """
 UPDATE work SET state = ?1, outcome = said.outcome, harvested_at = said.harvested_at, sha256 = said.sha256
@@ -41,25 +41,25 @@ SELECT json_group_array(json_array(id, doi, origin)) FROM (
 """Many works in one row, for each row costs such a fight as well. The state is not bound, so that SQLite sees that
 there is an index over the works in it."""
 
+UNLISTED = f"""
+WHERE state = {WorkState.DUE:d} AND listed < ? AND NOT EXISTS (SELECT 1 FROM registration WHERE work_id = work.id)
+"""  # noqa: S608 - a constant
+"""Works that are due and were listed before a reading, save those that are on their way to OPERAS."""
+
+DROP_UNLISTED = f"DELETE FROM work {UNLISTED}"  # noqa: S608 - both are constants
+
+REST_UNLISTED = f"UPDATE work SET state = {WorkState.RESTING:d} {UNLISTED}"  # noqa: S608 - the same
+
 
 class Ledger:
-    """An open ledger; synchronous, used by one thread only.
+    """The works in a ledger's file.
 
     Args:
-        path: the file, created if missing; None for a temporary one that vanishes with the connection.
-        read_only: look at it while another process may write; it has to exist.
-
-    Raises:
-        Misconfigured: the file is no ledger, or a later version's.
-        DiskFailed: it cannot be opened or written.
+        database: the open file.
     """
 
-    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
-        self.file = Database(path, read_only=read_only)
-
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
+    def __init__(self, database: Database) -> None:
+        self._file, self._meta = database, database.meta
 
     # Readings of the input
 
@@ -69,9 +69,10 @@ class Ledger:
         Returns:
             The number of the reading.
         """
-        number = max(self.file.number("reading"), self.file.number("reading_begun")) + 1
+        number = max(self._meta.reading, self._meta.reading_begun) + 1
         self.drop_broken_reading()
-        self.file.put(reading_begun=number, fingerprint=None)
+        with self._file.transaction():
+            self._meta.reading_begun, self._meta.fingerprint = number, None
         return number
 
     def bulk_load(
@@ -91,7 +92,7 @@ class Ledger:
         Returns:
             How many works there are; the others are duplicates.
         """
-        with self.file.transaction() as db:
+        with self._file.transaction() as db:
             return bulk_load(db, reading, chunks, state)
 
     def enrol(
@@ -108,7 +109,7 @@ class Ledger:
         Returns:
             How many of the works this reading had not listed yet; the others are duplicates.
         """
-        with self.file.transaction() as db:
+        with self._file.transaction() as db:
             before = db.total_changes
             db.executemany(
                 "INSERT INTO work (doi, origin, listed, state) VALUES (?, ?, ?, ?) "
@@ -123,8 +124,8 @@ class Ledger:
 
     def drop_broken_reading(self) -> None:
         """Forget the invalid lines of a reading that was cut off; those of the last complete one have lower keys."""
-        with self.file.transaction() as db:
-            broken_off = (Stage.INPUT, self.file.number("invalid_up_to"))
+        with self._file.transaction() as db:
+            broken_off = (Stage.INPUT, self._meta.invalid_up_to)
             db.execute("DELETE FROM failure WHERE stage = ? AND id > ?", broken_off)
 
     def same_reading(self, fingerprint: str) -> str | None:
@@ -133,62 +134,57 @@ class Ledger:
         Args:
             fingerprint: what tells one list from another.
         """
-        if self.file.get("fingerprint") != fingerprint:
+        if self._meta.fingerprint != fingerprint:
             return None
-        with self.file.transaction() as db:
+        with self._file.transaction() as db:
             wait_again(db)
-        found = self.file.get("found")
-        return found if isinstance(found, str) else None
+        return self._meta.found
 
     def end_reading(
-        self, reading: int, *, keep: bool = False, also: Mapping[str, str | None] = MappingProxyType({})
+        self, reading: int, *, keep: bool = False, found: str | None = None, fingerprint: str | None = None
     ) -> int:
         """Finish a reading: works that are due but listed no more are dropped, and grown URLs are to be registered.
 
         Args:
             reading: its number.
             keep: let them rest instead, with what is known of them.
-            also: what else is remembered of it.
+            found: what it found, as JSON.
+            fingerprint: of the list that was read; None if it is not known.
 
         Returns:
             How many works were dropped or went to rest.
         """
-        with self.file.transaction() as db:
-            leave = "UPDATE work SET state = 3" if keep else "DELETE FROM work"
-            unlisted = "state = 0 AND listed < ? AND NOT EXISTS (SELECT 1 FROM registration WHERE work_id = work.id)"
-            dropped = db.execute(f"{leave} WHERE {unlisted}", (reading,)).rowcount
+        with self._file.transaction() as db:
+            dropped = db.execute(REST_UNLISTED if keep else DROP_UNLISTED, (reading,)).rowcount
             wait_again(db)
-            old = (Stage.INPUT, self.file.number("invalid_up_to"))
+            old = (Stage.INPUT, self._meta.invalid_up_to)
             db.execute("DELETE FROM failure WHERE stage = ? AND id <= ?", old)
             last = db.execute("SELECT COALESCE(MAX(id), 0) FROM failure").fetchone()[0]
-            remember(db, {"reading": reading, "invalid_up_to": last, **also})
+            self._meta.reading, self._meta.invalid_up_to = reading, last
+            self._meta.found, self._meta.fingerprint = found, fingerprint
         return dropped
 
     def invalid(self) -> int:
         """Lines of the last reading that are no DOIs."""
-        with self.file.reading() as db:
+        with self._file.reading() as db:
             return int(db.execute("SELECT COUNT(*) FROM failure WHERE stage = ?", (Stage.INPUT,)).fetchone()[0])
 
     # Works
 
     def due(self, after: int, limit: int, state: WorkState = WorkState.DUE) -> list[DueWork]:
         """The next works to ask for, by key: those with a key above `after`, at most `limit`."""
-        with self.file.reading() as db:
-            [rows] = db.execute(DUE.format(state=state), (after, self.file.number("reading"), limit)).fetchone()
+        with self._file.reading() as db:
+            [rows] = db.execute(DUE.format(state=state), (after, self._meta.reading, limit)).fetchone()
         return [DueWork(*row) for row in orjson.loads(rows)]
 
     def is_empty(self) -> bool:
         """Whether no work is known at all."""
-        with self.file.reading() as db:
+        with self._file.reading() as db:
             return db.execute("SELECT 1 FROM work LIMIT 1").fetchone() is None
-
-    def has_due(self) -> bool:
-        """Whether any work is due."""
-        return bool(self.due(0, 1))
 
     def known_good(self) -> str | None:
         """A DOI with a complete record, if there is one."""
-        with self.file.reading() as db:
+        with self._file.reading() as db:
             row = db.execute(
                 "SELECT doi FROM work WHERE state = ? AND outcome = 'ok' ORDER BY id LIMIT 1", (WorkState.RESULT,)
             ).fetchone()
@@ -196,30 +192,25 @@ class Ledger:
 
     def record(
         self,
-        outcomes: Sequence[tuple[DueWork, Result | Failure]],
+        finished: Sequence[Finished],
         length: int,
         *,
-        register: bool,
-        is_written: Callable[[Result], bool] = lambda _: True,
+        withheld: Collection[str] = (),
         also: Callable[[sqlite3.Connection], None] = lambda _: None,
-    ) -> int:
+    ) -> None:
         """Write down what became of some works, with the length of the output that holds them: one transaction.
 
         Args:
-            outcomes: one for each work.
+            finished: works with their results and failures.
             length: committed bytes of the output.
-            register: whether results go into the outbox.
-            is_written: whether a result has a line in the output; one that has none is remembered without a digest.
+            withheld: DOIs whose results have no line in the output; they are remembered without a digest.
             also: what else belongs into the transaction.
-
-        Returns:
-            How many more works wait to be registered by that.
         """
-        results = [(due, outcome) for due, outcome in outcomes if isinstance(outcome, Result)]
-        failures = [(due, outcome) for due, outcome in outcomes if isinstance(outcome, Failure)]
-        with self.file.transaction() as db:
+        results = [(due, became) for due, became in finished if isinstance(became, Result)]
+        failures = [(due, became) for due, became in finished if isinstance(became, Failure)]
+        with self._file.transaction() as db:
             found = [
-                (due.work_id, result.outcome, result.harvested_at, result.sha256 if is_written(result) else None)
+                (due.work_id, result.outcome, result.harvested_at, None if due.doi in withheld else result.sha256)
                 for due, result in results
             ]
             db.execute(RECORD, (WorkState.RESULT, orjson.dumps(found).decode()))
@@ -227,15 +218,14 @@ class Ledger:
                 "UPDATE work SET state = ? WHERE id = ?", ((WorkState.FAILURE, due.work_id) for due, _ in failures)
             )
             add_failures(db, ((due.work_id, failure) for due, failure in failures))
-            _add_urls(db, ((due.doi, url) for due, found in results for url in found.landing_urls))
-            remember(db, {"length": length})
+            _add_urls(db, ((due.doi, url) for due, result in results for url in result.landing_urls))
+            self._meta.length = length
             also(db)
-            return enqueue(db, [due.work_id for due, _ in results]) if register else 0
 
     def retry_failed(self) -> int:
         """Make the failed works of the last reading due again; returns how many."""
-        failed = (WorkState.FAILURE, self.file.number("reading"))
-        with self.file.transaction() as db:
+        failed = (WorkState.FAILURE, self._meta.reading)
+        with self._file.transaction() as db:
             db.execute(
                 "DELETE FROM failure WHERE stage = ? "
                 "AND work_id IN (SELECT id FROM work WHERE state = ? AND listed >= ?)",
@@ -256,13 +246,19 @@ class Ledger:
         itself is done after this, and again by whoever finds `archive` still remembered: a crash in between changes
         nothing.
         """
-        with self.file.transaction() as db:
-            db.execute("DELETE FROM work WHERE listed < ?", (self.file.number("reading"),))
+        with self._file.transaction() as db:
+            db.execute("DELETE FROM work WHERE listed < ?", (self._meta.reading,))
             db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
             db.execute(
                 "UPDATE work SET state = ?, outcome = NULL, harvested_at = NULL, sha256 = NULL", (WorkState.DUE,)
             )
-            remember(db, {"length": 0, "published": 0, "archive": archive, "refetching": 1, "source": source})
+            self._meta.length, self._meta.published, self._meta.refetching = 0, False, True
+            self._meta.archive, self._meta.source = archive, source
+
+    def mark_published(self) -> None:
+        """Remember that the output stands complete under its name, and that no refetch is under way."""
+        with self._file.transaction():
+            self._meta.published, self._meta.refetching = True, False
 
     def begin_night(self, output: str, works: Iterable[int]) -> None:
         """Make some works due for a new output, and let all others rest: one transaction.
@@ -271,32 +267,33 @@ class Ledger:
             output: name of the output.
             works: their keys.
         """
-        with self.file.transaction() as db:
+        with self._file.transaction() as db:
             db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
             db.execute("UPDATE work SET state = ? WHERE state <> ?1", (WorkState.RESTING,))
-            db.executemany("UPDATE work SET state = 0 WHERE id = ?", ((work,) for work in works))
-            fresh = {"length": 0, "published": 0, "made": 0, "archive": None, "refetching": 0}
-            remember(db, {"output": output, "night": 1, **fresh})
+            db.executemany("UPDATE work SET state = ? WHERE id = ?", ((WorkState.DUE, work) for work in works))
+            self._meta.output, self._meta.night = output, True
+            self._meta.length, self._meta.published, self._meta.made = 0, False, False
+            self._meta.archive, self._meta.refetching = None, False
 
     def failures(self) -> Iterator[Failure]:
         """All failures of the last reading, in the order in which they were written down."""
-        with self.file.reading() as db:
+        with self._file.reading() as db:
             rows = db.execute(
                 "SELECT failure.doi, input, failure.origin, kind, http_status, attempts, message, failed_at, stage "
                 "FROM failure LEFT JOIN work ON work.id = work_id "
                 "WHERE work_id IS NULL OR work.listed >= ? ORDER BY failure.id",
-                (self.file.number("reading"),),
+                (self._meta.reading,),
             )
             for doi, text, origin, kind, status, attempts, message, failed_at, stage in rows:
                 yield Failure(doi, text, origin, kind, status, attempts, message, failed_at, Stage(stage))
 
     def figures(self) -> Figures:
         """Count the works of the last reading: by scans of indexes, so that ten million take a few seconds."""
-        reading = self.file.number("reading")
+        reading = self._meta.reading
         states: Counter[WorkState] = Counter()
         outcomes: Counter[str] = Counter()
         gone = 0
-        with self.file.reading() as db:
+        with self._file.reading() as db:
             for listed, state, outcome, count in db.execute(
                 "SELECT listed, state, outcome, COUNT(*) FROM work INDEXED BY work_figures GROUP BY 1, 2, 3"
             ):
@@ -337,7 +334,7 @@ class Ledger:
         """
         Database(other, read_only=True).close()  # says what is wrong with it, under its own name
         done = (WorkState.RESULT, WorkState.FAILURE if failed_too else WorkState.RESULT)
-        with self.file.reading() as db:
+        with self._file.reading() as db:
             db.execute("ATTACH ? AS other", (look_at(other),))
             try:
                 return int(

@@ -5,24 +5,48 @@ crash between the answer of OPERAS and the commit only repeats a request, which 
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 
-from harvester.core.model import Failure, PendingRegistration, Stage
-from harvester.storage.database import Database, Registration, WorkState, add_failures
+from harvester.core.errors import Misconfigured
+from harvester.core.model import Failure, Finished, PendingRegistration, Result, Stage
+from harvester.storage.database import Database, Registration, WorkState
+from harvester.storage.failures import add_failures, forget_failures
+from harvester.storage.hooks import CommitHook
+
+WAITING = f"""
+SELECT work_id, doi, origin FROM registration JOIN work ON work.id = work_id
+WHERE registration.state = {Registration.WAITING:d} ORDER BY work_id LIMIT ?
+"""  # noqa: S608 - a constant; not bound, so that SQLite sees that there is an index over it
+"""The first works that wait."""
 
 
 class Outbox:
     """The works to register.
 
     Args:
-        file: the open ledger file.
+        database: the ledger's file.
     """
 
-    def __init__(self, file: Database) -> None:
-        self._file = file
+    def __init__(self, database: Database) -> None:
+        self._file = database
         self._offered: dict[int, int] = {}
+
+    def belongs_to(self, base_url: str) -> None:
+        """Remember which OPERAS it is that acknowledges.
+
+        Raises:
+            Misconfigured: it was another one before.
+        """
+        known = self._file.meta.operas
+        if known is None:
+            self._file.meta.operas = base_url
+        elif known != base_url:
+            raise Misconfigured(
+                f"the DOIs in {self._file.name} were registered with {known}, but [operas] base_url is {base_url} "
+                "now. Name another output or ledger for that."
+            )
 
     def fill(self, *, harvested_only: bool) -> int:
         """Put listed works into the outbox that were never in it; returns how many.
@@ -34,7 +58,7 @@ class Outbox:
             return db.execute(
                 "INSERT OR IGNORE INTO registration (work_id) "
                 "SELECT id FROM work WHERE listed >= ? AND (state = ? OR NOT ?)",
-                (self._file.number("reading"), WorkState.RESULT, harvested_only),
+                (self._file.meta.reading, WorkState.RESULT, harvested_only),
             ).rowcount
 
     def retry_rejected(self) -> int:
@@ -43,22 +67,19 @@ class Outbox:
             rows = db.execute(
                 "SELECT work_id FROM registration JOIN work ON work.id = work_id "
                 "WHERE registration.state = ? AND listed >= ?",
-                (Registration.REJECTED, self._file.number("reading")),
+                (Registration.REJECTED, self._file.meta.reading),
             )
             works = [key for (key,) in rows]
-            reasons = ((key, Stage.REGISTER) for key in works)
-            db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", reasons)
-            db.executemany("UPDATE registration SET state = 0 WHERE work_id = ?", ((key,) for key in works))
+            forget_failures(db, works, Stage.REGISTER)
+            db.executemany(
+                "UPDATE registration SET state = ? WHERE work_id = ?", ((Registration.WAITING, key) for key in works)
+            )
         return len(works)
 
     def waiting(self, limit: int) -> list[PendingRegistration]:
         """The first entries of the outbox, with all their URLs."""
         with self._file.reading() as db:
-            rows = db.execute(
-                "SELECT work_id, doi, origin FROM registration JOIN work ON work.id = work_id "
-                "WHERE registration.state = 0 ORDER BY work_id LIMIT ?",
-                (limit,),
-            ).fetchall()
+            rows = db.execute(WAITING, (limit,)).fetchall()
             return [
                 PendingRegistration(work_id, doi, self._offer(db, work_id), origin) for work_id, doi, origin in rows
             ]
@@ -83,8 +104,7 @@ class Outbox:
             offered = [(key, self._offered.pop(key, 0)) for key, _ in settled]
             db.executemany("UPDATE url SET settled = 1 WHERE work_id = ? AND id <= ?", offered)
             wait_again(db, [key for key, _ in settled])
-            stale = [(key, Stage.REGISTER) for key, _ in settled]
-            db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", stale)
+            forget_failures(db, [key for key, _ in settled], Stage.REGISTER)
             add_failures(db, ((entry.work_id, failure) for entry, failure in rejected))
 
     def prefixes(self) -> set[str]:
@@ -96,6 +116,27 @@ class Outbox:
         """Remember that OPERAS knows a prefix."""
         with self._file.transaction() as db:
             db.execute("INSERT OR IGNORE INTO prefix VALUES (?)", (prefix,))
+
+
+class OutboxHook(CommitHook):
+    """Puts committed results into the outbox, in the transaction that commits them.
+
+    Args:
+        added: told after each commit how many more works wait by it.
+    """
+
+    def __init__(self, added: Callable[[int], None]) -> None:
+        self._added = added
+        self._waiting = 0
+
+    def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:
+        """Put results into the outbox."""
+        self._waiting += enqueue(db, [due.work_id for due, became in finished if isinstance(became, Result)])
+
+    def committed(self) -> None:
+        """Tell of them, now that they are on disk."""
+        waiting, self._waiting = self._waiting, 0
+        self._added(waiting)
 
 
 def enqueue(db: sqlite3.Connection, works: Sequence[int]) -> int:

@@ -1,12 +1,13 @@
 """What a ledger says about a harvest, read while a run may be writing."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harvester.core.errors import InputMissing
 from harvester.core.model import Failure
+from harvester.storage.database import Database
 from harvester.storage.ledger import Ledger
 from harvester.storage.paths import ledger_of
 
@@ -49,13 +50,12 @@ def status(path: Path) -> Status:
         InputMissing: there is no ledger.
         Misconfigured: the file is none.
     """
-    with opened_ledger(path) as ledger:
-        output = ledger.file.get("output")
+    with opened_ledger(path) as database:
         return Status(
-            ledger=ledger.file.name,
-            output=output if isinstance(output, str) else None,
-            complete=bool(ledger.file.number("published")),
-            **asdict(ledger.figures()),
+            ledger=database.name,
+            output=database.meta.output,
+            complete=database.meta.published,
+            **asdict(Ledger(database).figures()),
         )
 
 
@@ -69,18 +69,20 @@ def failures_of(path: Path) -> Iterator[Failure]:
         InputMissing: there is no ledger.
         Misconfigured: the file is none.
     """
-    with opened_ledger(path) as ledger:
-        yield from ledger.failures()
+    with opened_ledger(path) as database:
+        yield from Ledger(database).failures()
 
 
 @contextmanager
-def opened_ledger(path: Path) -> Iterator[Ledger]:
-    """A ledger to look at, found by its own path or by that of the output beside it."""
+def opened_ledger(path: Path) -> Iterator[Database]:
+    """A ledger's file to look at, found by its own path or by that of the output beside it.
+
+    Raises:
+        InputMissing: there is no ledger.
+        Misconfigured: the file is none.
+    """
     ledger_path = ledger_of(path)
     if not ledger_path.is_file():
         raise InputMissing(f"there is no ledger {ledger_path}. Name the output of a run, or its ledger.")
-    ledger = Ledger(ledger_path, read_only=True)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
+    with closing(Database(ledger_path, read_only=True)) as database:
+        yield database

@@ -9,7 +9,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
@@ -23,6 +23,7 @@ from harvester.core.sanitize import printable
 from harvester.records.lines import SCHEMA_VERSION, failure_line
 from harvester.records.packing import Unreadable, raw_lines
 from harvester.reports.summary import Summary, from_json
+from harvester.storage.database import Database
 from harvester.storage.ledger import Ledger
 from harvester.storage.output_file import partial_of
 from harvester.storage.paths import Paths, job_paths, paths_of
@@ -53,33 +54,27 @@ def gather(
     assert paths.ledger is not None  # noqa: S101 - job_paths names one for each output
     if not paths.ledger.is_file():
         raise InputMissing(f"there is no ledger {paths.ledger}. Name the output of a run, or its ledger.")
-    with _no_run(paths.ledger):
-        book = Ledger(paths.ledger, read_only=True)
-        try:
-            _refuse_empty(book)
-            yield _evidence(book, _completed(paths, book, failures), deep=deep)
-        finally:
-            book.close()
+    with _no_run(paths.ledger), closing(Database(paths.ledger, read_only=True)) as book:
+        _refuse_empty(book)
+        yield _evidence(book, _completed(paths, book, failures), deep=deep)
 
 
-def _refuse_empty(book: Ledger) -> None:
+def _refuse_empty(book: Database) -> None:
     """A run that was killed in its first moment leaves a ledger without any tables."""
-    with book.file.reading() as db:
+    with book.reading() as db:
         if not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
-            raise InputMissing(
-                f"nothing was ever written to the ledger {book.file.name}. Give the run's command again."
-            )
+            raise InputMissing(f"nothing was ever written to the ledger {book.name}. Give the run's command again.")
 
 
-def _completed(paths: Paths, book: Ledger, failures: Path | None) -> Paths:
+def _completed(paths: Paths, book: Database, failures: Path | None) -> Paths:
     """The paths with the output that the ledger names.
 
     Raises:
         Misconfigured: it is another one than was named.
     """
     assert paths.ledger is not None  # noqa: S101 - see gather
-    owned = book.file.get("output")
-    if not isinstance(owned, str) or owned == "-":
+    owned = book.meta.output
+    if owned is None or owned == "-":
         return Paths(None, paths.ledger, paths.failures, paths.summary)
     if paths.output is None:
         return job_paths(str(paths.ledger.with_name(owned)), ledger=paths.ledger, failures=failures)
@@ -123,7 +118,7 @@ def _lock_of(ledger: Path) -> Path:
     return ledger.with_name(ledger.name + ".lock")
 
 
-def _evidence(book: Ledger, paths: Paths, *, deep: bool) -> Evidence:
+def _evidence(book: Database, paths: Paths, *, deep: bool) -> Evidence:
     assert paths.ledger is not None  # noqa: S101 - see gather
     notes = []
     output = _output(book, paths.output, deep=deep) if paths.output else None
@@ -137,7 +132,7 @@ def _evidence(book: Ledger, paths: Paths, *, deep: bool) -> Evidence:
         failures = _failures(paths.failures) if paths.failures else None
     return Evidence(
         works=_works(book),
-        noted=sorted_on_disk(map(note_of, book.failures()), attrgetter("place"), FailureEntry),
+        noted=sorted_on_disk(map(note_of, Ledger(book).failures()), attrgetter("place"), FailureEntry),
         output=output,
         failures=failures,
         summary=summary,
@@ -153,14 +148,14 @@ def _is_of_last_run(summary: Path, ledger: Path) -> bool:
     return not lock.exists() or lock.stat().st_mtime_ns <= summary.stat().st_mtime_ns
 
 
-def _works(book: Ledger) -> Iterator[LedgerWork]:
+def _works(book: Database) -> Iterator[LedgerWork]:
     """The works in the order of their DOIs, which SQLite compares as Python does: by code points."""
     failure = "EXISTS (SELECT 1 FROM failure WHERE failure.work_id = work.id AND stage = ?)"
-    with book.file.reading() as db:
+    with book.reading() as db:
         rows = db.execute(
             f"SELECT doi, work.state, listed >= ?, outcome, harvested_at, sha256, {failure}, registration.state, "  # noqa: S608
             f"{failure} FROM work LEFT JOIN registration ON registration.work_id = work.id ORDER BY doi",
-            (book.file.number("reading"), Stage.FETCH, Stage.REGISTER),
+            (book.meta.reading, Stage.FETCH, Stage.REGISTER),
         )
         for doi, state, listed, outcome, harvested_at, sha256, failed, registration, refused in rows:
             yield LedgerWork(
@@ -168,13 +163,13 @@ def _works(book: Ledger) -> Iterator[LedgerWork]:
             )
 
 
-def _output(book: Ledger, path: Path, *, deep: bool) -> OutputEvidence:
-    archive = book.file.get("archive")
-    if isinstance(archive, str) and not path.with_name(archive).exists():
+def _output(book: Database, path: Path, *, deep: bool) -> OutputEvidence:
+    archive = book.meta.archive
+    if archive is not None and not path.with_name(archive).exists():
         return OutputEvidence(
             path.name, 0, published=False, size=None, partial_size=None
         )  # the old one, still to be renamed
-    committed, published = book.file.number("length"), bool(book.file.number("published"))
+    committed, published = book.meta.length, book.meta.published
     at = path if path.exists() else partial_of(path)
     lines = sorted_on_disk(read_lines(at, committed, deep=deep), attrgetter("doi"), Line) if at.exists() else ()
     return OutputEvidence(path.name, committed, published, _size(path), _size(partial_of(path)), lines)

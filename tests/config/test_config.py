@@ -354,14 +354,14 @@ def test_a_missing_password_is_told_with_every_place_it_may_be_in(tmp_path: Path
 
 def test_a_missing_email_is_told_with_flag_variable_and_key() -> None:
     with pytest.raises(Misconfigured) as caught:
-        require_email(Settings())
+        require_email(None)
     for way in ("--email", "HARVESTER_PAPERBUZZ__EMAIL", "[paperbuzz]"):
         assert way in str(caught.value)
 
 
 def test_the_operas_account_is_the_paperbuzz_address_unless_it_has_its_own() -> None:
     flags: dict[str, object] = {"paperbuzz.email": "jane@press.example"}
-    assert require_email(load(None, {}, flags).settings) == "jane@press.example"
+    assert require_email(load(None, {}, flags).settings.paperbuzz.email) == "jane@press.example"
     assert operas_account(load(None, {}, flags).settings) == "jane@press.example"
     flags["operas.email"] = "Metrics@press.example"
     assert operas_account(load(None, {}, flags).settings) == "Metrics@press.example"

@@ -24,12 +24,13 @@ from harvester.core.errors import CredentialsRefused, InputUnusable, Interrupted
 from harvester.core.model import Work
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
-from harvester.harvest.job import Context, Job
-from harvester.harvest.run import run
+from harvester.harvest.job import Context, Mode
 from harvester.monitoring.prometheus import last_success
 from harvester.nightly.files import output_of
+from harvester.nightly.job import intervals, nightly_job
 from harvester.nightly.notify import nightly_and_tell
 from harvester.nightly.plan import plan
+from harvester.nightly.retry import is_of_nights, retry
 from harvester.nightly.revisit import Reason
 from harvester.nightly.run import nightly
 from harvester.nightly.visits import Visits
@@ -38,12 +39,12 @@ from harvester.sandbox.faults.rates import parse_faults
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
-from harvester.storage.ledger import Ledger
 from harvester.storage.lock import lock
 from harvester.storage.paths import job_paths
-from harvester.storage.store import Store
 from harvester.verify.checks import violations as broken
 from harvester.verify.gather import gather
+from tests.jobs import harvest_job
+from tests.opened import OpenedLedger, OpenedStore
 from tests.tool import Tool, dois, records
 
 FIRST = datetime(2026, 3, 27, 2, 17, tzinfo=UTC)
@@ -124,7 +125,7 @@ class Nights:
 
     async def night(self, world: Context | None = None) -> Summary:
         """Tonight, and the next morning a day has passed on both sides."""
-        report = await nightly(self.settings, None, world or self.world)
+        report = await nightly(nightly_job(self.settings), world or self.world)
         assert broken_identities(report) == []
         self.clock.wall += timedelta(days=1, minutes=5)
         self.sandbox.advance(1)
@@ -213,8 +214,8 @@ async def test_the_counts_of_a_doi_are_kept_from_night_to_night(nights: Nights) 
     for _ in range(3):
         await nights.night()
         nights.sandbox.advance(20)
-    with closing(Ledger(nights.folder / "nights.ledger", read_only=True)) as ledger:
-        grown = [Visits(ledger.file).history(doi) for doi in dois(40)]
+    with closing(OpenedLedger(nights.folder / "nights.ledger", read_only=True)) as ledger:
+        grown = [Visits(ledger.database).history(doi) for doi in dois(40)]
     assert any(len(history) > 1 for history in grown)
     for history in grown:
         assert [at for at, _ in history] == sorted(at for at, _ in history)
@@ -257,7 +258,9 @@ async def test_the_nights_learn_what_became_of_failures_that_were_asked_by_hand(
     nights.sandbox.set_faults(parse_faults(""))
     paths = job_paths(night.files["output"], ledger=nights.folder / "nights.ledger")
     nights.clock.wall -= timedelta(hours=20)
-    by_hand = await run(Job((), paths, only_failed=True), nights.settings, None, nights.world)
+    job = harvest_job(nights.settings, [], paths, mode=Mode.ONLY_FAILED)
+    assert is_of_nights(nights.folder / "nights.ledger")
+    by_hand = await retry(job, intervals(nights.settings), nights.world, only_changed=False)
     assert (by_hand.exit.code, by_hand.results) == (0, 2)
     asked = len(nights.asked())
     nights.clock.wall += timedelta(hours=20)
@@ -302,14 +305,17 @@ async def test_the_plan_is_what_the_night_then_asks_and_changes_nothing(nights: 
     nights.listed(dois(50))
     await nights.night()
     before = (nights.folder / "nights.ledger").read_bytes()
-    plans = [await plan(nights.settings, nights.world, dois(50)[0]) for _ in range(2)]
+    plans = [await plan(nightly_job(nights.settings), nights.world, dois(50)[0]) for _ in range(2)]
     assert plans[0] == plans[1]
     assert (nights.folder / "nights.ledger").read_bytes() == before
     assert plans[0].selection.count(Reason.NEW) == 10
     assert plans[0].covered == 19
     asked = len(nights.asked())
     await nights.night()
-    with closing(Ledger(nights.folder / "nights.ledger", read_only=True)) as ledger, ledger.file.reading() as db:
+    with (
+        closing(OpenedLedger(nights.folder / "nights.ledger", read_only=True)) as ledger,
+        ledger.database.reading() as db,
+    ):
         names = dict(db.execute("SELECT id, doi FROM work").fetchall())
     assert {names[pick.key] for pick in plans[0].selection.picks} == set(nights.asked()[asked:])
 
@@ -329,7 +335,7 @@ def test_a_template_without_a_date_or_with_other_places_is_refused(template: str
 async def test_what_does_not_do_for_nights_is_refused_beforehand(nights: Nights, key: str, value: object) -> None:
     nights.more[key] = value
     with pytest.raises(Misconfigured, match=key.partition(".")[2]):
-        await nightly(nights.settings, None, nights.world)
+        await nightly(nightly_job(nights.settings), nights.world)
 
 
 @pytest.mark.parametrize("missing", ["input.files", "output.path", "ledger.path"])
@@ -339,7 +345,7 @@ async def test_what_is_missing_in_the_configuration_is_named(nights: Nights, mis
     empty: Any = () if name == "files" else None
     settings = replace(settings, **{section: replace(getattr(settings, section), **{name: empty})})
     with pytest.raises(Misconfigured, match=rf"\[{section}\] {name}"):
-        await nightly(settings, None, nights.world)
+        await nightly(nightly_job(settings), nights.world)
 
 
 def test_nights_plans_and_histories_from_the_command_line(tmp_path: Path) -> None:
@@ -381,7 +387,7 @@ async def stopped_after(nights: Nights, requests: int) -> Summary:
     """A night that somebody ends after some requests; the day stays the same."""
     world, before = nights.world, len(nights.asked())
     nights.sandbox.latency_seconds = 0.05
-    running = asyncio.create_task(nightly(nights.settings, None, world))
+    running = asyncio.create_task(nightly(nightly_job(nights.settings), world))
     while len(nights.asked()) < before + requests:  # noqa: ASYNC110 - the sandbox's log is no event
         await asyncio.sleep(0.01)
     world.stop.request(Interrupted(15))
@@ -446,7 +452,7 @@ async def test_operas_being_down_keeps_no_night_from_being_begun(nights: Nights)
     nights.sandbox.set_outage("operas")
     nights.clock.wall += timedelta(days=1)
     nights.listed(dois(40))
-    report = await nightly(nights.settings, Secret("sandbox"), nights.world)
+    report = await nightly(nightly_job(nights.settings, Secret("sandbox")), nights.world)
     assert report.exit.code == 69
     assert Path(report.files["output"]).name == "2026-03-28.jsonl"
     assert report.results == 10 + before.results
@@ -457,17 +463,17 @@ async def test_urls_of_the_record_are_registered_by_nights_as_well_on_request(ni
     nights.more |= {"operas.enabled": True, "operas.base_url": nights.sandbox.operas_url}
     nights.more["operas.urls_from_metadata"] = wanted
     nights.listed(dois(5))
-    await nightly(nights.settings, Secret("sandbox"), nights.world)
+    await nightly(nightly_job(nights.settings, Secret("sandbox")), nights.world)
     assert len(nights.sandbox.operas.registered) == 5
     assert all(bool(urls) is wanted for urls in nights.sandbox.operas.registered.values())
 
 
 async def test_a_second_start_leaves_the_summary_of_the_night(nights: Nights) -> None:
     nights.listed(dois(10))
-    await nightly(nights.settings, None, nights.world)
+    await nightly(nightly_job(nights.settings), nights.world)
     summary = (nights.folder / "2026-03-27.summary.json").read_bytes()
     nights.clock.wall += timedelta(hours=1)
-    await nightly(nights.settings, None, nights.world)
+    await nightly(nightly_job(nights.settings), nights.world)
     assert (nights.folder / "2026-03-27.summary.json").read_bytes() == summary
 
 
@@ -475,14 +481,14 @@ async def test_the_page_tells_of_a_clock_that_was_set(nights: Nights) -> None:
     nights.listed(dois(5))
     watch = ClockWatch(nights.clock)
     nights.clock.wall += timedelta(hours=2)
-    report = await nightly(nights.settings, None, nights.world, watch=watch)
+    report = await nightly(nightly_job(nights.settings), nights.world, watch=watch)
     assert "Look at this: the clock jumped ahead by 2 h." in page(report)
 
 
 async def test_a_night_chooses_no_more_than_its_rate_allows_in_its_time(nights: Nights) -> None:
     nights.more |= {"paperbuzz.rate": 1.0, "nightly.time_limit": 20.0}
     nights.listed(dois(30))
-    assert (await plan(nights.settings, nights.world)).budget == 19
+    assert (await plan(nightly_job(nights.settings), nights.world)).budget == 19
 
 
 async def test_what_is_listed_no_more_is_left_out_of_an_open_night_and_rests(nights: Nights) -> None:
@@ -513,7 +519,7 @@ async def test_the_records_of_two_services_are_not_mixed_and_the_advice_is_one_f
 
 async def test_a_ledger_of_a_batch_run_is_refused(nights: Nights) -> None:
     nights.listed(dois(5))
-    async with Store(nights.folder / "nights.ledger", nights.folder / "batch.jsonl") as store:
+    async with OpenedStore(nights.folder / "nights.ledger", nights.folder / "batch.jsonl") as store:
         await store.enrol([Work(doi, (), "l:1") for doi in dois(5)])
     with pytest.raises(Misconfigured, match=r"belongs to batch\.jsonl"):
         await nights.night()
@@ -524,7 +530,7 @@ async def test_the_plan_finishes_an_open_night_first_as_the_night_does(nights: N
     nights.listed(dois(50))
     stopped = await stopped_after(nights, 6)
     nights.clock.wall += timedelta(days=1, minutes=5)
-    made = await plan(nights.settings, nights.world)
+    made = await plan(nightly_job(nights.settings), nights.world)
     before = len(nights.asked())
     await nights.night()
     assert made.unfinished == stopped.pending
@@ -537,10 +543,10 @@ async def test_the_plan_knows_what_the_nights_have_learnt(nights: Nights) -> Non
     for _ in range(5):
         await nights.night()
         nights.sandbox.advance(10)
-    made = await plan(nights.settings, nights.world)
-    await nightly(nights.settings, None, nights.world)
-    with closing(Ledger(nights.folder / "nights.ledger", read_only=True)) as ledger:
-        assert json.loads(str(ledger.file.get("night_expected"))) == made.selection.expected
+    made = await plan(nightly_job(nights.settings), nights.world)
+    await nightly(nightly_job(nights.settings), nights.world)
+    with closing(OpenedLedger(nights.folder / "nights.ledger", read_only=True)) as ledger:
+        assert json.loads(str(ledger.database.meta.night_expected)) == made.selection.expected
 
 
 # Who is told
@@ -564,10 +570,10 @@ async def test_systemd_hears_that_it_is_ready_when_the_lists_are_read(nights: Ni
     said: list[str] = []
     nights.listed(["no doi at all"])
     with pytest.raises(InputUnusable):
-        await nightly(nights.settings, None, nights.world, ready=lambda: said.append("ready"))
+        await nightly(nightly_job(nights.settings), nights.world, ready=lambda: said.append("ready"))
     assert said == []
     nights.listed(dois(3))
-    await nightly(nights.settings, None, nights.world, ready=lambda: said.append("ready"))
+    await nightly(nightly_job(nights.settings), nights.world, ready=lambda: said.append("ready"))
     assert said == ["ready"]
 
 
@@ -576,7 +582,7 @@ async def test_who_waits_for_the_lock_is_ready(nights: Nights) -> None:
     world, said = nights.world, list[str]()
     with lock(nights.folder / "nights.ledger"):
         running = asyncio.create_task(
-            nightly(nights.settings, None, world, wait_lock=True, ready=lambda: said.append("ready"))
+            nightly(nightly_job(nights.settings), world, wait_lock=True, ready=lambda: said.append("ready"))
         )
         while not said:  # noqa: ASYNC110 - what is tested is that somebody says it
             await asyncio.sleep(0.01)
@@ -653,7 +659,7 @@ async def test_sixty_nights_with_all_that_happens_in_them(nights: Nights) -> Non
         nights.listed(listed)
         nights.sandbox.set_outage("paperbuzz", "503" if number in (10, 11, 30) else None)
         before = len(nights.asked())
-        report = await nightly(nights.settings, None, nights.world)
+        report = await nightly(nightly_job(nights.settings), nights.world)
         assert broken_identities(report) == []
         codes.append(report.exit.code)
         asked = nights.asked()[before:]
@@ -667,8 +673,8 @@ async def test_sixty_nights_with_all_that_happens_in_them(nights: Nights) -> Non
     assert codes.count(4) <= 6  # a night that had to finish another one first, or that is only 23 hours after it
     for moments in asked_at.values():
         assert all(later - earlier >= timedelta(hours=23) for earlier, later in pairwise(sorted(set(moments))))
-    with closing(Ledger(nights.folder / "nights.ledger", read_only=True)) as ledger:
-        never = [candidate for candidate in Visits(ledger.file).candidates() if candidate.asked is None]
+    with closing(OpenedLedger(nights.folder / "nights.ledger", read_only=True)) as ledger:
+        never = [candidate for candidate in Visits(ledger.database).candidates() if candidate.asked is None]
     assert len(never) <= 1
     with gather(Path(report.files["output"]), ledger=nights.folder / "nights.ledger", deep=True) as evidence:
         assert broken(evidence) == []

@@ -13,7 +13,7 @@ from harvester.core.model import DueWork, Result, Work
 from harvester.nightly.revisit import Intervals, Selection
 from harvester.nightly.state import NightFigures, NightlyState
 from harvester.nightly.visits import Visits
-from harvester.storage.ledger import Ledger
+from tests.opened import OpenedLedger
 from tests.support import a_result
 
 DOI = "10.5555/a"
@@ -21,8 +21,8 @@ DUE = DueWork(1, DOI, "l:1")
 
 
 @pytest.fixture
-def ledger() -> Iterator[Ledger]:
-    with closing(Ledger(None)) as ledger:
+def ledger() -> Iterator[OpenedLedger]:
+    with closing(OpenedLedger(None)) as ledger:
         ledger.enrol(ledger.begin_reading(), [Work(DOI, (), "l:1")], [])
         yield ledger
 
@@ -34,49 +34,50 @@ def a_record(events: int, outcome: Literal["ok", "empty", "degraded"] = "ok", da
     return made._replace(harvested_at=f"2026-11-{day:02}T02:17:00.000Z")
 
 
-def visit(ledger: Ledger, result: Result) -> tuple[bool | None, dict[str, int] | None]:
+def visit(ledger: OpenedLedger, result: Result) -> tuple[bool | None, dict[str, int] | None]:
     """What a visit says changed; it is written down."""
-    book = NightlyState(ledger.file, Intervals())
-    [(_, said)], visits = book.compared([(DUE, result)])
-    with ledger.file.transaction() as db:
-        book.note(db, visits)
+    book = NightlyState(ledger.database, Intervals())
+    finished = book.prepare([(DUE, result)])
+    with ledger.database.transaction() as db:
+        book.record(db, finished)
+    [(_, said)] = finished
     assert isinstance(said, Result)
     return said.changed, None if said.added is None else dict(said.added)
 
 
-def test_a_record_is_compared_with_the_one_before(ledger: Ledger) -> None:
+def test_a_record_is_compared_with_the_one_before(ledger: OpenedLedger) -> None:
     assert visit(ledger, a_record(2, day=1)) == (None, None)
     assert visit(ledger, a_record(2, day=2)) == (False, {})
     assert visit(ledger, a_record(5, day=3)) == (True, {"twitter": 3})
 
 
-def test_an_empty_answer_is_no_change_and_what_was_known_stays(ledger: Ledger) -> None:
+def test_an_empty_answer_is_no_change_and_what_was_known_stays(ledger: OpenedLedger) -> None:
     visit(ledger, a_record(5, day=1))
     assert visit(ledger, a_record(0, "empty", day=2)) == (False, {})
     assert visit(ledger, a_record(6, day=3)) == (True, {"twitter": 1})
-    assert [counts for _, counts in Visits(ledger.file).history(DOI)] == [{"twitter": 5}, {"twitter": 6}]
-    assert NightlyState(ledger.file, Intervals()).so_far()[0].found == 1
+    assert [counts for _, counts in Visits(ledger.database).history(DOI)] == [{"twitter": 5}, {"twitter": 6}]
+    assert NightlyState(ledger.database, Intervals()).so_far()[0].found == 1
 
 
-def test_a_doi_that_becomes_known_has_changed_and_one_that_stays_unknown_has_not(ledger: Ledger) -> None:
+def test_a_doi_that_becomes_known_has_changed_and_one_that_stays_unknown_has_not(ledger: OpenedLedger) -> None:
     assert visit(ledger, a_record(0, "empty", day=1)) == (None, None)
     assert visit(ledger, a_record(0, "empty", day=2)) == (False, {})
     assert visit(ledger, a_record(3, day=3)) == (True, {"twitter": 3})
 
 
-def test_figures_of_an_open_night_outlive_the_process(ledger: Ledger) -> None:
-    NightlyState(ledger.file, Intervals()).begin(Selection((), 1), Path("/nights/1.jsonl"))
+def test_figures_of_an_open_night_outlive_the_process(ledger: OpenedLedger) -> None:
+    NightlyState(ledger.database, Intervals()).begin(Selection((), 1), Path("/nights/1.jsonl"))
     visit(ledger, a_record(1, day=1))
     visit(ledger, a_record(2, day=2))
-    _, figures = NightlyState(ledger.file, Intervals()).so_far()
+    _, figures = NightlyState(ledger.database, Intervals()).so_far()
     assert (figures.records, figures.first, figures.changed, figures.found) == (2, 1, 1, 1)
     assert figures.pace.median_seconds == 0.012
 
 
-def test_a_night_begins_with_figures_of_its_own(ledger: Ledger) -> None:
-    book = NightlyState(ledger.file, Intervals())
+def test_a_night_begins_with_figures_of_its_own(ledger: OpenedLedger) -> None:
+    book = NightlyState(ledger.database, Intervals())
     book.begin(Selection((), 1), Path("/nights/1.jsonl"))
-    book.compared([(DUE, a_record(1))])
+    book.prepare([(DUE, a_record(1))])
     book.end(Path("/nights/1.jsonl"))
     book.begin(Selection((), 1), Path("/nights/2.jsonl"))
     assert book.so_far()[1] == NightFigures()
@@ -92,8 +93,8 @@ def test_the_median_takes_no_more_memory_than_its_two_digits() -> None:
     assert len(tonight.milliseconds) < 400
 
 
-def test_works_of_an_open_night_are_not_chosen_once_more(ledger: Ledger) -> None:
-    book, now = NightlyState(ledger.file, Intervals()), datetime(2026, 11, 21, tzinfo=UTC)
+def test_works_of_an_open_night_are_not_chosen_once_more(ledger: OpenedLedger) -> None:
+    book, now = NightlyState(ledger.database, Intervals()), datetime(2026, 11, 21, tzinfo=UTC)
     ledger.end_reading(1)
     book.begin(book.choose(10, now), Path("/nights/1.jsonl"))
     ledger.begin_night("1.jsonl", [1])

@@ -66,14 +66,13 @@ class FakeOutbox:
 
     def __init__(self, entries: Sequence[PendingRegistration] = (), prefixes: Sequence[str] = ()) -> None:
         self.rows = {entry.work_id: entry for entry in entries}
+        self.asked = 0
         self.prefixes = set(prefixes)
         self.acknowledged: list[PendingRegistration] = []
         self.rejected: list[tuple[PendingRegistration, Failure]] = []
 
-    def add(self, *entries: PendingRegistration) -> None:
-        self.rows |= {entry.work_id: entry for entry in entries}
-
     async def waiting(self, limit: int) -> list[PendingRegistration]:
+        self.asked += 1
         return list(self.rows.values())[:limit]
 
     async def settle(
@@ -151,6 +150,13 @@ class Context:
     clock: FakeClock = field(default_factory=FakeClock)
     tally: Tally = field(default_factory=Tally)
     harvested: asyncio.Event = field(default_factory=asyncio.Event)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, *entries: PendingRegistration) -> None:
+        """What a commit does that puts more into the outbox."""
+        self.outbox.rows |= {entry.work_id: entry for entry in entries}
+        self.tally.registration_pending += len(entries)
+        self.arrived.set()
 
     def registrar(self) -> Registrar:
         clock = StoppableClock(self.clock, self.stop)
@@ -167,7 +173,7 @@ class Context:
     async def run(self) -> None:
         self.harvested.set()
         self.tally.registration_pending = len(self.outbox.rows)
-        await self.registrar().run(self.harvested)
+        await self.registrar().run(self.harvested, self.arrived)
 
 
 def entries(count: int, prefix: str = "10.5334") -> list[PendingRegistration]:
@@ -554,11 +560,17 @@ async def until(condition: Callable[[], object]) -> None:
     raise AssertionError("it never came to that")
 
 
+async def turns(count: int) -> None:
+    """Let all others do what they can."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def test_full_batches_go_out_at_once_and_the_rest_at_the_end_of_the_harvest() -> None:
     world = world_of([], size=10)
     world.outbox.prefixes.add("10.5334")
-    task = asyncio.create_task(world.registrar().run(world.harvested))
-    world.outbox.add(*entries(25))
+    task = asyncio.create_task(world.registrar().run(world.harvested, world.arrived))
+    world.add(*entries(25))
     await until(lambda: len(world.operas.posts) == 2)
     assert world.clock.seconds < LINGER_SECONDS
     world.harvested.set()
@@ -570,15 +582,33 @@ async def test_a_batch_that_does_not_fill_up_goes_out_after_half_a_minute_of_wai
     """Counted from when the first of its entries was there, not from the batch before."""
     world = world_of([], size=10)
     world.outbox.prefixes.add("10.5334")
-    task = asyncio.create_task(world.registrar().run(world.harvested))
-    await until(lambda: world.clock.seconds > 1_000)
-    since = world.clock.seconds
-    world.outbox.add(*entries(3))
+    task = asyncio.create_task(world.registrar().run(world.harvested, world.arrived))
+    world.clock.seconds = since = 1_000.0
+    await turns(10)
+    world.add(*entries(3))
     await until(lambda: world.operas.posts)
     assert LINGER_SECONDS <= world.clock.seconds - since <= LINGER_SECONDS + 5
     world.harvested.set()
     await task
     assert world.operas.sizes == [3]
+
+
+async def test_the_outbox_is_not_asked_before_a_commit_fills_a_batch() -> None:
+    world = world_of([], size=10)
+    world.outbox.prefixes.add("10.5334")
+    world.clock.is_stuck = True
+    task = asyncio.create_task(world.registrar().run(world.harvested, world.arrived))
+    await turns(50)
+    for entry in entries(9):
+        world.add(entry)
+        await turns(10)
+    assert world.outbox.asked == 0
+    world.add(PendingRegistration(9, "10.5334/9"))
+    await until(lambda: world.operas.posts)
+    assert world.outbox.asked == 1
+    world.harvested.set()
+    await task
+    assert world.operas.sizes == [10]
 
 
 async def test_a_stop_lets_the_post_in_flight_finish_and_settles_it_and_sends_no_other() -> None:
@@ -656,7 +686,7 @@ async def test_a_faulty_sandbox_gets_every_entry_registered_or_rejected_with_one
         registrar = Registrar(
             outbox, client, batch_size=20, breaker=breaker, stop=stop, tally=tally, clock=StoppableClock(clock, stop)
         )
-        await registrar.run(harvested)
+        await registrar.run(harvested, asyncio.Event())
         assert sandbox.posts_at_once.most == 1
         assert sandbox.operas.registered.keys() == {entry.doi for entry in waiting[:-1]}
     assert [entry.work_id for entry, _ in outbox.rejected] == [300]

@@ -21,11 +21,10 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import pytest
 
-from harvester.config.credentials import Secret
 from harvester.config.load import load
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
-from harvester.harvest.job import Context, Job
+from harvester.harvest.job import Context
 from harvester.harvest.run import OUTAGE_THRESHOLD, run
 from harvester.politeness.breaker import LONGEST_PAUSE_SECONDS
 from harvester.politeness.retry import LEAST, SHARE, WINDOW_SECONDS
@@ -38,6 +37,7 @@ from harvester.sandbox.server import OutageKind, Sandbox
 from harvester.storage.paths import job_paths
 from harvester.verify.checks import violations
 from harvester.verify.gather import gather
+from tests.jobs import harvest_job
 from tests.promises.test_run import wait_for
 from tests.support import LoopClock
 from tests.tool import PASSWORD, Tool, dois, records
@@ -167,8 +167,11 @@ class Desk:
             stdout=io.BytesIO(),
             state=self.folder / "state",
         )
-        job = Job((str(self.folder / "dois.txt"),), job_paths(str(self.output)), register=self.register)
-        return await run(job, load(None, {}, given | (self.settings or {})).settings, Secret(PASSWORD), world)
+        settings = load(None, {}, given | (self.settings or {})).settings
+        password = PASSWORD if self.register else None
+        return await run(
+            harvest_job(settings, [self.folder / "dois.txt"], job_paths(str(self.output)), password), world
+        )
 
     def results(self) -> dict[str, dict[str, Any]]:
         """The records by DOI, each of which is there once."""

@@ -37,7 +37,7 @@ from harvester.config.load import load
 from harvester.core.clock import SystemClock
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
-from harvester.harvest.job import Context, Job
+from harvester.harvest.job import Context, Mode
 from harvester.harvest.run import run
 from harvester.reports.summary import Summary
 from harvester.sandbox.options import SandboxOptions
@@ -45,6 +45,7 @@ from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
 from harvester.storage.paths import job_paths
 from tests.folders import ROOT
+from tests.jobs import harvest_job
 from tests.promises.powerloss import (
     FOLDER,
     MUTANTS,
@@ -190,9 +191,11 @@ class Lab:
             "paperbuzz.daily_budget": 0,
             "paperbuzz.max_attempts": 1,
         }
-        job = Job((str(self._list(command.listed)),), job_paths(str(folder / "out.jsonl")), refetch=command.refetch)
+        mode = Mode.REFETCH if command.refetch else Mode.RESUME
+        listed, paths = [self._list(command.listed)], job_paths(str(folder / "out.jsonl"))
+        job = harvest_job(load(None, {}, given).settings, listed, paths, mode=mode)
         world = Context(SystemClock(), Random(SEED), Stop(), Tally(), lambda _: None, io.BytesIO(), io.BytesIO())
-        return asyncio.run(run(job, load(None, {}, given).settings, None, world))
+        return asyncio.run(run(job, world))
 
     def written(self, image: Image, name: str) -> Path:
         """A fresh folder with the files of an image."""

@@ -11,14 +11,13 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from harvester.config.credentials import Secret
 from harvester.config.load import load
 from harvester.core import errors
 from harvester.core.clock import SystemClock
 from harvester.core.model import Failure, Result, Stage
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
-from harvester.harvest.job import Context, Job
+from harvester.harvest.job import Context
 from harvester.harvest.registration import register
 from harvester.harvest.run import run
 from harvester.records.lines import failure_line, result_lines
@@ -29,6 +28,7 @@ from harvester.sandbox.options import DEMO_ACCOUNTS, SandboxOptions
 from harvester.sandbox.server import Sandbox
 from harvester.storage.paths import Paths, job_paths
 from tests.folders import ROOT
+from tests.jobs import harvest_job, registration_job
 from tests.reports.test_summary import REPORT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -192,11 +192,11 @@ async def test_what_a_run_through_both_services_writes_holds_to_the_schemas(tmp_
                 "operas.rate": 1000,
             },
         ).settings
-        job = Job((str(tmp_path / "dois.txt"),), job_paths(str(tmp_path / "harvest.jsonl")), register=True)
-        password = Secret(DEMO_ACCOUNTS[0].password)
-        report = await run(job, settings, password, outside(tmp_path))
+        inputs, password = [tmp_path / "dois.txt"], DEMO_ACCOUNTS[0].password
+        job = harvest_job(settings, inputs, job_paths(str(tmp_path / "harvest.jsonl")), password)
+        report = await run(job, outside(tmp_path))
         alone = Paths(None, tmp_path / "r.ledger", tmp_path / "r.failures.jsonl", tmp_path / "r.summary.json")
-        registered = await register(Job(job.inputs, alone, register=True), settings, password, outside(tmp_path))
+        registered = await register(registration_job(settings, inputs, alone, password), outside(tmp_path))
     assert broken_identities(report) == []
     assert report.failures
     assert report.rejected

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from harvester.core.errors import DiskFailed, Stopped
 from harvester.core.model import Failure, Work
-from harvester.storage.ledger import Ledger
 from harvester.storage.migrations import WORK_INDEXES
 from harvester.storage.outbox import Outbox
+from tests.opened import OpenedLedger
 from tests.support import an_invalid_line
 
 Chunk = tuple[Sequence[Work], Sequence[Failure]]
@@ -20,8 +20,8 @@ LISTS = st.lists(st.lists(st.tuples(st.sampled_from("abcdef"), st.lists(st.sampl
 
 
 @pytest.fixture
-def ledger() -> Iterator[Ledger]:
-    with closing(Ledger(None)) as ledger:
+def ledger() -> Iterator[OpenedLedger]:
+    with closing(OpenedLedger(None)) as ledger:
         yield ledger
 
 
@@ -39,12 +39,12 @@ def chunks_of(listed: Sequence[Sequence[tuple[str, Sequence[str]]]]) -> list[Chu
     ]
 
 
-def contents(ledger: Ledger) -> tuple[object, ...]:
+def contents(ledger: OpenedLedger) -> tuple[object, ...]:
     """What is known, in the order in which it would be asked and offered."""
-    Outbox(ledger.file).fill(harvested_only=False)
+    Outbox(ledger.database).fill(harvested_only=False)
     return (
         [(due.doi, due.origin) for due in ledger.due(0, 1000)],
-        [(entry.doi, entry.urls) for entry in Outbox(ledger.file).waiting(1000)],
+        [(entry.doi, entry.urls) for entry in Outbox(ledger.database).waiting(1000)],
         [failure.origin for failure in ledger.failures()],
         ledger.figures(),
     )
@@ -53,7 +53,7 @@ def contents(ledger: Ledger) -> tuple[object, ...]:
 @given(LISTS)
 def test_a_list_that_is_loaded_is_the_list_that_is_enrolled(listed: list[list[tuple[str, list[str]]]]) -> None:
     chunks = chunks_of(listed)
-    with closing(Ledger(None)) as loaded, closing(Ledger(None)) as enrolled:
+    with closing(OpenedLedger(None)) as loaded, closing(OpenedLedger(None)) as enrolled:
         reading = loaded.begin_reading()
         works = loaded.bulk_load(reading, chunks)
         loaded.end_reading(reading)
@@ -63,19 +63,19 @@ def test_a_list_that_is_loaded_is_the_list_that_is_enrolled(listed: list[list[tu
         assert contents(loaded) == contents(enrolled)
 
 
-def test_a_doi_cannot_be_in_the_ledger_twice_after_a_load(ledger: Ledger) -> None:
+def test_a_doi_cannot_be_in_the_ledger_twice_after_a_load(ledger: OpenedLedger) -> None:
     ledger.bulk_load(ledger.begin_reading(), chunks_of([[("a", "")], [("a", "")]]))
-    with pytest.raises(DiskFailed, match="UNIQUE"), ledger.file.transaction() as db:
+    with pytest.raises(DiskFailed, match="UNIQUE"), ledger.database.transaction() as db:
         db.execute("INSERT INTO work (doi, origin, listed) VALUES ('10.5555/a', '', 1)")
 
 
-def test_all_indexes_are_there_after_a_load(ledger: Ledger) -> None:
+def test_all_indexes_are_there_after_a_load(ledger: OpenedLedger) -> None:
     ledger.bulk_load(ledger.begin_reading(), chunks_of([[("a", "")]]))
-    with ledger.file.reading() as db:
+    with ledger.database.reading() as db:
         assert set(WORK_INDEXES) <= {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
 
 
-def test_a_load_that_breaks_off_leaves_nothing(ledger: Ledger) -> None:
+def test_a_load_that_breaks_off_leaves_nothing(ledger: OpenedLedger) -> None:
     def broken() -> Iterator[Chunk]:
         yield from chunks_of([[("a", "x"), ("b", "")]])
         raise Stopped
@@ -86,10 +86,10 @@ def test_a_load_that_breaks_off_leaves_nothing(ledger: Ledger) -> None:
     assert list(ledger.failures()) == []
 
 
-def test_figures_are_counted_in_an_index_and_never_sorted(ledger: Ledger) -> None:
+def test_figures_are_counted_in_an_index_and_never_sorted(ledger: OpenedLedger) -> None:
     """With ten million works a sort takes ten seconds, the index two."""
     asked: list[str] = []
-    with ledger.file.reading() as db:
+    with ledger.database.reading() as db:
         db.set_trace_callback(asked.append)
         ledger.figures()
         db.set_trace_callback(None)
@@ -99,9 +99,9 @@ def test_figures_are_counted_in_an_index_and_never_sorted(ledger: Ledger) -> Non
                 assert "TEMP B-TREE" not in plan, (statement, plan)
 
 
-def test_a_line_with_anything_in_it_goes_in_as_it_is(ledger: Ledger) -> None:
+def test_a_line_with_anything_in_it_goes_in_as_it_is(ledger: OpenedLedger) -> None:
     """Rows travel as JSON; quotes, backslashes and characters beyond the first plane have to survive it."""
     work = Work('10.5555/a"b\\c\u2028\U0001f600', (), 'li"st\\.txt:1')
     ledger.bulk_load(ledger.begin_reading(), [([work], [])])
-    with ledger.file.reading() as db:
+    with ledger.database.reading() as db:
         assert db.execute("SELECT doi, origin FROM work").fetchall() == [(work.doi, work.origin)]

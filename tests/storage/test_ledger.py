@@ -3,7 +3,9 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from harvester.core.errors import DiskFailed, Misconfigured
 from harvester.core.model import DueWork, Failure, PendingRegistration, Result, Stage, Work
 from harvester.storage import ledger as ledger_module
-from harvester.storage.ledger import Ledger
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
-from harvester.storage.outbox import Outbox
+from harvester.storage.outbox import Outbox, OutboxHook
+from tests.opened import OpenedLedger
 from tests.support import a_failure, a_result, an_invalid_line
 
 SOURCE = "https://api.paperbuzz.org/v0/"
@@ -28,14 +30,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ledger() -> Iterator[Ledger]:
-    with closing(Ledger(None)) as ledger:
+def ledger() -> Iterator[OpenedLedger]:
+    with closing(OpenedLedger(None)) as ledger:
         yield ledger
 
 
 @pytest.fixture
-def outbox(ledger: Ledger) -> Outbox:
-    return Outbox(ledger.file)
+def outbox(ledger: OpenedLedger) -> Outbox:
+    return Outbox(ledger.database)
 
 
 def doi(letter: str) -> str:
@@ -47,19 +49,19 @@ def works(letters: str) -> list[Work]:
     return [Work(doi(letter), origin=f"list.txt:{line}") for line, letter in enumerate(letters, 1)]
 
 
-def enrol(ledger: Ledger, listed: str | Sequence[Work], *invalid: Failure) -> int:
+def enrol(ledger: OpenedLedger, listed: str | Sequence[Work], *invalid: Failure) -> int:
     """A whole reading; how many works it dropped."""
     reading = ledger.begin_reading()
     ledger.enrol(reading, works(listed) if isinstance(listed, str) else listed, invalid)
     return ledger.end_reading(reading)
 
 
-def letters_due(ledger: Ledger) -> str:
+def letters_due(ledger: OpenedLedger) -> str:
     return "".join(due.doi[-1] for due in ledger.due(0, 1000))
 
 
 def record(
-    ledger: Ledger,
+    ledger: OpenedLedger,
     results: str = "",
     failures: str = "",
     *,
@@ -68,15 +70,19 @@ def record(
     landing_urls: Sequence[str] = (),
 ) -> int:
     """Write down what became of some due works; how many more wait to be registered by that."""
+    waiting: list[int] = []
     due = {found.doi[-1]: found for found in ledger.due(0, 1000)}
     outcomes: list[tuple[DueWork, Result | Failure]] = [
         *((due[letter], a_result(doi(letter), landing_urls=landing_urls)) for letter in results),
         *((due[letter], a_failure(doi(letter))) for letter in failures),
     ]
-    return ledger.record(outcomes, length, register=register)
+    hook = OutboxHook(waiting.append)
+    ledger.record(outcomes, length, also=partial(hook.record, finished=outcomes) if register else lambda _: None)
+    hook.committed()
+    return waiting.pop()
 
 
-def reasons(ledger: Ledger) -> list[tuple[str, str]]:
+def reasons(ledger: OpenedLedger) -> list[tuple[str, str]]:
     """The failures, by stage and text."""
     return [(failure.stage.value, failure.input) for failure in ledger.failures()]
 
@@ -84,51 +90,51 @@ def reasons(ledger: Ledger) -> list[tuple[str, str]]:
 # Readings of the input
 
 
-def test_the_same_doi_twice_is_one_work_where_it_stood_first(ledger: Ledger) -> None:
+def test_the_same_doi_twice_is_one_work_where_it_stood_first(ledger: OpenedLedger) -> None:
     reading = ledger.begin_reading()
     assert ledger.enrol(reading, works("aba"), []) == 2
     assert ledger.due(0, 10) == [DueWork(1, doi("a"), "list.txt:1"), DueWork(2, doi("b"), "list.txt:2")]
 
 
-def test_a_duplicate_is_one_however_far_it_stands_from_the_first(ledger: Ledger) -> None:
+def test_a_duplicate_is_one_however_far_it_stands_from_the_first(ledger: OpenedLedger) -> None:
     reading = ledger.begin_reading()
     assert [ledger.enrol(reading, works(chunk), []) for chunk in ("ab", "bc", "ca")] == [2, 1, 0]
 
 
-def test_a_doi_known_of_old_is_no_duplicate(ledger: Ledger) -> None:
+def test_a_doi_known_of_old_is_no_duplicate(ledger: OpenedLedger) -> None:
     enrol(ledger, "ab")
     record(ledger, "a")
     assert ledger.enrol(ledger.begin_reading(), works("abb"), []) == 2
 
 
-def test_a_work_says_where_it_stands_in_the_list_of_now(ledger: Ledger) -> None:
+def test_a_work_says_where_it_stands_in_the_list_of_now(ledger: OpenedLedger) -> None:
     enrol(ledger, "ab")
     enrol(ledger, "xb")
     enrol(ledger, "b")
     assert [due.origin for due in ledger.due(0, 10)] == ["list.txt:1"]
 
 
-def test_the_urls_of_all_mentions_are_united_in_their_order(ledger: Ledger, outbox: Outbox) -> None:
+def test_the_urls_of_all_mentions_are_united_in_their_order(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, [Work(doi("a"), ("https://b", "https://a")), Work(doi("a"), ("https://a", "https://c"))])
     outbox.fill(harvested_only=False)
     assert [entry.urls for entry in outbox.waiting(10)] == [("https://b", "https://a", "https://c")]
 
 
-def test_the_same_list_again_makes_nothing_due_again(ledger: Ledger) -> None:
+def test_the_same_list_again_makes_nothing_due_again(ledger: OpenedLedger) -> None:
     enrol(ledger, "abc")
     record(ledger, "a", "b")
     assert enrol(ledger, "abc") == 0
     assert letters_due(ledger) == "c"
 
 
-def test_new_dois_in_the_list_are_due(ledger: Ledger) -> None:
+def test_new_dois_in_the_list_are_due(ledger: OpenedLedger) -> None:
     enrol(ledger, "ab")
     record(ledger, "ab")
     enrol(ledger, "abc")
     assert letters_due(ledger) == "c"
 
 
-def test_what_is_due_but_listed_no_more_is_dropped_and_what_was_harvested_stays(ledger: Ledger) -> None:
+def test_what_is_due_but_listed_no_more_is_dropped_and_what_was_harvested_stays(ledger: OpenedLedger) -> None:
     enrol(ledger, "abcd")
     record(ledger, "a", "b")
     assert enrol(ledger, "d") == 1
@@ -136,7 +142,7 @@ def test_what_is_due_but_listed_no_more_is_dropped_and_what_was_harvested_stays(
     assert (letters_due(ledger), figures.works, figures.pending, figures.gone) == ("d", 1, 1, 2)
 
 
-def test_what_comes_back_to_the_list_is_as_it_was(ledger: Ledger) -> None:
+def test_what_comes_back_to_the_list_is_as_it_was(ledger: OpenedLedger) -> None:
     enrol(ledger, "ab")
     record(ledger, "a", "b")
     enrol(ledger, "c")
@@ -145,7 +151,7 @@ def test_what_comes_back_to_the_list_is_as_it_was(ledger: Ledger) -> None:
     assert (figures.works, figures.results, figures.failures, figures.gone) == (2, 1, 1, 0)
 
 
-def test_nothing_of_a_dropped_work_sticks_to_another(ledger: Ledger, outbox: Outbox) -> None:
+def test_nothing_of_a_dropped_work_sticks_to_another(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, [Work(doi("a"), ("https://a",))])
     outbox.fill(harvested_only=False)
     outbox.settle([], [(entry, a_failure(entry.doi, stage=Stage.REGISTER)) for entry in outbox.waiting(10)])
@@ -155,7 +161,7 @@ def test_nothing_of_a_dropped_work_sticks_to_another(ledger: Ledger, outbox: Out
     assert [entry.urls for entry in outbox.waiting(10)] == [()]
 
 
-def test_a_reading_that_was_cut_off_drops_nothing_and_is_simply_done_again(ledger: Ledger) -> None:
+def test_a_reading_that_was_cut_off_drops_nothing_and_is_simply_done_again(ledger: OpenedLedger) -> None:
     enrol(ledger, "abc")
     ledger.enrol(ledger.begin_reading(), works("ax"), [an_invalid_line()])
     assert letters_due(ledger) == "abcx"
@@ -163,13 +169,13 @@ def test_a_reading_that_was_cut_off_drops_nothing_and_is_simply_done_again(ledge
     assert (letters_due(ledger), ledger.figures().works, reasons(ledger)) == ("abc", 3, [])
 
 
-def test_invalid_lines_are_those_of_the_last_reading(ledger: Ledger) -> None:
+def test_invalid_lines_are_those_of_the_last_reading(ledger: OpenedLedger) -> None:
     enrol(ledger, "a", an_invalid_line("old"))
     enrol(ledger, "a", an_invalid_line("x", "list.txt:2"), an_invalid_line("x", "list.txt:3"))
     assert [failure.origin for failure in ledger.failures()] == ["list.txt:2", "list.txt:3"]
 
 
-def test_invalid_lines_stay_whatever_failures_were_forgotten_before(ledger: Ledger) -> None:
+def test_invalid_lines_stay_whatever_failures_were_forgotten_before(ledger: OpenedLedger) -> None:
     enrol(ledger, "abc")
     record(ledger, failures="abc")
     enrol(ledger, "abcd")
@@ -179,7 +185,7 @@ def test_invalid_lines_stay_whatever_failures_were_forgotten_before(ledger: Ledg
     assert reasons(ledger) == [("input", "x"), ("input", "y")]
 
 
-def test_a_chunk_is_taken_in_whole_or_not_at_all(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chunk_is_taken_in_whole_or_not_at_all(ledger: OpenedLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     reading = ledger.begin_reading()
     monkeypatch.setattr(ledger_module, "add_failures", disk_full)
     with pytest.raises(DiskFailed):
@@ -190,7 +196,7 @@ def test_a_chunk_is_taken_in_whole_or_not_at_all(ledger: Ledger, monkeypatch: py
 # What is due
 
 
-def test_pages_of_what_is_due_give_each_work_once_in_the_order_of_the_list(ledger: Ledger) -> None:
+def test_pages_of_what_is_due_give_each_work_once_in_the_order_of_the_list(ledger: OpenedLedger) -> None:
     enrol(ledger, "gfedcba")
     record(ledger, "e", "b")
     pages, after = [], 0
@@ -200,18 +206,11 @@ def test_pages_of_what_is_due_give_each_work_once_in_the_order_of_the_list(ledge
     assert pages == ["gf", "dc", "a"]
 
 
-def test_a_page_is_not_disturbed_by_what_is_recorded_meanwhile(ledger: Ledger) -> None:
+def test_a_page_is_not_disturbed_by_what_is_recorded_meanwhile(ledger: OpenedLedger) -> None:
     enrol(ledger, "abcd")
     first = ledger.due(0, 2)
     record(ledger, "abc")
     assert [due.doi for due in ledger.due(first[-1].work_id, 2)] == [doi("d")]
-
-
-@pytest.mark.parametrize(("results", "failures", "is_due"), [("", "", True), ("a", "", True), ("a", "b", False)])
-def test_it_knows_whether_anything_is_due(ledger: Ledger, results: str, failures: str, is_due: bool) -> None:
-    enrol(ledger, "ab")
-    record(ledger, results, failures)
-    assert ledger.has_due() is is_due
 
 
 # Recording
@@ -221,10 +220,10 @@ def disk_full(*_: object) -> None:
     raise sqlite3.OperationalError("database or disk is full")
 
 
-def test_outcomes_length_urls_and_outbox_are_one_transaction(ledger: Ledger, outbox: Outbox) -> None:
+def test_outcomes_length_urls_and_outbox_are_one_transaction(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, "abc")
     statements: list[str] = []
-    with ledger.file.reading() as db:
+    with ledger.database.reading() as db:
         db.set_trace_callback(statements.append)
     record(ledger, "a", "b", length=77, landing_urls=["https://a"])
     words = [statement.split()[0] for statement in statements]
@@ -232,39 +231,39 @@ def test_outcomes_length_urls_and_outbox_are_one_transaction(ledger: Ledger, out
     assert set(words[words.index("BEGIN") + 1 : -1]) == {"UPDATE", "INSERT"}
     figures = ledger.figures()
     assert (figures.results, figures.failures, figures.pending) == (1, 1, 1)
-    assert ledger.file.number("length") == 77
+    assert ledger.database.meta.length == 77
     assert outbox.waiting(10) == [PendingRegistration(1, doi("a"), ("https://a",), "list.txt:1")]
 
 
-def test_if_it_cannot_be_written_whole_nothing_is(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_it_cannot_be_written_whole_nothing_is(ledger: OpenedLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise G8: the last statement of the transaction finds the disk full."""
     enrol(ledger, "abc")
     record(ledger, "a", length=40)
-    monkeypatch.setattr(ledger_module, "remember", disk_full)
+    monkeypatch.setattr(ledger_module, "_add_urls", disk_full)
     with pytest.raises(DiskFailed, match=r"disk is full.*is safe; make room.*give the same command again"):
         record(ledger, "b", "c", length=80)
     figures = ledger.figures()
     assert (figures.results, figures.failures, letters_due(ledger)) == (1, 0, "bc")
-    assert (figures.registration_pending, ledger.file.number("length")) == (1, 40)
+    assert (figures.registration_pending, ledger.database.meta.length) == (1, 40)
     assert reasons(ledger) == []
 
 
-def test_without_registration_nothing_goes_into_the_outbox(ledger: Ledger, outbox: Outbox) -> None:
+def test_without_registration_nothing_goes_into_the_outbox(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, "a")
     assert record(ledger, "a", register=False) == 0
     assert outbox.waiting(10) == []
 
 
-def test_a_failure_comes_back_as_it_was_given(ledger: Ledger) -> None:
+def test_a_failure_comes_back_as_it_was_given(ledger: OpenedLedger) -> None:
     failure = a_failure(
         doi("a"), kind="http", text="DOI: A", origin="x.csv:9", http_status=404, attempts=3, message="?"
     )
     enrol(ledger, "a")
-    ledger.record([(ledger.due(0, 1)[0], failure)], 0, register=False)
+    ledger.record([(ledger.due(0, 1)[0], failure)], 0)
     assert list(ledger.failures()) == [failure]
 
 
-def test_failures_come_in_the_order_they_were_met(ledger: Ledger) -> None:
+def test_failures_come_in_the_order_they_were_met(ledger: OpenedLedger) -> None:
     enrol(ledger, "abc", an_invalid_line("x"), an_invalid_line("y"))
     record(ledger, failures="c")
     record(ledger, failures="ab")
@@ -274,7 +273,7 @@ def test_failures_come_in_the_order_they_were_met(ledger: Ledger) -> None:
     ]
 
 
-def test_failures_of_works_that_left_the_list_are_not_told(ledger: Ledger) -> None:
+def test_failures_of_works_that_left_the_list_are_not_told(ledger: OpenedLedger) -> None:
     enrol(ledger, "ab")
     record(ledger, failures="ab")
     enrol(ledger, "b")
@@ -282,7 +281,7 @@ def test_failures_of_works_that_left_the_list_are_not_told(ledger: Ledger) -> No
     assert ledger.figures().failures_by_kind == {"timeout": 1}
 
 
-def test_figures_count_results_by_outcome_and_failures_by_kind(ledger: Ledger) -> None:
+def test_figures_count_results_by_outcome_and_failures_by_kind(ledger: OpenedLedger) -> None:
     enrol(ledger, "abcdef", an_invalid_line())
     due = ledger.due(0, 10)
     found: list[Result | Failure] = [
@@ -292,18 +291,18 @@ def test_figures_count_results_by_outcome_and_failures_by_kind(ledger: Ledger) -
         a_failure(doi("d"), kind="timeout"),
         a_failure(doi("e"), kind="http"),
     ]
-    ledger.record(list(zip(due, found, strict=False)), 0, register=False)
+    ledger.record(list(zip(due, found, strict=False)), 0)
     figures = ledger.figures()
     assert (figures.outcomes, figures.failures_by_kind) == ({"empty": 1, "ok": 2}, {"http": 1, "timeout": 1})
     assert (figures.works, figures.results, figures.failures, figures.pending) == (6, 3, 2, 1)
 
 
-def test_a_good_doi_is_one_with_a_complete_record(ledger: Ledger) -> None:
+def test_a_good_doi_is_one_with_a_complete_record(ledger: OpenedLedger) -> None:
     enrol(ledger, "abc")
     assert ledger.known_good() is None
     record(ledger, failures="a")
     due = ledger.due(0, 10)
-    ledger.record([(due[0], a_result(doi("b"), outcome="degraded"))], 0, register=False)
+    ledger.record([(due[0], a_result(doi("b"), outcome="degraded"))], 0)
     assert ledger.known_good() is None
     record(ledger, "c")
     assert ledger.known_good() == doi("c")
@@ -312,14 +311,14 @@ def test_a_good_doi_is_one_with_a_complete_record(ledger: Ledger) -> None:
 # Once more
 
 
-def test_failed_works_are_due_again_on_request_and_their_reasons_gone(ledger: Ledger) -> None:
+def test_failed_works_are_due_again_on_request_and_their_reasons_gone(ledger: OpenedLedger) -> None:
     enrol(ledger, "abc", an_invalid_line("x"))
     record(ledger, "a", "bc")
     assert ledger.retry_failed() == 2
     assert (letters_due(ledger), reasons(ledger)) == ("bc", [("input", "x")])
 
 
-def test_a_success_moves_a_work_from_failures_to_results(ledger: Ledger) -> None:
+def test_a_success_moves_a_work_from_failures_to_results(ledger: OpenedLedger) -> None:
     enrol(ledger, "a")
     record(ledger, failures="a")
     ledger.retry_failed()
@@ -328,14 +327,14 @@ def test_a_success_moves_a_work_from_failures_to_results(ledger: Ledger) -> None
     assert (figures.results, figures.failures, figures.failures_by_kind) == (1, 0, {})
 
 
-def test_failed_works_that_left_the_list_are_not_asked_again(ledger: Ledger) -> None:
+def test_failed_works_that_left_the_list_are_not_asked_again(ledger: OpenedLedger) -> None:
     enrol(ledger, "ab")
     record(ledger, failures="ab")
     enrol(ledger, "b")
     assert (ledger.retry_failed(), letters_due(ledger)) == (1, "b")
 
 
-def test_a_retry_keeps_what_operas_refused(ledger: Ledger, outbox: Outbox) -> None:
+def test_a_retry_keeps_what_operas_refused(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, "a")
     outbox.fill(harvested_only=False)
     outbox.settle([], [(entry, a_failure(entry.doi, stage=Stage.REGISTER)) for entry in outbox.waiting(1)])
@@ -344,20 +343,21 @@ def test_a_retry_keeps_what_operas_refused(ledger: Ledger, outbox: Outbox) -> No
     assert reasons(ledger) == [("register", doi("a"))]
 
 
-def test_starting_over_makes_every_listed_work_due_and_forgets_the_others(ledger: Ledger) -> None:
+def test_starting_over_makes_every_listed_work_due_and_forgets_the_others(ledger: OpenedLedger) -> None:
     enrol(ledger, "abcx")
     record(ledger, "ax", "b", length=99)
-    ledger.file.put(published=1)
+    ledger.database.meta.published = True
     enrol(ledger, "abc", an_invalid_line())
     ledger.start_over("out.jsonl.1", SOURCE)
     figures = ledger.figures()
     assert (letters_due(ledger), figures.results, figures.failures, figures.gone) == ("abc", 0, 0, 0)
-    assert [ledger.file.get(key) for key in ("length", "published", "archive")] == [0, 0, "out.jsonl.1"]
+    meta = ledger.database.meta
+    assert (meta.length, meta.published, meta.archive) == (0, False, "out.jsonl.1")
     assert [stage for stage, _ in reasons(ledger)] == ["input"]
     assert ledger.known_good() is None
 
 
-def test_starting_over_does_not_register_anew(ledger: Ledger, outbox: Outbox) -> None:
+def test_starting_over_does_not_register_anew(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, [Work(doi("a"), ("https://a",))])
     record(ledger, "a")
     outbox.settle(outbox.waiting(10), [])
@@ -370,14 +370,14 @@ def test_starting_over_does_not_register_anew(ledger: Ledger, outbox: Outbox) ->
 # The outbox
 
 
-def settled(ledger: Ledger, outbox: Outbox, listed: str | Sequence[Work] = "a") -> None:
+def settled(ledger: OpenedLedger, outbox: Outbox, listed: str | Sequence[Work] = "a") -> None:
     """A list, harvested and acknowledged."""
     enrol(ledger, listed)
     record(ledger, letters_due(ledger))
     outbox.settle(outbox.waiting(100), [])
 
 
-def test_the_outbox_gives_the_first_entries_in_the_order_of_the_list(ledger: Ledger, outbox: Outbox) -> None:
+def test_the_outbox_gives_the_first_entries_in_the_order_of_the_list(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, "cab")
     record(ledger, "bca")
     assert outbox.waiting(2) == [
@@ -387,13 +387,13 @@ def test_the_outbox_gives_the_first_entries_in_the_order_of_the_list(ledger: Led
     assert outbox.waiting(2) == outbox.waiting(3)[:2]
 
 
-def test_a_failed_work_is_not_registered(ledger: Ledger, outbox: Outbox) -> None:
+def test_a_failed_work_is_not_registered(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, "ab")
     record(ledger, "a", "b")
     assert [entry.doi for entry in outbox.waiting(10)] == [doi("a")]
 
 
-def test_an_acknowledged_entry_leaves_the_outbox_for_good(ledger: Ledger, outbox: Outbox) -> None:
+def test_an_acknowledged_entry_leaves_the_outbox_for_good(ledger: OpenedLedger, outbox: Outbox) -> None:
     settled(ledger, outbox, [Work(doi("a"), ("https://a",)), Work(doi("b"))])
     enrol(ledger, [Work(doi("a"), ("https://a",)), Work(doi("b"))])
     assert outbox.fill(harvested_only=True) == 0
@@ -401,7 +401,7 @@ def test_an_acknowledged_entry_leaves_the_outbox_for_good(ledger: Ledger, outbox
     assert ledger.figures().registered == 2
 
 
-def test_entries_that_are_not_settled_stay(ledger: Ledger, outbox: Outbox) -> None:
+def test_entries_that_are_not_settled_stay(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, "abc")
     record(ledger, "abc")
     entries = outbox.waiting(10)
@@ -410,7 +410,7 @@ def test_entries_that_are_not_settled_stay(ledger: Ledger, outbox: Outbox) -> No
     assert ledger.figures().registration_pending == 2
 
 
-def test_a_rejected_entry_is_a_failure_that_leaves_its_work_a_result(ledger: Ledger, outbox: Outbox) -> None:
+def test_a_rejected_entry_is_a_failure_that_leaves_its_work_a_result(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, "a")
     record(ledger, "a")
     failure = a_failure(doi("a"), kind="rejected", stage=Stage.REGISTER, http_status=400)
@@ -421,7 +421,7 @@ def test_a_rejected_entry_is_a_failure_that_leaves_its_work_a_result(ledger: Led
     assert (figures.rejected, figures.registered, figures.registration_pending) == (1, 0, 0)
 
 
-def test_what_was_rejected_is_not_tried_again(ledger: Ledger, outbox: Outbox) -> None:
+def test_what_was_rejected_is_not_tried_again(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, "a")
     record(ledger, "a")
     outbox.settle([], [(outbox.waiting(1)[0], a_failure(stage=Stage.REGISTER))])
@@ -430,7 +430,7 @@ def test_what_was_rejected_is_not_tried_again(ledger: Ledger, outbox: Outbox) ->
     assert outbox.waiting(10) == []
 
 
-def test_what_was_rejected_is_tried_again_on_request(ledger: Ledger, outbox: Outbox) -> None:
+def test_what_was_rejected_is_tried_again_on_request(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, "ab")
     record(ledger, "ab")
     entries = outbox.waiting(9)
@@ -440,7 +440,7 @@ def test_what_was_rejected_is_tried_again_on_request(ledger: Ledger, outbox: Out
     assert list(ledger.failures()) == []
 
 
-def test_an_entry_acknowledged_after_all_is_rejected_no_more(ledger: Ledger, outbox: Outbox) -> None:
+def test_an_entry_acknowledged_after_all_is_rejected_no_more(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, "a")
     record(ledger, "a")
     (entry,) = outbox.waiting(1)
@@ -449,13 +449,15 @@ def test_an_entry_acknowledged_after_all_is_rejected_no_more(ledger: Ledger, out
     assert (reasons(ledger), ledger.figures().registered, ledger.figures().rejected) == ([], 1, 0)
 
 
-def test_a_url_that_comes_later_in_the_list_puts_a_work_back_with_all_its_urls(ledger: Ledger, outbox: Outbox) -> None:
+def test_a_url_that_comes_later_in_the_list_puts_a_work_back_with_all_its_urls(
+    ledger: OpenedLedger, outbox: Outbox
+) -> None:
     settled(ledger, outbox, [Work(doi("a"), ("https://a",)), Work(doi("b"), ("https://b",))])
     enrol(ledger, [Work(doi("a"), ("https://new",)), Work(doi("b"))])
     assert [(entry.doi, entry.urls) for entry in outbox.waiting(10)] == [(doi("a"), ("https://a", "https://new"))]
 
 
-def test_a_url_that_comes_later_with_the_record_puts_a_work_back(ledger: Ledger, outbox: Outbox) -> None:
+def test_a_url_that_comes_later_with_the_record_puts_a_work_back(ledger: OpenedLedger, outbox: Outbox) -> None:
     """As when a list is registered first and harvested after that."""
     enrol(ledger, "a")
     outbox.fill(harvested_only=False)
@@ -464,7 +466,7 @@ def test_a_url_that_comes_later_with_the_record_puts_a_work_back(ledger: Ledger,
     assert [entry.urls for entry in outbox.waiting(10)] == [("https://a",)]
 
 
-def test_a_url_that_comes_while_its_work_is_under_way_keeps_it_in(ledger: Ledger, outbox: Outbox) -> None:
+def test_a_url_that_comes_while_its_work_is_under_way_keeps_it_in(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, [Work(doi("a"), ("https://a",))])
     outbox.fill(harvested_only=False)
     entries = outbox.waiting(10)
@@ -478,18 +480,18 @@ def test_a_url_that_comes_while_its_work_is_under_way_keeps_it_in(ledger: Ledger
 
 def test_an_answer_that_was_never_written_down_is_asked_for_again(path: Path) -> None:
     """Promise G10: acknowledged at least once. A crash between answer and commit only repeats a request."""
-    with closing(Ledger(path)) as ledger:
+    with closing(OpenedLedger(path)) as ledger:
         enrol(ledger, [Work(doi("a"), ("https://a",))])
         record(ledger, "a")
-        entries = Outbox(ledger.file).waiting(10)
-    with closing(Ledger(path)) as ledger:
-        outbox = Outbox(ledger.file)
+        entries = Outbox(ledger.database).waiting(10)
+    with closing(OpenedLedger(path)) as ledger:
+        outbox = Outbox(ledger.database)
         assert outbox.waiting(10) == entries
         outbox.settle(entries, [])
         assert outbox.waiting(10) == []
 
 
-def test_filling_takes_listed_works_that_were_never_in_it(ledger: Ledger, outbox: Outbox) -> None:
+def test_filling_takes_listed_works_that_were_never_in_it(ledger: OpenedLedger, outbox: Outbox) -> None:
     settled(ledger, outbox, "a")
     enrol(ledger, "axbc")
     record(ledger, "x", register=False)
@@ -501,7 +503,7 @@ def test_filling_takes_listed_works_that_were_never_in_it(ledger: Ledger, outbox
     assert [entry.doi for entry in outbox.waiting(10)] == [doi("b"), doi("c")]
 
 
-def test_settling_is_one_transaction(ledger: Ledger, outbox: Outbox) -> None:
+def test_settling_is_one_transaction(ledger: OpenedLedger, outbox: Outbox) -> None:
     enrol(ledger, "ab")
     record(ledger, "ab")
     first, second = outbox.waiting(10)
@@ -512,18 +514,18 @@ def test_settling_is_one_transaction(ledger: Ledger, outbox: Outbox) -> None:
 
 
 def test_prefixes_are_remembered_from_run_to_run(path: Path) -> None:
-    with closing(Ledger(path)) as ledger:
+    with closing(OpenedLedger(path)) as ledger:
         for prefix in ("10.5555", "10.5334", "10.5555"):
-            Outbox(ledger.file).add_prefix(prefix)
-    with closing(Ledger(path)) as ledger:
-        assert Outbox(ledger.file).prefixes() == {"10.5555", "10.5334"}
+            Outbox(ledger.database).add_prefix(prefix)
+    with closing(OpenedLedger(path)) as ledger:
+        assert Outbox(ledger.database).prefixes() == {"10.5555", "10.5334"}
 
 
 # The file
 
 
-def pragma(ledger: Ledger, name: str) -> object:
-    with ledger.file.reading() as db:
+def pragma(ledger: OpenedLedger, name: str) -> object:
+    with ledger.database.reading() as db:
         return db.execute(f"PRAGMA {name}").fetchone()[0]
 
 
@@ -531,30 +533,30 @@ def pragma(ledger: Ledger, name: str) -> object:
 def test_what_was_committed_survives_power_loss_and_may_be_read_meanwhile(path: Path, is_new: bool) -> None:
     """The settings that promise G2 rests on: FULL is 2."""
     if not is_new:
-        Ledger(path).close()
-    with closing(Ledger(path)) as ledger:
+        OpenedLedger(path).close()
+    with closing(OpenedLedger(path)) as ledger:
         found = [pragma(ledger, name) for name in ("synchronous", "journal_mode", "foreign_keys")]
     assert found == [2, "wal", 1]
 
 
 def test_the_file_says_what_it_is_and_of_which_version(path: Path) -> None:
-    with closing(Ledger(path)) as ledger:
+    with closing(OpenedLedger(path)) as ledger:
         assert [pragma(ledger, name) for name in ("application_id", "user_version")] == [APPLICATION_ID, VERSION]
     assert APPLICATION_ID.to_bytes(4, "big") == b"HRVR"
 
 
 def test_all_is_known_again_after_closing(path: Path) -> None:
-    with closing(Ledger(path)) as ledger:
+    with closing(OpenedLedger(path)) as ledger:
         enrol(ledger, "abc", an_invalid_line())
         record(ledger, "a", "b", length=7)
         before, failures = ledger.figures(), list(ledger.failures())
-    with closing(Ledger(path)) as ledger:
+    with closing(OpenedLedger(path)) as ledger:
         assert (ledger.figures(), list(ledger.failures())) == (before, failures)
-        assert (letters_due(ledger), ledger.file.number("length")) == ("c", 7)
+        assert (letters_due(ledger), ledger.database.meta.length) == ("c", 7)
 
 
 def test_closing_leaves_one_file(path: Path) -> None:
-    with closing(Ledger(path)) as ledger:
+    with closing(OpenedLedger(path)) as ledger:
         enrol(ledger, "a")
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -568,10 +570,10 @@ def database(path: Path, script: str) -> bytes:
 
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_ledger_of_a_later_version_is_refused_and_left_alone(path: Path, read_only: bool) -> None:
-    Ledger(path).close()
+    OpenedLedger(path).close()
     content = database(path, f"PRAGMA user_version = {VERSION + 1}")
     with pytest.raises(Misconfigured, match=rf"later version.*{VERSION + 1}, this one knows {VERSION}.*Update"):
-        Ledger(path, read_only=read_only)
+        OpenedLedger(path, read_only=read_only)
     assert path.read_bytes() == content
 
 
@@ -580,7 +582,7 @@ def test_a_ledger_of_a_later_version_is_refused_and_left_alone(path: Path, read_
 def test_a_database_that_is_no_ledger_is_refused_and_left_alone(path: Path, script: str, read_only: bool) -> None:
     content = database(path, script)
     with pytest.raises(Misconfigured, match=r"out\.ledger is a database, but not a ledger.*--ledger"):
-        Ledger(path, read_only=read_only)
+        OpenedLedger(path, read_only=read_only)
     assert path.read_bytes() == content
 
 
@@ -588,13 +590,13 @@ def test_a_database_that_is_no_ledger_is_refused_and_left_alone(path: Path, scri
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(Misconfigured, match=r"out\.ledger is no ledger of harvester, nor any database.*--ledger"):
-        Ledger(path)
+        OpenedLedger(path)
     assert path.read_bytes() == content
 
 
 def test_a_ledger_that_was_begun_and_never_written_is_begun_again(path: Path) -> None:
     path.touch()
-    with closing(Ledger(path)) as ledger:
+    with closing(OpenedLedger(path)) as ledger:
         enrol(ledger, "a")
         assert letters_due(ledger) == "a"
 
@@ -602,69 +604,100 @@ def test_a_ledger_that_was_begun_and_never_written_is_begun_again(path: Path) ->
 def test_a_ledger_that_cannot_be_opened_is_a_failure_of_the_disk(path: Path) -> None:
     path.mkdir()
     with pytest.raises(DiskFailed, match=r"out\.ledger cannot be used.*give the same command again"):
-        Ledger(path)
+        OpenedLedger(path)
 
 
 def test_looking_at_a_ledger_that_is_not_there_makes_none(path: Path) -> None:
     with pytest.raises(DiskFailed):
-        Ledger(path, read_only=True)
+        OpenedLedger(path, read_only=True)
     assert not path.exists()
 
 
 def test_one_may_look_while_another_writes(path: Path) -> None:
-    with closing(Ledger(path)) as writer:
+    with closing(OpenedLedger(path)) as writer:
         enrol(writer, "abc")
         record(writer, "a")
-        with closing(Ledger(path, read_only=True)) as reader, writer.file.transaction() as db:
+        with closing(OpenedLedger(path, read_only=True)) as reader, writer.database.transaction() as db:
             db.execute("UPDATE work SET state = 1, outcome = 'ok'")
             assert reader.figures().pending == 2
-        with closing(Ledger(path, read_only=True)) as reader:
+        with closing(OpenedLedger(path, read_only=True)) as reader:
             assert reader.figures().pending == 0
 
 
 def test_who_only_looks_cannot_write(path: Path) -> None:
-    Ledger(path).close()
-    with closing(Ledger(path, read_only=True)) as reader, pytest.raises(DiskFailed, match="readonly"):
-        reader.file.put(length=1)
+    OpenedLedger(path).close()
+    with closing(OpenedLedger(path, read_only=True)) as reader, pytest.raises(DiskFailed, match="readonly"):
+        reader.database.meta.length = 1
 
 
 @pytest.mark.parametrize("name", ["50% of?it#1.ledger", "ü b.ledger"])
 def test_any_name_can_be_looked_at(tmp_path: Path, name: str) -> None:
-    with closing(Ledger(tmp_path / name)) as ledger:
+    with closing(OpenedLedger(tmp_path / name)) as ledger:
         enrol(ledger, "ab")
-    with closing(Ledger(tmp_path / name, read_only=True)) as reader:
+    with closing(OpenedLedger(tmp_path / name, read_only=True)) as reader:
         assert reader.figures().works == 2
 
 
 def test_a_temporary_ledger_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
-    with closing(Ledger(None)) as ledger:
+    with closing(OpenedLedger(None)) as ledger:
         enrol(ledger, "abc")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_transaction_that_fails_for_any_reason_is_undone_and_the_next_one_goes(ledger: Ledger) -> None:
+def test_a_transaction_that_fails_for_any_reason_is_undone_and_the_next_one_goes(ledger: OpenedLedger) -> None:
     def halfway() -> None:
-        with ledger.file.transaction() as db:
+        with ledger.database.transaction() as db:
             db.execute("INSERT INTO meta VALUES ('length', 5)")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         halfway()
-    assert ledger.file.get("length") is None
-    ledger.file.put(length=6)
-    assert ledger.file.number("length") == 6
+    assert ledger.database.meta.length == 0
+    ledger.database.meta.length = 6
+    assert ledger.database.meta.length == 6
 
 
-def test_single_values_are_remembered_and_can_be_forgotten(ledger: Ledger) -> None:
-    ledger.file.put(output="out.jsonl", length=5)
-    ledger.file.put(output=None, length=6)
-    assert (ledger.file.get("output"), ledger.file.number("length"), ledger.file.number("nothing")) == (None, 6, 0)
+def test_single_values_are_remembered_and_can_be_forgotten(ledger: OpenedLedger) -> None:
+    meta = ledger.database.meta
+    meta.output, meta.length = "out.jsonl", 5
+    meta.output, meta.length = None, 6
+    assert (meta.output, meta.length, meta.reading) == (None, 6, 0)
 
 
-def test_it_counts_what_another_ledger_has_an_outcome_for(ledger: Ledger, path: Path) -> None:
-    with closing(Ledger(path)) as other:
+def test_single_values_that_change_together_are_one_transaction(ledger: OpenedLedger) -> None:
+    meta = ledger.database.meta
+
+    def halfway() -> None:
+        with ledger.database.transaction():
+            meta.output, meta.length = "out.jsonl", 5
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        halfway()
+    assert (meta.output, meta.length) == (None, 0)
+
+
+def test_whether_a_night_is_open_is_unknown_in_the_ledger_of_a_batch_run(ledger: OpenedLedger) -> None:
+    assert ledger.database.meta.night is None
+    ledger.database.meta.night = False
+    assert ledger.database.meta.night is False
+
+
+def test_another_thread_is_refused(ledger: OpenedLedger) -> None:
+    """One connection, one thread: SQLite itself would let it be, and mix two transactions up."""
+    with ThreadPoolExecutor(1) as other:
+        asked = other.submit(ledger.figures)
+        written = other.submit(setattr, ledger.database.meta, "length", 1)
+    for attempt in (asked, written):
+        with pytest.raises(RuntimeError, match="belongs to the thread that opened it"):
+            attempt.result()
+    assert ledger.database.meta.length == 0
+
+
+def test_it_counts_what_another_ledger_has_an_outcome_for(ledger: OpenedLedger, path: Path) -> None:
+    with closing(OpenedLedger(path)) as other:
         enrol(other, "abcx")
         record(other, "ax", "b")
     enrol(ledger, "abcd")
@@ -679,8 +712,8 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = Ledger(None)
-        self.outbox = Outbox(self.ledger.file)
+        self.ledger = OpenedLedger(None)
+        self.outbox = Outbox(self.ledger.database)
         self.states: dict[str, str] = {}
         self.listed: set[str] = set()
         self.registered: set[str] = set()
@@ -771,9 +804,9 @@ def test_a_ledger_of_every_earlier_version_is_brought_up(path: Path, version: in
         old.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};")
         old.commit()
     for _ in range(2):
-        with closing(Ledger(path)) as ledger:
+        with closing(OpenedLedger(path)) as ledger:
             assert ledger.figures().pending == 1
-            with ledger.file.reading() as db:
+            with ledger.database.reading() as db:
                 assert db.execute("PRAGMA user_version").fetchone()[0] == VERSION
 
 
@@ -782,6 +815,6 @@ def test_a_ledger_is_the_same_whether_it_was_made_now_or_brought_up(path: Path, 
         old.executescript(f"{STEPS[0]} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
     shapes = []
     for place in (path, tmp_path / "new.ledger"):
-        with closing(Ledger(place)) as ledger, ledger.file.reading() as db:
+        with closing(OpenedLedger(place)) as ledger, ledger.database.reading() as db:
             shapes.append(sorted(db.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()))
     assert shapes[0] == shapes[1]

@@ -23,15 +23,19 @@ from hypothesis import strategies as st
 
 from harvester.core import files
 from harvester.core.errors import DiskFailed, Misconfigured, PipeClosed, PromiseBroken, Usage
-from harvester.core.model import Blank, DueWork, Failure, Result, Stage, Work
-from harvester.records.lines import result_lines
+from harvester.core.model import Blank, DueWork, Failure, Finished, Result, Stage, Work
+from harvester.harvest.registration import StoredOutbox
+from harvester.records.lines import failure_line, result_lines
+from harvester.storage import ingest
 from harvester.storage import publishing as output_module
-from harvester.storage import store as store_module
 from harvester.storage.database import Database
+from harvester.storage.hooks import CommitHook
 from harvester.storage.ingest import Reading
 from harvester.storage.ledger import Ledger
+from harvester.storage.meta import Value
+from harvester.storage.outbox import OutboxHook
 from harvester.storage.output_file import OutputFile, partial_of
-from harvester.storage.store import Store
+from tests.opened import OpenedLedger, OpenedStore
 from tests.support import a_failure, a_result, an_invalid_line
 
 SOURCE = "https://api.paperbuzz.org/v0/"
@@ -54,13 +58,17 @@ def lines(letters: str, attempts: int = 1) -> bytes:
     return result_lines(a_result(doi(letter), attempts=attempts) for letter in letters)
 
 
-async def commit(store: Store, due: Sequence[DueWork], *, failing: str = "", attempts: int = 1) -> None:
+async def commit(store: OpenedStore, due: Sequence[DueWork], *, failing: str = "", attempts: int = 1) -> None:
     """Results for these works, and failures for those named by letter."""
     outcomes: list[tuple[DueWork, Result | Failure]] = [
         (work, a_failure(work.doi) if work.doi[-1] in failing else a_result(work.doi, attempts=attempts))
         for work in due
     ]
     await store.commit(outcomes)
+
+
+async def write_failures(store: OpenedStore, path: Path) -> None:
+    await store.call(lambda: files.write_atomically(path, map(failure_line, store.ledger.failures())))
 
 
 def disk_full(*_: object) -> None:
@@ -80,8 +88,8 @@ class Place:
         self.partial = partial_of(self.output)
         self.ledger = folder / "out.ledger"
 
-    def store(self) -> Store:
-        return Store(self.ledger, self.output)
+    def store(self) -> OpenedStore:
+        return OpenedStore(self.ledger, self.output)
 
     async def run(
         self,
@@ -96,7 +104,7 @@ class Place:
         """Read the list, harvest at most `limit` works, two in a commit, and publish if nothing is due any more."""
         async with self.store() as store:
             await store.enrol(works(letters))
-            await store.begin(source=SOURCE, refetch=refetch, retry_failed=retry_failed)
+            await store.begin(service="paperbuzz", source=SOURCE, refetch=refetch, retry_failed=retry_failed)
             due = await store.due(0, limit)
             for first in range(0, len(due), 2):
                 await commit(store, due[first : first + 2], failing=failing, attempts=attempts)
@@ -110,8 +118,8 @@ class Place:
 
     def remembered(self, key: str) -> object:
         """A value of the ledger."""
-        with closing(Ledger(self.ledger)) as ledger:
-            return ledger.file.get(key)
+        with closing(OpenedLedger(self.ledger)) as ledger:
+            return getattr(ledger.database.meta, key)
 
     def records(self) -> dict[str, int]:
         """The published records: letter and attempts; each letter once."""
@@ -141,9 +149,9 @@ async def test_lines_are_on_disk_before_the_ledger_says_so(place: Place, monkeyp
         events.append(("sync", os.fstat(descriptor).st_size))
         sync_data(descriptor)
 
-    def recording(ledger: Ledger, outcomes: Any, length: int, **how: Any) -> int:
+    def recording(ledger: Ledger, finished: Any, length: int, **how: Any) -> None:
         events.append(("record", length))
-        return record(ledger, outcomes, length, **how)
+        record(ledger, finished, length, **how)
 
     monkeypatch.setattr(files, "sync_data", syncing)
     monkeypatch.setattr(Ledger, "record", recording)
@@ -160,7 +168,7 @@ async def test_records_stand_in_the_output_in_the_order_they_were_committed(plac
 async def test_failures_alone_touch_the_ledger_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     async with place.store() as store:
         await store.enrol(works("abc"))
-        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         due = await store.due(0, 10)
         await commit(store, due[:1])
         monkeypatch.setattr(OutputFile, "append", disk_full)
@@ -175,7 +183,7 @@ async def test_after_a_failed_sync_nothing_is_recorded_and_nothing_more_is_taken
     """Promise G8: a failed sync is never retried, though the disk may be well again."""
     async with place.store() as store:
         await store.enrol(works("abc"))
-        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         due = await store.due(0, 10)
         with monkeypatch.context() as patch:
             patch.setattr(files, "sync_data", disk_full)
@@ -192,7 +200,7 @@ async def test_after_a_failed_transaction_nothing_more_is_taken(place: Place, mo
     """The output holds lines by now that the ledger does not know; only a new start can cut them off."""
     async with place.store() as store:
         await store.enrol(works("abc"))
-        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         due = await store.due(0, 10)
         with monkeypatch.context() as patch:
             patch.setattr(Database, "transaction", disk_full)
@@ -208,14 +216,76 @@ async def test_after_a_failed_transaction_nothing_more_is_taken(place: Place, mo
 
 @pytest.mark.parametrize("register", [False, True])
 async def test_results_are_put_into_the_outbox_only_on_request(place: Place, register: bool) -> None:
-    async with Store(place.ledger, place.output, register=register) as store:
+    told: list[int] = []
+    async with OpenedStore(place.ledger, place.output) as store:
+        if register:
+            await store.join(lambda _: OutboxHook(told.append))
         await store.enrol(works("ab"))
-        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         first, second = await store.due(0, 10)
         result = a_result(doi("a"), landing_urls=["https://landing"])
         await store.commit([(first, result), (second, a_failure(doi("b")))])
         found = [entry.urls for entry in await store.waiting(10)]
     assert found == ([("https://a", "https://landing")] if register else [])
+    assert told == ([1] if register else [])
+
+
+async def test_a_hook_prepares_then_writes_in_the_transaction_and_is_told_when_it_is_on_disk(place: Place) -> None:
+    steps: list[str] = []
+
+    class Recording(CommitHook):
+        def prepare(self, finished: Sequence[Finished]) -> Sequence[Finished]:
+            steps.append("prepare")
+            return [(due, became._replace(attempts=9)) for due, became in finished if isinstance(became, Result)]
+
+        def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:
+            assert db.in_transaction
+            assert [became for _, became in finished if isinstance(became, Result) and became.attempts == 9]
+            steps.append("record")
+
+        def committed(self) -> None:
+            assert threading.current_thread() is threading.main_thread()
+            steps.append("committed")
+
+    async with place.store() as store:
+        await store.join(lambda _: Recording())
+        await store.enrol(works("a"))
+        await store.begin(service="paperbuzz", source=SOURCE)
+        await commit(store, await store.due(0, 10))
+        await store.publish()
+    assert steps == ["prepare", "record", "committed"]
+    assert place.records() == {"a": 9}
+
+
+async def test_a_hook_that_fails_fails_the_commit_and_nothing_of_it_counts(place: Place) -> None:
+    class Failing(CommitHook):
+        def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:
+            raise DiskFailed(f"cannot write {len(finished)} works, in a transaction: {db.in_transaction}")
+
+    async with place.store() as store:
+        await store.join(lambda _: Failing())
+        await store.enrol(works("a"))
+        await store.begin(service="paperbuzz", source=SOURCE)
+        with pytest.raises(DiskFailed):
+            await commit(store, await store.due(0, 10))
+        assert (await store.figures()).pending == 1
+    await place.run("a")
+    assert place.records() == {"a": 1}
+
+
+async def test_a_record_that_a_hook_withholds_counts_and_has_no_line(place: Place) -> None:
+    class Withholding(CommitHook):
+        def is_written(self, result: Result) -> bool:
+            return not result.doi.endswith("b")
+
+    async with place.store() as store:
+        await store.join(lambda _: Withholding())
+        await store.enrol(works("abc"))
+        await store.begin(service="paperbuzz", source=SOURCE)
+        await commit(store, await store.due(0, 10))
+        assert (await store.figures()).results == 3
+        await store.publish()
+    assert place.records() == {"a": 1, "c": 1}
 
 
 # Readings
@@ -236,11 +306,11 @@ def test_the_count_does_not_depend_on_where_a_chunk_ends(text: str, chunk: int) 
     kinds: dict[str, Work | Failure | Blank] = {"-": Blank(), "#": an_invalid_line()}
 
     async def read() -> Reading:
-        async with Store(None, None) as store:
+        async with OpenedStore(None, None) as store:
             return await store.enrol(kinds.get(letter) or Work(doi(letter)) for letter in text)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "ENROL_CHUNK", chunk)
+        patch.setattr(ingest, "ENROL_CHUNK", chunk)
         reading = asyncio.run(read())
     listed = [letter for letter in text if letter not in kinds]
     assert (reading.lines, reading.works, reading.duplicates) == (
@@ -252,7 +322,7 @@ def test_the_count_does_not_depend_on_where_a_chunk_ends(text: str, chunk: int) 
 
 
 async def test_a_reading_can_be_broken_off_and_drops_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "ENROL_CHUNK", 2)
+    monkeypatch.setattr(ingest, "ENROL_CHUNK", 2)
     await place.run("abc", limit=1)
     async with place.store() as store:
         chunks = iter([False, True])
@@ -261,7 +331,7 @@ async def test_a_reading_can_be_broken_off_and_drops_nothing(place: Place, monke
 
 
 async def test_who_leaves_does_not_wait_for_an_endless_input(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "ENROL_CHUNK", 10)
+    monkeypatch.setattr(ingest, "ENROL_CHUNK", 10)
     begun = threading.Event()
 
     def endless() -> Iterator[Work]:
@@ -329,7 +399,7 @@ async def test_a_list_is_read_again_after_a_reading_of_another_was_broken_off(pl
 async def test_a_fresh_output_is_partial_until_it_is_published(place: Place) -> None:
     async with place.store() as store:
         await store.enrol(works("ab"))
-        assert await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        assert await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         assert place.names == {"out.jsonl.partial"}
         await commit(store, await store.due(0, 10))
         assert place.names == {"out.jsonl.partial"}
@@ -361,7 +431,7 @@ async def test_a_finished_job_is_left_alone(place: Place) -> None:
     await place.run("abc")
     async with place.store() as store:
         await store.enrol(works("abc"))
-        assert not await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        assert not await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         assert place.names == {"out.jsonl"}
         await store.publish()
     assert place.output.read_bytes() == lines("abc")
@@ -371,7 +441,7 @@ async def test_new_dois_are_added_to_a_finished_output(place: Place) -> None:
     await place.run("ab")
     async with place.store() as store:
         await store.enrol(works("abc"))
-        assert await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        assert await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         assert place.names == {"out.jsonl.partial"}
         assert (await store.figures()).pending == 1
     await place.run("abc", attempts=2)
@@ -390,11 +460,11 @@ async def test_failed_works_are_added_to_a_finished_output_on_request(place: Pla
 async def test_an_output_that_lost_its_name_to_a_crash_in_publishing_is_known_again(place: Place) -> None:
     """The renaming is on disk, the ledger does not know of it yet."""
     await place.run("ab")
-    with closing(Ledger(place.ledger)) as ledger:
-        ledger.file.put(published=0)
+    with closing(OpenedLedger(place.ledger)) as ledger:
+        ledger.database.meta.published = False
     async with place.store() as store:
         await store.enrol(works("ab"))
-        assert not await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        assert not await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
     assert (place.names, place.remembered("published")) == ({"out.jsonl"}, 1)
 
 
@@ -449,7 +519,7 @@ async def test_two_outputs_at_once_are_refused_and_left_alone(place: Place, limi
 async def test_an_output_that_appears_during_a_run_is_not_overwritten(place: Place) -> None:
     async with place.store() as store:
         await store.enrol(works("a"))
-        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         await commit(store, await store.due(0, 10))
         place.output.write_bytes(b"other")
         with pytest.raises(PromiseBroken):
@@ -470,7 +540,7 @@ async def test_an_output_that_no_ledger_knows_is_refused_and_no_ledger_made(plac
 
 
 async def test_an_output_that_a_ledger_of_registrations_does_not_know_is_refused(place: Place) -> None:
-    async with Store(place.ledger, None) as store:
+    async with OpenedStore(place.ledger, None) as store:
         await store.enrol(works("a"))
     place.output.write_bytes(b"other")
     with pytest.raises(Usage, match="exists already"):
@@ -479,7 +549,7 @@ async def test_an_output_that_a_ledger_of_registrations_does_not_know_is_refused
 
 
 async def test_a_ledger_of_registrations_may_be_given_an_output(place: Place) -> None:
-    async with Store(place.ledger, None) as store:
+    async with OpenedStore(place.ledger, None) as store:
         await store.enrol(works("a"))
     await place.run("ab")
     assert place.output.read_bytes() == lines("ab")
@@ -490,23 +560,23 @@ async def test_a_ledger_belongs_to_one_output(place: Place, other: str | None) -
     await place.run("a")
     output, stdout = (place.folder / other, None) if other else (None, io.BytesIO())
     with pytest.raises(Misconfigured, match=rf"belongs to the output out\.jsonl, not to {other or '-'}\..*--ledger"):
-        async with Store(place.ledger, output, stdout=stdout):
+        async with OpenedStore(place.ledger, output, stdout=stdout):
             pass
     assert place.names == {"out.jsonl"}
 
 
 async def test_a_refused_ledger_is_not_kept_open(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     await place.run("a")
-    closed: list[Ledger] = []
-    close = Ledger.close
+    closed: list[Database] = []
+    close = Database.close
 
-    def closing_it(ledger: Ledger) -> None:
-        closed.append(ledger)
-        close(ledger)
+    def closing_it(database: Database) -> None:
+        closed.append(database)
+        close(database)
 
-    monkeypatch.setattr(Ledger, "close", closing_it)
+    monkeypatch.setattr(Database, "close", closing_it)
     with pytest.raises(Misconfigured):
-        async with Store(place.ledger, place.folder / "other.jsonl"):
+        async with OpenedStore(place.ledger, place.folder / "other.jsonl"):
             pass
     assert len(closed) == 1
 
@@ -563,7 +633,7 @@ async def test_an_old_output_may_be_thrown_away(place: Place) -> None:
 async def test_nothing_is_archived_over_an_old_output(place: Place) -> None:
     """A refetch that died before its renaming, and then somebody's file in place of the partial output."""
     await place.run("ab")
-    with closing(Ledger(place.ledger)) as ledger:
+    with closing(OpenedLedger(place.ledger)) as ledger:
         ledger.start_over("out.jsonl.1", SOURCE)
     place.partial.write_bytes(b"other")
     await place.run("ab", attempts=2)
@@ -612,8 +682,8 @@ class Countdown:
         steps: dict[Any, str] = {
             output_module: "move open_output",
             OutputFile: "append",
-            Ledger: "begin_reading enrol end_reading start_over retry_failed record",
-            Database: "put",
+            Ledger: "begin_reading enrol end_reading start_over retry_failed record mark_published",
+            Value: "__set__",
         }
         for owner, name in ((owner, name) for owner, names in steps.items() for name in names.split()):
             patch.setattr(owner, name, self.around(getattr(owner, name)))
@@ -688,7 +758,7 @@ class Case:
         archive = place.folder / f"{self.name}.1"
         assert (archive.read_bytes() if archive.exists() else None) == self.archived
         assert place.names == {self.name} | ({archive.name} if self.archived is not None else set())
-        with closing(Ledger(place.ledger)) as ledger:
+        with closing(OpenedLedger(place.ledger)) as ledger:
             figures = ledger.figures()
         assert (figures.results + figures.gone, figures.pending) == (len(self.after), 0)
 
@@ -784,7 +854,7 @@ async def test_a_commit_that_has_begun_is_finished_though_nobody_waits_for_it(
     monkeypatch.setattr(OutputFile, "append", slow_append)
     async with place.store() as store:
         await store.enrol(works("ab"))
-        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         waiter = asyncio.create_task(commit(store, await store.due(0, 10)))
         await asyncio.to_thread(begun.wait)
         waiter.cancel()
@@ -809,7 +879,7 @@ async def test_everything_runs_on_one_thread_that_ends_with_the_store(
     monkeypatch.setattr(Database, "transaction", watched)
     async with place.store() as store:
         await store.enrol(works("abcd"))
-        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         due = await store.due(0, 10)
         await asyncio.gather(*(commit(store, [work]) for work in due), store.fill_outbox(harvested_only=False))
     (writer,) = threads
@@ -841,7 +911,7 @@ async def test_a_store_that_cannot_be_opened_leaves_no_thread(place: Place) -> N
 async def test_a_ledger_that_cannot_be_closed_is_told_unless_something_worse_is(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Ledger) -> None:
+    def fail(_: Database) -> None:
         raise DiskFailed("cannot be closed")
 
     async def leave(error: Exception | None) -> None:
@@ -849,7 +919,7 @@ async def test_a_ledger_that_cannot_be_closed_is_told_unless_something_worse_is(
             if error:
                 raise error
 
-    monkeypatch.setattr(Ledger, "close", fail)
+    monkeypatch.setattr(Database, "close", fail)
     with pytest.raises(DiskFailed, match="cannot be closed"):
         await leave(None)
     with pytest.raises(PipeClosed):
@@ -864,7 +934,7 @@ async def test_the_failures_file_is_what_the_ledger_says(place: Place) -> None:
     await place.run("ab", failing="ab")
     async with place.store() as store:
         await store.enrol([*works("b"), an_invalid_line("x")])
-        await store.write_failures(path)
+        await write_failures(store, path)
     found = [json.loads(line) for line in path.read_bytes().splitlines()]
     assert [(line["stage"], line["input"]) for line in found] == [("fetch", doi("b")), ("input", "x")]
 
@@ -882,15 +952,15 @@ async def test_if_the_failures_cannot_be_read_whole_the_old_file_stays(
     monkeypatch.setattr(Ledger, "failures", half_of_them)
     async with place.store() as store:
         with pytest.raises(DiskFailed):
-            await store.write_failures(path)
+            await write_failures(store, path)
     assert path.read_bytes() == b"old"
 
 
 async def test_a_small_file_is_replaced_whole(place: Place) -> None:
     path = place.folder / "out.summary.json"
     async with place.store() as store:
-        await store.write(path, b"{}")
-        await store.write(path, b"[]")
+        await store.call(files.write_atomically, path, [b"{}"])
+        await store.call(files.write_atomically, path, [b"[]"])
     assert (path.read_bytes(), place.names) == (b"[]", {path.name})
 
 
@@ -900,9 +970,9 @@ async def test_a_small_file_is_replaced_whole(place: Place) -> None:
 async def test_stdout_gets_the_records_and_the_folder_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.folder)
     stdout = io.BytesIO()
-    async with Store(None, None, stdout=stdout) as store:
+    async with OpenedStore(None, None, stdout=stdout) as store:
         await store.enrol(works("abc"))
-        assert await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        assert await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         await commit(store, await store.due(0, 10), failing="b")
         assert (await store.figures()).pending == 0
         await store.publish()
@@ -914,9 +984,9 @@ async def test_with_a_ledger_stdout_gets_only_what_is_still_due(place: Place) ->
     found = []
     for limit, refetch in ((2, False), (9, False), (9, True)):
         stdout = io.BytesIO()
-        async with Store(place.ledger, None, stdout=stdout) as store:
+        async with OpenedStore(place.ledger, None, stdout=stdout) as store:
             await store.enrol(works("abcd"))
-            await store.begin(source=SOURCE, refetch=refetch, retry_failed=False)
+            await store.begin(service="paperbuzz", source=SOURCE, refetch=refetch, retry_failed=False)
             await commit(store, await store.due(0, limit))
         found.append(stdout.getvalue())
     assert found == [lines("ab"), lines("cd"), lines("abcd")]
@@ -925,9 +995,9 @@ async def test_with_a_ledger_stdout_gets_only_what_is_still_due(place: Place) ->
 async def test_with_a_ledger_failed_works_go_to_stdout_on_request(place: Place) -> None:
     stdout = io.BytesIO()
     for failing in ("a", ""):
-        async with Store(place.ledger, None, stdout=stdout) as store:
+        async with OpenedStore(place.ledger, None, stdout=stdout) as store:
             await store.enrol(works("ab"))
-            await store.begin(source=SOURCE, refetch=False, retry_failed=True)
+            await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=True)
             await commit(store, await store.due(0, 10), failing=failing)
     assert stdout.getvalue() == lines("ba")
 
@@ -937,9 +1007,9 @@ async def test_what_a_closed_pipe_did_not_take_is_still_due(place: Place) -> Non
         def flush(self) -> None:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    async with Store(place.ledger, None, stdout=Closed()) as store:
+    async with OpenedStore(place.ledger, None, stdout=Closed()) as store:
         await store.enrol(works("ab"))
-        await store.begin(source=SOURCE, refetch=False, retry_failed=False)
+        await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
         with pytest.raises(PipeClosed):
             await commit(store, await store.due(0, 10))
         assert (await store.figures()).pending == 2
@@ -951,7 +1021,7 @@ async def test_a_rejected_registration_is_settled_by_its_work(place: Place) -> N
         assert await store.fill_outbox(harvested_only=False) == 2
         first, second = await store.waiting(10)
         await store.settle([first], [(second, a_failure(second.doi, stage=Stage.REGISTER))])
-        await store.prefix_known("10.5555")
+        await StoredOutbox(store).prefix_known("10.5555")
         figures = await store.figures()
-        assert await store.known_prefixes() == {"10.5555"}
+        assert await StoredOutbox(store).known_prefixes() == {"10.5555"}
     assert (figures.registered, figures.rejected, figures.pending) == (1, 1, 2)

@@ -15,10 +15,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.config.credentials import Secret
 from harvester.config.load import load
 from harvester.core.errors import HarvesterError, InputMissing, LockHeld, Misconfigured
-from harvester.harvest.job import Job
+from harvester.harvest.job import Mode
 from harvester.harvest.registration import register
 from harvester.harvest.run import run
 from harvester.records.packing import packer
@@ -33,6 +32,7 @@ from harvester.verify import checks as verify
 from harvester.verify.checks import PROMISES, Violation, verdict, violations
 from harvester.verify.evidence import Evidence, FailureEntry, Input, LedgerWork, Line, OutputEvidence, Traffic
 from harvester.verify.gather import gather, note_of, read_lines, sorted_on_disk
+from tests.jobs import harvest_job, registration_job
 from tests.records.test_schema import outside
 from tests.reports.test_summary import REPORT
 from tests.support import a_failure
@@ -79,9 +79,9 @@ class Desk:
             "operas.base_url": self.sandbox.operas_url,
             "operas.rate": 1000,
         }
-        job = Job((str(self.folder / "dois.txt"),), job_paths(str(self.output)), register=True, **options)
-        password = Secret(DEMO_ACCOUNTS[0].password)
-        return await run(job, load(None, {}, given).settings, password, outside(self.folder))
+        settings, password = load(None, {}, given).settings, DEMO_ACCOUNTS[0].password
+        job = harvest_job(settings, [self.folder / "dois.txt"], job_paths(str(self.output)), password, **options)
+        return await run(job, outside(self.folder))
 
 
 @pytest.fixture
@@ -141,9 +141,9 @@ async def test_a_stopped_run_holds_and_so_does_the_one_that_finishes_it(desk: De
 
 async def test_a_refetch_and_a_retry_hold(desk: Desk) -> None:
     await desk.run()
-    await desk.run(refetch=True)
+    await desk.run(mode=Mode.REFETCH)
     assert checked(desk.output) == []
-    await desk.run(retry_failed=True)
+    await desk.run(mode=Mode.RETRY_FAILED, retry_rejected=True)
     assert checked(desk.output) == []
 
 
@@ -215,9 +215,9 @@ async def test_a_registration_alone_holds(desk: Desk) -> None:
     (desk.folder / "dois.txt").write_text("\n".join(LISTED), encoding="utf-8")
     given = {"operas.base_url": desk.sandbox.operas_url, "operas.rate": 1000, "operas.email": "demo@example.org"}
     paths = Paths(None, ledger, desk.folder / "r.failures.jsonl", desk.folder / "r.summary.json")
-    job = Job((str(desk.folder / "dois.txt"),), paths, register=True)
-    password = Secret(DEMO_ACCOUNTS[0].password)
-    assert (await register(job, load(None, {}, given).settings, password, outside(desk.folder))).exit.code == 0
+    settings, password = load(None, {}, given).settings, DEMO_ACCOUNTS[0].password
+    job = registration_job(settings, [desk.folder / "dois.txt"], paths, password)
+    assert (await register(job, outside(desk.folder))).exit.code == 0
     assert (
         checked(
             ledger, traffic=Traffic(desk.sandbox.log, repeats_allowed=PROBES, registered=desk.sandbox.operas.registered)

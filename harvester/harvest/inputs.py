@@ -1,0 +1,56 @@
+"""Reading the lists of a job into its ledger."""
+
+from collections.abc import Sequence
+
+from harvester.core.clock import timestamp
+from harvester.core.errors import InputUnusable
+from harvester.core.sanitize import printable
+from harvester.harvest.job import Context
+from harvester.lists import ListOptions, fingerprint, read_list
+from harvester.storage.database import WorkState
+from harvester.storage.ingest import Reading, enrol
+from harvester.storage.store import Store
+
+
+async def read_inputs(
+    store: Store,
+    inputs: Sequence[str],
+    options: ListOptions,
+    context: Context,
+    *,
+    enrol_as: WorkState = WorkState.DUE,
+) -> Reading:
+    """Enrol all inputs.
+
+    Args:
+        store: takes the works.
+        inputs: files, globs, `-` for stdin.
+        options: how they are read.
+        context: its stop breaks the reading off.
+        enrol_as: state of works that are new.
+
+    Raises:
+        InputUnusable: there is no DOI in them.
+        StopRun: they cannot be read, or the run was stopped.
+    """
+    now = timestamp(context.clock.now())
+    reading = await store.call(
+        enrol,
+        store.ledger,
+        read_list(inputs, options, warn=context.warn, now=now, stdin=context.stdin),
+        is_stopped=lambda: context.stop.requested or store.is_leaving(),
+        fingerprint=lambda: fingerprint(inputs, options),
+        enrol_as=enrol_as,
+    )
+    if context.stop.reason:
+        raise context.stop.reason
+    if not reading.works:
+        raise InputUnusable(
+            f"there is no DOI in {', '.join(map(printable, inputs))}: of {reading.lines:,} lines {reading.invalid:,} "
+            f"are no DOIs and {reading.blank:,} are empty. Nothing was asked."
+        )
+    if reading.dropped:
+        context.warn(
+            f"{reading.dropped:,} DOIs of the last reading are listed no more and were not asked yet; left out"
+        )
+    return reading

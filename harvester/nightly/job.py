@@ -1,0 +1,75 @@
+"""What a nightly harvest is asked to do, made from its settings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harvester.config.credentials import Secret
+from harvester.config.settings import Settings
+from harvester.core.clock import DAY_SECONDS
+from harvester.harvest.from_settings import account, list_options, upstream
+from harvester.harvest.job import HarvestJob
+from harvester.nightly.files import nights_ledger
+from harvester.nightly.revisit import Intervals
+from harvester.storage.database import WorkState
+from harvester.storage.paths import Paths
+
+
+@dataclass(frozen=True, slots=True)
+class NightlyJob:
+    """What every night is asked to do.
+
+    Args:
+        harvest: the harvest of each night, without its output.
+        ledger: of all nights.
+        output: template of the outputs, with placeholders.
+        intervals: how often a work may be asked.
+        only_changed: leave records that did not change out of the output.
+        time_limit: seconds that the nights of one call may take.
+        keep_nights: nights whose files are kept.
+    """
+
+    harvest: HarvestJob
+    ledger: Path
+    output: str
+    intervals: Intervals
+    only_changed: bool
+    time_limit: float
+    keep_nights: int
+
+
+def nightly_job(settings: Settings, password: Secret | None = None) -> NightlyJob:
+    """The job of the nights.
+
+    Args:
+        settings: of the nights.
+        password: of the OPERAS account; None where nothing is registered.
+
+    Raises:
+        Misconfigured: the settings do not do for nights.
+    """
+    ledger = nights_ledger(settings)
+    harvest = HarvestJob(
+        inputs=settings.input.files,
+        options=list_options(settings),
+        paths=Paths(None, ledger, None, None),
+        upstream=upstream(settings),
+        account=account(settings, password) if password is not None else None,
+        enrol_as=WorkState.RESTING,
+        wait=True,
+        unattended=True,
+        moved="Name another ledger in [ledger] path, or put base_url back.",
+    )
+    return NightlyJob(
+        harvest=harvest,
+        ledger=ledger,
+        output=settings.output.path or "",
+        intervals=intervals(settings),
+        only_changed=settings.output.only_changed,
+        time_limit=settings.nightly.time_limit,
+        keep_nights=settings.nightly.keep_nights,
+    )
+
+
+def intervals(settings: Settings) -> Intervals:
+    """How often a nightly harvest may ask for a work, in days."""
+    return Intervals(settings.nightly.min_interval / DAY_SECONDS, settings.nightly.max_interval / DAY_SECONDS)

@@ -1,0 +1,38 @@
+"""The failed works of a night, asked again by `harvester run --only-failed` as the night would have asked them."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from harvester.harvest.job import Context, HarvestJob
+from harvester.harvest.run import run
+from harvester.nightly.revisit import Intervals
+from harvester.nightly.state import NightlyState
+from harvester.reports.summary import Summary
+from harvester.storage.database import Database, WorkState
+
+
+def is_of_nights(ledger: Path) -> bool:
+    """Whether a nightly harvest keeps its memory in a ledger."""
+    with closing(Database(ledger, read_only=True)) as database:
+        return database.meta.night is not None
+
+
+async def retry(job: HarvestJob, intervals: Intervals, context: Context, *, only_changed: bool) -> Summary:
+    """Run a job on the ledger of nights; the nights learn of it.
+
+    Args:
+        job: what to do.
+        intervals: how often the nights may ask for a work.
+        context: what is passed in from outside.
+        only_changed: leave records that did not change out of the output.
+
+    Raises:
+        StopRun: the run could not begin, or had to end without a summary.
+    """
+    job = replace(job, enrol_as=WorkState.RESTING, moved="Name another ledger in [ledger] path, or put base_url back.")
+
+    def state(database: Database) -> NightlyState:
+        return NightlyState(database, intervals, only_changed=only_changed)
+
+    return await run(job, context, hooks=[state])

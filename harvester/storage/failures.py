@@ -1,0 +1,40 @@
+"""The table of failures: one row for each line of the list that is no DOI, and for each stage that a work failed in."""
+
+import sqlite3
+from collections.abc import Iterable
+
+from harvester.core.model import Failure, Stage
+
+
+def add_failures(db: sqlite3.Connection, failures: Iterable[tuple[int | None, Failure]]) -> None:
+    """Write down failures, as part of a transaction.
+
+    Args:
+        db: the ledger's connection.
+        failures: each with the key of its work; None for a line that is no DOI. A work has at most one for each stage.
+    """
+    db.executemany(
+        "INSERT OR REPLACE INTO failure "
+        "(work_id, stage, doi, input, origin, kind, http_status, attempts, message, failed_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                work_id,
+                failure.stage,
+                failure.doi,
+                failure.input,
+                failure.origin,
+                failure.kind,
+                failure.http_status,
+                failure.attempts,
+                failure.message,
+                failure.failed_at,
+            )
+            for work_id, failure in failures
+        ),
+    )
+
+
+def forget_failures(db: sqlite3.Connection, works: Iterable[int], stage: Stage) -> None:
+    """Forget why some works failed in a stage, as part of a transaction."""
+    db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", ((work, stage) for work in works))

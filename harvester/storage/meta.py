@@ -1,0 +1,132 @@
+"""The single values that a ledger remembers, as typed attributes; no other file spells one of their keys.
+
+They lie in the table `meta`, one row a value. An attribute is read from the file and written to it at once: inside
+`Database.transaction` it is part of the transaction, outside it is a transaction of its own. The names are the keys in
+the file and are never changed, for older ledgers have them.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Value(Generic[T]):
+    """One remembered value.
+
+    Args:
+        read: turns what is in the file (None if there is nothing) into the value.
+    """
+
+    def __init__(self, read: Callable[[object], T]) -> None:
+        self._read = read
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._key = name
+
+    def __get__(self, meta: "Meta", owner: type) -> T:
+        with meta.connection() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = ?", (self._key,)).fetchone()
+        return self._read(row[0] if row else None)
+
+    def __set__(self, meta: "Meta", value: T) -> None:
+        with meta.connection() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (self._key, value))
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _flag(value: object) -> bool:
+    return bool(_number(value))
+
+
+def _flag_or_none(value: object) -> bool | None:
+    return bool(value) if isinstance(value, int) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+class Meta:
+    """What a ledger remembers besides its works.
+
+    Args:
+        connection: to the ledger's file; it turns SQLite's errors into ours.
+    """
+
+    def __init__(self, connection: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> None:
+        self.connection = connection
+
+    # Readings of the list; see `harvester.storage.ledger`.
+
+    reading = Value(_number)
+    """Number of the last complete reading."""
+
+    reading_begun = Value(_number)
+    """Number of the last reading that was begun."""
+
+    fingerprint = Value(_text)
+    """What tells the list of the last reading from others; None if that is not known."""
+
+    found = Value(_text)
+    """What the last reading found, as JSON: a `harvester.storage.ingest.Reading`."""
+
+    invalid_up_to = Value(_number)
+    """The highest key of a failure when the last reading was complete."""
+
+    # The output, and the services; see `harvester.storage.publishing` for the first five.
+
+    length = Value(_number)
+    """Committed bytes of the output."""
+
+    made = Value(_flag)
+    """Whether the partial output was ever made."""
+
+    published = Value(_flag)
+    """Whether the output stands complete under its name."""
+
+    refetching = Value(_flag)
+    """Whether a refetch is under way."""
+
+    archive = Value(_text)
+    """The name that the old output is to get; None once it has it."""
+
+    output = Value(_text)
+    """The name of the output that the ledger belongs to; `-` for stdout."""
+
+    source = Value(_text)
+    """Base URL of the service that the records come from."""
+
+    operas = Value(_text)
+    """Base URL of the OPERAS that acknowledges."""
+
+    # Nights; see `harvester.nightly.state`.
+
+    night = Value(_flag_or_none)
+    """Whether a night is open; None in the ledger of a batch run."""
+
+    night_path = Value(_text)
+    """Path of the output of the night that was begun last."""
+
+    night_expected = Value(_text)
+    """New events that the night was expected to find, as a JSON number."""
+
+    night_figures = Value(_text)
+    """What the open night found so far, as JSON."""
+
+    nights = Value(_text)
+    """What the last nights were expected to find, and found, as JSON."""
+
+    paces = Value(_text)
+    """How the last nights went, as JSON."""
+
+    outputs = Value(_text)
+    """Paths of the outputs of the nights that are kept, as JSON."""
+
+    rates = Value(_text)
+    """What the nights learned, as JSON."""
