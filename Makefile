@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test lint format types layers check audit coverage bench clean
+.PHONY: help demo test lint format types layers check hooks audit coverage bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,16 @@ layers: $(VENV)/.dev  ## imports point down
 	$(BIN)/lint-imports --no-cache
 
 check: lint types layers test  ## all of it, as CI does
+
+# In a git worktree the hooks are those of the repository that it belongs to. A hook of your own is not overwritten.
+hooks: $(VENV)/.dev  ## let git run lint, types and layers before each commit
+	@hook=$$(git rev-parse --git-path hooks)/pre-commit; \
+	if test -e "$$hook" && ! grep -q 'make lint types layers' "$$hook"; then \
+		echo "$$hook is there already; let it call: make lint types layers"; exit 1; \
+	fi; \
+	mkdir -p "$$(dirname "$$hook")" && \
+	printf '#!/bin/sh\n# Installed by "make hooks" of harvester.\nexec make lint types layers\n' > "$$hook" && \
+	chmod +x "$$hook" && echo "$$hook: make lint types layers before each commit; git commit --no-verify leaves it out"
 
 audit: $(VENV)/.run  ## known vulnerabilities in what we build on; asks the package index
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[audit]'

@@ -15,9 +15,8 @@ from harvester.core.errors import PipeClosed, StopRun
 from harvester.core.version import __version__
 
 NEW_OBJECTS = 20_000
-"""Containers that are made before the garbage collector looks at them. Python's own 700 are made by each import and by
-few DOIs, and looking takes an eighth of the time, to find nothing: a DOI that gets its record leaves no cycle, one that
-fails leaves a small one (measured)."""
+"""How many new containers start a garbage collection. With Python's own 700, collections take an eighth of the time and
+find nothing: a DOI that gets its record leaves no cycle, and one that fails leaves a small one (measured)."""
 
 _COMMANDS = {
     "run": "run",
@@ -37,10 +36,12 @@ _COMMANDS = {
     "demo": "demo",
     "completion": "completion",
 }
-"""Each command and the module it lives in. They are imported when they are called, so that `--help` stays fast."""
+"""Each command and its module. A module is imported when its command is called, so that `--help` stays fast."""
 
 
 class _Commands(click.Group):
+    """A group that imports the module of a command when it is needed."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
         return list(_COMMANDS)
 
@@ -66,7 +67,7 @@ def harvester() -> None:
 
 
 def main() -> None:
-    """Run the command line; foreseeable errors become one message and an exit code."""
+    """Run the command line. An error that we foresee becomes one message and an exit code."""
     gc.set_threshold(NEW_OBJECTS, 10, 10)
     try:
         code = harvester.main(standalone_mode=False)
@@ -77,18 +78,18 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (PipeClosed, BrokenPipeError):
-        _forget_stdout()
+        _redirect_stdout_to_null()
         sys.exit(PipeClosed.exit_code)
     except StopRun as error:
-        _tell(error)
+        _show_error(error)
         sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001 - the outermost frame: whatever comes here is a bug of ours
+    except Exception as error:  # noqa: BLE001 - the outermost frame: what arrives here is a bug of ours
         _show_bug(error)
         sys.exit(1)
 
 
-def _tell(error: StopRun) -> None:
-    """Why it ended, in the form of the log if that is for machines."""
+def _show_error(error: StopRun) -> None:
+    """Show why the run ended: as a sentence, or as a log event if the log is JSON."""
     from harvester.monitoring import logs
 
     if logs.is_json():
@@ -97,13 +98,13 @@ def _tell(error: StopRun) -> None:
         click.echo(f"harvester: {error}", err=True)
 
 
-def _forget_stdout() -> None:
-    """Keep the interpreter from flushing a closed pipe at exit, which would print a complaint."""
+def _redirect_stdout_to_null() -> None:
+    """At exit the interpreter flushes stdout. With a closed pipe behind it, that would print an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_bug(error: Exception) -> None:
-    """A bug of ours: the whole story, through the log, which hides secrets."""
+    """Show a bug of ours with its traceback, through the log, because that masks secrets."""
     from harvester.monitoring import logs
 
     logs.configure(form="json" if logs.is_json() else "text", level="error")

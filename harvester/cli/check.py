@@ -1,4 +1,4 @@
-"""`harvester check`: is everything in place?"""
+"""`harvester check`: check settings, files, credentials and services before a run."""
 
 import os
 from pathlib import Path
@@ -32,21 +32,21 @@ def check(offline: bool, config_path: Path | None, quiet: bool, **given: object)
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
 
-    async def look(world: Context) -> int:
+    async def show_findings(context: Context) -> int:
         code = 0
-        async for finding in findings(_setup(session), world.clock, offline=offline):
+        async for finding in findings(_setup(session), context.clock, offline=offline):
             code = code or (finding.problem.exit_code if finding.problem else 0)
             if finding.problem or not quiet:
                 click.echo(_line(finding))
         return code
 
-    async def look_until_stopped(world: Context) -> int:
-        code = await until_stopped(look(world), world.stop, grace_seconds=0)
-        if world.stop.reason:
-            raise world.stop.reason
+    async def check_until_stopped(context: Context) -> int:
+        code = await until_stopped(show_findings(context), context.stop, grace_seconds=0)
+        if context.stop.reason:
+            raise context.stop.reason
         return code or 0
 
-    return work(look_until_stopped)
+    return work(check_until_stopped)
 
 
 def _setup(session: Session) -> Setup:

@@ -1,4 +1,4 @@
-"""`harvester completion`: the script that teaches a shell our commands and flags."""
+"""`harvester completion`: the script with which a shell completes our commands and flags."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -16,7 +16,7 @@ def completion(shell: str) -> None:
     harvester completion zsh > "${fpath[1]}/_harvester"
     harvester completion fish > ~/.config/fish/completions/harvester.fish
     """
-    made = get_completion_class(shell)
-    if made is None:
+    completion_class = get_completion_class(shell)
+    if completion_class is None:
         raise click.ClickException(f"no completion for {shell}")
-    click.echo(made(harvester, {}, "harvester", "_HARVESTER_COMPLETE").source())
+    click.echo(completion_class(harvester, {}, "harvester", "_HARVESTER_COMPLETE").source())

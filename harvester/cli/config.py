@@ -1,4 +1,4 @@
-"""`harvester config show`: every setting, and where it comes from."""
+"""`harvester config show`: all settings, and where each comes from."""
 
 import os
 from pathlib import Path

@@ -33,8 +33,8 @@ def nightly(wait_lock: bool, config_path: Path | None, quiet: bool, **given: obj
     def password() -> Secret | None:
         return session.password() if session.settings.operas.enabled else None
 
-    def job(world: Context) -> Awaitable[Summary]:
-        return nightly_and_tell(session.settings, password, world, os.environ, wait_lock=wait_lock)
+    def job(context: Context) -> Awaitable[Summary]:
+        return nightly_and_tell(session.settings, password, context, os.environ, wait_lock=wait_lock)
 
-    report = work(lambda world: session.watched(world, job(world)))
-    return close_with(report, quiet=quiet, again="a later night asks again")
+    summary = work(lambda context: session.watched(context, job(context)))
+    return close_with(summary, quiet=quiet, again="a later night asks again")

@@ -1,4 +1,4 @@
-"""`harvester register` and `harvester registered`: OPERAS alone."""
+"""`harvester register` and `harvester registered`: use OPERAS without asking Paperbuzz."""
 
 import sys
 from pathlib import Path
@@ -50,8 +50,8 @@ def register(inputs: tuple[str, ...], config_path: Path | None, quiet: bool, **g
     )
     known = account(session.settings, session.password())
     job = RegistrationJob(inputs, list_options(session.settings), paths, known)
-    report = work(lambda world: session.watched(world, register_job(job, world)))
-    return close_with(report, quiet=quiet)
+    summary = work(lambda context: session.watched(context, register_job(job, context)))
+    return close_with(summary, quiet=quiet)
 
 
 @click.command()
@@ -66,8 +66,8 @@ def registered(config_path: Path | None, quiet: bool, **given: object) -> None:
     session = begin(config_path, options.flags(given), quiet=quiet)
     known = account(session.settings, session.password())
 
-    async def fetch(world: Context) -> list[dict[str, object]]:
-        return await holdings(known, world)
+    async def fetch(context: Context) -> list[dict[str, object]]:
+        return await holdings(known, context)
 
     rows = work(fetch)
     if not rows and not quiet:

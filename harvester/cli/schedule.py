@@ -1,4 +1,4 @@
-"""`harvester schedule`: ready files for whoever starts the nightly harvest."""
+"""`harvester schedule`: files that start the nightly harvest."""
 
 import os
 import shutil
@@ -15,11 +15,10 @@ from harvester.config.settings import KEYS
 from harvester.core.errors import DiskFailed, Misconfigured
 from harvester.core.version import __version__
 from harvester.nightly.files import nights_ledger
-from harvester.schedule.plan import SchedulePlan
-from harvester.schedule.targets import KINDS, files
+from harvester.schedule import KINDS, SchedulePlan, files
 
 
-class _Clock(click.ParamType[time]):
+class _TimeOfDay(click.ParamType[time]):
     name = "HH:MM"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> time:
@@ -32,7 +31,7 @@ class _Clock(click.ParamType[time]):
 @click.command()
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @options.config(required=True, help="Settings in TOML; everything the nightly harvest does stands there.")
-@click.option("--at", type=_Clock(), default="02:17", show_default=True, help="When to start, in UTC.")
+@click.option("--at", type=_TimeOfDay(), default="02:17", show_default=True, help="When to start, in UTC.")
 @click.option(
     "--write", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Write the files there."
 )
@@ -53,7 +52,7 @@ def schedule(kind: str, config_path: Path, at: time, write: Path | None, program
     harvester schedule github-actions --config harvester.toml --write .github/workflows
     """
     made = files(kind, _plan(kind, config_path, at, program, image))
-    _warn_of_the_environment(config_path)
+    _warn_about_environment(config_path)
     if write is None:
         parts = [f"# ---- {name} ----\n{text}" if len(made) > 1 else text for name, text in made.items()]
         click.echo("\n".join(parts), nl=False)
@@ -64,8 +63,8 @@ def schedule(kind: str, config_path: Path, at: time, write: Path | None, program
 
 def _plan(kind: str, config_path: Path, at: time, program: Path | None, image: str) -> SchedulePlan:
     settings = load(config_path, {}, {}).settings
-    nights_ledger(settings)  # whatever the night would refuse is better told now
-    if kind != "github-actions":  # there it may be a secret
+    nights_ledger(settings)  # what the night would refuse is refused now
+    if kind != "github-actions":  # where the address may be one of GitHub's secrets
         require_email(settings.paperbuzz.email)
     here = program is None
     found = program or Path(shutil.which("harvester", path=str(Path(sys.executable).parent)) or sys.argv[0]).resolve()
@@ -83,8 +82,8 @@ def _plan(kind: str, config_path: Path, at: time, program: Path | None, image: s
     )
 
 
-def _warn_of_the_environment(config_path: Path) -> None:
-    """What the environment says today, the night will not hear."""
+def _warn_about_environment(config_path: Path) -> None:
+    """Warn of settings in today's environment: they will not be there at night."""
     origins = load(config_path, os.environ, {}).origins
     only_here = [origins[key] for key in KEYS if origins[key] not in ("default", str(config_path))]
     if only_here:

@@ -1,4 +1,4 @@
-"""What every command that works needs: settings, logs, progress, signals, an event loop."""
+"""What every command needs that does a job: settings, logs, progress, signals, an event loop."""
 
 import asyncio
 import gc
@@ -36,63 +36,63 @@ log = logging.getLogger("harvester")
 
 BLOCK_BYTES = 1024 * 1024
 
-LOOK_SECONDS = 0.5
-"""How often whoever waits for standard input looks whether the run is to end."""
+STOP_CHECK_SECONDS = 0.5
+"""How often a read that waits for standard input checks for a stop."""
 
 SHOW_CURSOR = "\x1b[?25h"
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A command at work.
+    """What a command has once its settings are read.
 
     Args:
         settings: merged from defaults, file, environment and flags.
-        quiet: without progress.
+        quiet: whether progress is not shown.
     """
 
     settings: Settings
     quiet: bool
 
     def password(self) -> Secret:
-        """The password of the OPERAS account, wherever it is kept; it is hidden from all logs from here on.
+        """Read the password of the OPERAS account. From then on it is masked in all logs.
 
         Raises:
-            Misconfigured: it is nowhere, or cannot be read.
+            Misconfigured: there is none, or it cannot be read.
         """
         password = operas_password(self.settings, os.environ)
         hide(password.reveal())
         return password
 
-    async def watched(self, world: Context, job: Awaitable[T]) -> T:
-        """Show progress while a job goes on."""
-        async with progress(world.tally, world.clock, quiet=self.quiet):
+    async def watched(self, context: Context, job: Awaitable[T]) -> T:
+        """Do a job and show its progress."""
+        async with progress(context.tally, context.clock, quiet=self.quiet):
             return await job
 
 
 class InterruptibleInput(io.RawIOBase):
-    """Standard input that a stop ends: a pipe into which nobody writes would otherwise hold the run for ever.
+    """Standard input that ends at a stop. Otherwise a pipe into which nobody writes would block the run for ever.
 
     Args:
-        stop: the wish to end.
+        stop: ends the input.
     """
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
 
     def read(self, size: int = -1, /) -> bytes:
-        """Some bytes, at most `size`; none at the end, at a stop, or where there is no standard input."""
+        """Read at most `size` bytes. None are left at the end, after a stop, or if there is no standard input."""
         if sys.stdin is None:
             return b""
         while not self._stop.requested:
-            ready, _, _ = select.select([sys.stdin.fileno()], [], [], LOOK_SECONDS)
+            ready, _, _ = select.select([sys.stdin.fileno()], [], [], STOP_CHECK_SECONDS)
             if ready:
                 return os.read(sys.stdin.fileno(), size if size >= 0 else BLOCK_BYTES)
         return b""
 
 
 def begin(config_path: Path | None, flags: Mapping[str, object], *, quiet: bool) -> Session:
-    """Read the settings and set up the logs.
+    """Read the settings and configure the logs.
 
     Raises:
         Misconfigured: a setting is wrong or unknown.
@@ -104,26 +104,35 @@ def begin(config_path: Path | None, flags: Mapping[str, object], *, quiet: bool)
     return Session(settings, quiet)
 
 
-def close_with(report: Summary, *, quiet: bool, again: str = AGAIN) -> int:
-    """Show the closing figures, and what can be done about works that failed; returns the exit code."""
+def close_with(summary: Summary, *, quiet: bool, again: str = AGAIN) -> int:
+    """Show the closing figures.
+
+    Args:
+        summary: of the run.
+        quiet: show only why the run failed, if it did.
+        again: how works that failed are asked again.
+
+    Returns:
+        The exit code.
+    """
     if logs.is_json():
-        log.log(logging.ERROR if report.exit.code else logging.INFO, "%s", report.exit.reason, extra=ending(report))
+        log.log(logging.ERROR if summary.exit.code else logging.INFO, "%s", summary.exit.reason, extra=ending(summary))
     elif not quiet:
-        click.echo(closing(report, again=again), err=True)
-    elif report.exit.code:
-        click.echo(f"harvester: {report.exit.reason}", err=True)
-    return report.exit.code
+        click.echo(closing(summary, again=again), err=True)
+    elif summary.exit.code:
+        click.echo(f"harvester: {summary.exit.reason}", err=True)
+    return summary.exit.code
 
 
 def work(job: Callable[[Context], Awaitable[T]], *, state: Path | None = None) -> T:
-    """Run a job in an event loop of its own, with signals turned into a stop.
+    """Run a job in an event loop of its own. Signals request a stop.
 
-    The first ^C or SIGTERM ends the run in an orderly way. The second ends the process at once: a kill is what the
-    commit order is made for, so there is nothing to tidy up.
+    The first ^C or SIGTERM ends the run in an orderly way. The second ends the process at once. The order of commits
+    makes that safe, so there is nothing to clean up.
 
     Args:
-        job: what to do, given the world.
-        state: folder of the daily budget; None for the user's state directory.
+        job: what to do.
+        state: the folder of the daily budget; None for the user's state directory.
     """
 
     async def main() -> T:
@@ -131,7 +140,7 @@ def work(job: Callable[[Context], Awaitable[T]], *, state: Path | None = None) -
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _signalled, stop, number)
-        world = Context(
+        context = Context(
             clock=SystemClock(),
             random=Random(),
             stop=stop,
@@ -141,13 +150,14 @@ def work(job: Callable[[Context], Awaitable[T]], *, state: Path | None = None) -
             stdout=sys.stdout.buffer if sys.stdout else cast("BinaryIO", io.BytesIO()),
             state=state,
         )
-        return await job(world)
+        return await job(context)
 
-    gc.freeze()  # what was imported stays
+    gc.freeze()  # imported modules stay until the end: the collector need not look at them
     return asyncio.run(main())
 
 
 def _signalled(stop: Stop, number: int) -> None:
+    """Handle a signal: the first requests a stop, the second ends the process."""
     if stop.requested:
         if sys.stderr.isatty():
             sys.stderr.write(SHOW_CURSOR)

@@ -1,5 +1,5 @@
-"""Settings: their names, types and defaults, and how file, environment and flags become one `Settings`.
+"""Settings: their names, types and defaults, and how file, environment and flags are merged into one `Settings`.
 
-Also the account and password of OPERAS, and the listing that `config show` prints. What a setting leads to is decided
-elsewhere: below `cli`, `nightly` and the API no room takes a `Settings`.
+Also here: the account and password of OPERAS, and the text that `config show` prints. What follows from a setting is
+decided in other rooms.
 """

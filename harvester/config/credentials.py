@@ -1,4 +1,4 @@
-"""The account and the password of OPERAS, wherever they are kept."""
+"""The e-mail address for Paperbuzz, and the account and password of OPERAS."""
 
 import logging
 import stat
@@ -11,16 +11,14 @@ from harvester.core.sanitize import printable
 
 log = logging.getLogger("harvester")
 
-
 PASSWORD_VARIABLE = "HARVESTER_OPERAS__PASSWORD"  # noqa: S105 - the name of the variable, not the secret
 
-
 CREDENTIAL_NAME = "operas-password"
-"""File in systemd's credentials directory: `LoadCredential=operas-password:/etc/harvester/password`."""
+"""The file in systemd's credentials directory: `LoadCredential=operas-password:/etc/harvester/password`."""
 
 
 class Secret:
-    """A text that shows itself only when asked."""
+    """A text that `repr`, `str` and logs show as `***`."""
 
     __slots__ = ("_text",)
 
@@ -28,7 +26,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself, to be sent and nothing else."""
+        """The text itself. Send it; never show it."""
         return self._text
 
     def __repr__(self) -> str:
@@ -38,10 +36,10 @@ class Secret:
 
 
 def require_email(email: str | None) -> str:
-    """The e-mail address for Paperbuzz, which has to be set.
+    """The e-mail address that is sent to Paperbuzz, which has to be set.
 
     Raises:
-        Misconfigured: there is none.
+        Misconfigured: none is set.
     """
     if email is None:
         raise Misconfigured(
@@ -55,7 +53,7 @@ def operas_account(settings: Settings) -> str:
     """The e-mail address of the OPERAS account: its own setting, or else the one for Paperbuzz.
 
     Raises:
-        Misconfigured: there is neither.
+        Misconfigured: neither is set.
     """
     email = settings.operas.email or settings.paperbuzz.email
     if email is None:
@@ -70,10 +68,10 @@ def operas_password(settings: Settings, environ: Mapping[str, str]) -> Secret:
     """The password of the OPERAS account: from the environment, a file, or systemd's credentials directory.
 
     Raises:
-        Misconfigured: it is nowhere, no plain text, or its file cannot be read or is empty.
+        Misconfigured: there is none, it is not plain text, or its file is empty or cannot be read.
     """
     if password := environ.get(PASSWORD_VARIABLE):
-        if not password.isprintable():  # undecodable bytes among them, which stand as lone surrogates
+        if not password.isprintable():  # bytes that are not UTF-8 appear as lone surrogates, which are not printable
             raise Misconfigured(f"{PASSWORD_VARIABLE} is not plain UTF-8 text.")
         return Secret(password)
     if settings.operas.password_file is not None:
@@ -88,7 +86,7 @@ def operas_password(settings: Settings, environ: Mapping[str, str]) -> Secret:
 
 
 def password_origin(settings: Settings, environ: Mapping[str, str]) -> str | None:
-    """Where `operas_password` would look, in the same order."""
+    """The variable or the file from which `operas_password` would take the password; None if there is none."""
     if environ.get(PASSWORD_VARIABLE):
         return PASSWORD_VARIABLE
     path = settings.operas.password_file or _credential(environ)
@@ -96,6 +94,7 @@ def password_origin(settings: Settings, environ: Mapping[str, str]) -> str | Non
 
 
 def _credential(environ: Mapping[str, str]) -> Path | None:
+    """The file of the credential that systemd gives us, if it does."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     path = Path(folder) / CREDENTIAL_NAME if folder else None
     return path if path and path.exists() else None

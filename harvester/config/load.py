@@ -1,12 +1,12 @@
-"""Settings: defaults, a TOML file, the environment and flags, each over the one before, each value with its origin.
+"""Load the settings: flags over environment over a TOML file over defaults. Each value keeps its origin.
 
-A setting has one name everywhere: `rate` in `[paperbuzz]`, `HARVESTER_PAPERBUZZ__RATE`, `--rate`. What is unknown is an
-error with a hint, never ignored: of a misspelt `rate` that leaves the default in force the server would hear first. No
-secret is a setting: the password comes from the environment, a file, or systemd's credentials directory.
+A setting has one name everywhere: `rate` in `[paperbuzz]`, `HARVESTER_PAPERBUZZ__RATE`, `--rate`. An unknown name is an
+error with a hint and is never ignored: with a misspelt `rate` the default would stay in force, and the server would be
+the first to notice. No secret is a setting: the password comes from the environment, a file, or systemd's credentials
+directory.
 """
 
 import difflib
-import logging
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,24 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harvester.config.credentials import PASSWORD_VARIABLE, password_origin
-from harvester.config.settings import KEYS, READERS, SECTIONS, Settings
+from harvester.config.settings import KEYS, PARSERS, SECTIONS, Settings
 from harvester.core.errors import Misconfigured
 from harvester.core.sanitize import printable
-
-log = logging.getLogger("harvester")
-
 
 PREFIX = "HARVESTER_"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings and where each of them comes from.
+    """The settings, and where each of them comes from.
 
     Args:
-        settings: merged.
-        origins: by `section.key`: `default`, the file's name, the variable or the flag.
-        password_from: where the OPERAS password would be taken from; None if there is none. It was not read yet.
+        settings: the merged settings.
+        origins: by `section.key`: `default`, the name of the file, the variable or the flag.
+        password_from: the variable or file with the OPERAS password; None if there is none. It has not been read.
     """
 
     settings: Settings
@@ -43,12 +40,12 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
     """Merge flags over environment over file over defaults.
 
     Args:
-        path: a TOML file; its relative paths and globs are relative to the current folder, as those of flags are.
-        environ: the environment; only `HARVESTER_SECTION__KEY` is looked at, and what is empty counts as not set.
+        path: a TOML file. Relative paths and globs in it are relative to the current folder, like those of flags.
+        environ: the environment. Only variables `HARVESTER_SECTION__KEY` are read; an empty one counts as not set.
         flags: by `section.key`.
 
     Raises:
-        Misconfigured: anything unknown, of the wrong type or out of range.
+        Misconfigured: a name is unknown, or a value is of the wrong type or out of range.
     """
     given: dict[str, tuple[object, str]] = {}
     if path is not None:
@@ -59,34 +56,35 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
     for key, (value, origin) in given.items():
         section, _, name = key.partition(".")
         try:
-            values[section][name] = READERS[key](value)
+            values[section][name] = PARSERS[key](value)
         except ValueError as error:
             raise Misconfigured(f"{printable(origin)}: {key} = {_shown(value)}, but it takes {error}.") from None
     settings = Settings(**{section: kind(**values[section]) for section, kind in SECTIONS.items()})
-    if settings.nightly.max_interval < settings.nightly.min_interval:
-        raise Misconfigured("[nightly] max_interval is shorter than min_interval; it has to be at least as long.")
     origins = {key: given[key][1] if key in given else "default" for key in KEYS}
     return Loaded(settings, origins, password_origin(settings, environ))
 
 
 def _shown(value: object) -> str:
-    """A refused value for a message; a password in a web address is the reason for some refusals."""
+    """A refused value, for a message. A web address may have been refused because of the password in it: mask that."""
     return printable(re.sub(r"//\S*@", "//***@", repr(value)), 80)
 
 
 def flag_of(key: str) -> str:
-    """The flag of a setting: its name, with the section where the name alone would not do."""
+    """The flag of a setting: its name, with the section where the name alone would not be clear."""
     section, _, name = key.partition(".")
     spelled = name.replace("_", "-")
-    own = {
-        "paperbuzz.base_url": "--paperbuzz-base-url",
-        "operas.base_url": "--operas-base-url",
-        "operas.email": "--operas-email",
-        "operas.enabled": "--register",
-        "output.path": "--output",
-        "ledger.path": "--ledger",
-    }
-    return own.get(key, f"--log-{spelled}" if section == "log" else f"--{spelled}")
+    return _OWN_FLAGS.get(key, f"--log-{spelled}" if section == "log" else f"--{spelled}")
+
+
+_OWN_FLAGS = {
+    "paperbuzz.base_url": "--paperbuzz-base-url",
+    "operas.base_url": "--operas-base-url",
+    "operas.email": "--operas-email",
+    "operas.enabled": "--register",
+    "output.path": "--output",
+    "ledger.path": "--ledger",
+}
+"""Flags that are not called like their setting."""
 
 
 def variable_of(key: str) -> str:
@@ -95,6 +93,7 @@ def variable_of(key: str) -> str:
 
 
 def _from_file(path: Path) -> dict[str, object]:
+    """The values in a TOML file, by `section.key`."""
     tree, name = _parsed(path), printable(str(path))
     found: dict[str, object] = {}
     for section, content in tree.items():
@@ -123,23 +122,24 @@ def text_of(path: Path) -> str:
     except OSError as error:
         raise Misconfigured(f"the configuration {printable(str(path))} cannot be read: {error.strerror}.") from None
     except ValueError as error:
-        raise _no_toml(path, error) from None
+        raise _invalid_toml(path, error) from None
 
 
 def _parsed(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(text_of(path))
     except (ValueError, RecursionError) as error:
-        # Not only TOMLDecodeError: numbers of thousands of digits and deep nesting raise these themselves.
-        raise _no_toml(path, error) from None
+        # Not only TOMLDecodeError: a number with thousands of digits raises ValueError, deep nesting RecursionError.
+        raise _invalid_toml(path, error) from None
 
 
-def _no_toml(path: Path, error: Exception) -> Misconfigured:
+def _invalid_toml(path: Path, error: Exception) -> Misconfigured:
     wrong = printable(str(error), 200)
     return Misconfigured(f"the configuration {printable(str(path))} is no valid TOML: {wrong}.")
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """The key, the variable's name and the value, for each setting in the environment."""
     found = []
     for name, value in environ.items():
         if name in _SINGLE_UNDERSCORE:
@@ -156,28 +156,35 @@ def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
 _SINGLE_UNDERSCORE = {
     name.replace("__", "_"): name for name in (*(variable_of(key) for key in KEYS), PASSWORD_VARIABLE)
 }
-"""What a slip of the finger makes of each variable."""
+"""Each variable as it looks with one underscore missing, and its right name."""
 
 
 def _in_file(key: str) -> str:
+    """How a message names a key in a TOML file."""
     section, _, name = key.partition(".")
     return f"{name} in [{section}]"
 
 
 def _known(section: str, name: str, wrong: str, spell: Callable[[str], str]) -> str:
-    """The key `section.name`.
+    """The key `section.name`, if there is such a setting.
+
+    Args:
+        section: as given.
+        name: as given.
+        wrong: the beginning of the message if there is not.
+        spell: how a key is written where this one was given: in a file, or as a variable.
 
     Raises:
-        Misconfigured: there is none.
+        Misconfigured: there is no such setting.
     """
     key = f"{section}.{name}"
-    if key not in READERS:
+    if key not in PARSERS:
         raise _unknown(section, name, wrong, spell)
     return key
 
 
 def _unknown(section: str, name: str, wrong: str, spell: Callable[[str], str]) -> Misconfigured:
-    """What to say of an unknown key: where a secret belongs, else the nearest key, else all of its section."""
+    """The error for an unknown key. It says where a password belongs, else the nearest key, else all keys there are."""
     if name in ("password", "passwd", "passphrase"):
         return Misconfigured(
             f"{wrong}: a password never stands in the configuration. Put it into the environment as "
@@ -191,7 +198,7 @@ def _unknown(section: str, name: str, wrong: str, spell: Callable[[str], str]) -
 
 
 def _nearest(section: str, name: str) -> str | None:
-    """The key that was probably meant: this name in another section, or one like it, in this section first."""
+    """The key that was probably meant: the same name in another section, or a similar name, in this section first."""
     elsewhere = [key for key in KEYS if key.endswith(f".{name}")]
     own = [key for key in KEYS if key.startswith(f"{section}.")]
     for candidates in (elsewhere, _alike(name, own), _alike(name, KEYS)):
@@ -203,6 +210,7 @@ def _nearest(section: str, name: str) -> str | None:
 
 
 def _alike(name: str, keys: Sequence[str]) -> list[str]:
+    """The keys whose name is the most similar one."""
     names = {key.partition(".")[2] for key in keys}
     close = difflib.get_close_matches(name, sorted(names), n=1)
     return [key for key in keys if key.partition(".")[2] in close]

@@ -1,6 +1,7 @@
-"""What turns a value from a TOML file, the environment or a flag into a setting's type.
+"""Parsers: they turn a value from a TOML file, the environment or a flag into the type of a setting.
 
-Each parser takes any object and returns the value, or raises ValueError with what it takes, in words.
+A parser takes any object. It returns the value, or raises ValueError with a text that says what it accepts, such as
+"a whole number".
 """
 
 import ipaddress
@@ -8,13 +9,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import urlsplit
 
-T = TypeVar("T")
-
-
-Reader = Callable[[object], object]
+Parser = Callable[[object], object]
 
 
 def as_text(value: object) -> object:
@@ -25,13 +22,13 @@ def as_text(value: object) -> object:
 
 
 def as_path_text(value: object) -> object:
-    """A path or glob that stays text, for `-` may stand in its place; `~` is the home folder."""
+    """A path or glob, kept as text because `-` may take its place. `~` is the home folder."""
     text = str(as_text(value))
     return str(as_path(text)) if text.startswith("~") else text
 
 
 def as_path_texts(value: object) -> object:
-    """Several of these; one alone may stand without a list."""
+    """A list of paths or globs; one alone needs no list."""
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item for item in items):
         raise ValueError('text, or a list of texts such as ["a.csv", "b.csv"]')
@@ -39,7 +36,7 @@ def as_path_texts(value: object) -> object:
 
 
 def as_flag(value: object) -> object:
-    """True or false, also as `yes`, `no`, `1`, `0`."""
+    """True or false; also the texts `true`, `false`, `yes`, `no`, `1` and `0`."""
     spelled = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if isinstance(value, str) and value.lower() in spelled:
         return spelled[value.lower()]
@@ -49,7 +46,7 @@ def as_flag(value: object) -> object:
 
 
 def _finite(value: object) -> float | None:
-    """The number a value stands for; None if it is none, or one that cannot be counted with."""
+    """The number that a value stands for; None if it is no number, infinite, or not a number (NaN)."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
@@ -59,35 +56,35 @@ def _finite(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def as_number(least: float, above: bool = False) -> Reader:
-    """A finite number of at least `least`, or above it."""
+def as_number(least: float, above: bool = False) -> Parser:
+    """A finite number of at least `least`; with `above`, greater than `least`."""
 
-    def read(value: object) -> object:
+    def parse(value: object) -> object:
         number = _finite(value)
         if number is None or not (number > least if above else number >= least):
             raise ValueError(f"a number {'above' if above else 'of at least'} {least:g}")
         return number
 
-    return read
+    return parse
 
 
-def as_whole(least: int) -> Reader:
+def as_whole(least: int) -> Parser:
     """A whole number of at least `least`."""
 
-    def read(value: object) -> object:
+    def parse(value: object) -> object:
         number = as_number(least)(value)
         if not isinstance(number, float) or number != int(number):
             raise ValueError("a whole number")
         return int(number)
 
-    return read
+    return parse
 
 
-def _measure(units: Mapping[str, float], example: str, *, whole: bool = False) -> Reader:
-    """A number with a unit, or without one in the smallest, which comes first."""
+def _measure(units: Mapping[str, float], example: str, *, whole: bool = False) -> Parser:
+    """A number with a unit. Without one, it is in the smallest unit, which has to be the first of `units`."""
     smallest = next(iter(units))
 
-    def read(value: object) -> object:
+    def parse(value: object) -> object:
         number, unit = _finite(value), smallest
         if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", value)):
             number, unit = _finite(match[1]), match[2] or smallest
@@ -98,25 +95,24 @@ def _measure(units: Mapping[str, float], example: str, *, whole: bool = False) -
             raise ValueError(f"a measure above 0 such as {example}")
         return amount
 
-    return read
+    return parse
 
 
 as_duration = _measure({"s": 1, "min": 60, "h": 3600, "d": 86400}, '"35 s", "2 h" or "7 d"')
 
-
 as_size = _measure({"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}, '"32 MiB"', whole=True)
 
 
-def as_choice(*choices: str) -> Reader:
-    """One of some words, in any case of letters."""
+def as_choice(*choices: str) -> Parser:
+    """One of some words, in upper or lower case."""
 
-    def read(value: object) -> object:
+    def parse(value: object) -> object:
         spelled = value.lower() if isinstance(value, str) else None
         if spelled not in choices:
             raise ValueError(f"one of {', '.join(choices)}")
         return spelled
 
-    return read
+    return parse
 
 
 def as_path(value: object) -> object:
@@ -130,7 +126,7 @@ def as_path(value: object) -> object:
 
 
 def as_web_address(value: object) -> object:
-    """A web address that may leave this machine only by https, and that carries no password."""
+    """A web address without a password. It has to be https, except on this machine."""
     text = str(value)
     try:
         parts = urlsplit(text)
@@ -148,7 +144,7 @@ def as_web_address(value: object) -> object:
 
 
 def as_base_url(value: object) -> object:
-    """The base URL of a service, with a slash at its end, to which paths are appended."""
+    """The base URL of a service, to which paths are appended. A missing slash at the end is added."""
     text = str(as_web_address(value))
     if "?" in text or "#" in text:
         raise ValueError("a web address without query and fragment")

@@ -1,15 +1,14 @@
-"""The settings: their names, defaults, types and limits, one class a section.
+"""The settings: their names, defaults and types, one class for each section.
 
-What a setting takes is said beside it, by a reader: a function that turns a value from a TOML file, the environment or
-a flag into the setting's type, or raises ValueError with what it takes, in words.
+Beside each setting stands its parser (`harvester.config.parsers`), which says what the setting accepts.
 """
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_type_hints
 
 from harvester.config.parsers import (
-    Reader,
+    Parser,
     as_base_url,
     as_choice,
     as_duration,
@@ -24,18 +23,19 @@ from harvester.config.parsers import (
     as_web_address,
     as_whole,
 )
+from harvester.core.errors import Misconfigured
 
 T = TypeVar("T")
 
 
-def _key(default: T, read: Reader) -> T:
-    """A setting: its default, and what turns a value from outside into its type or raises ValueError."""
-    return field(default=default, metadata={"read": read})
+def _key(default: T, parse: Parser) -> T:
+    """A setting: its default, and the parser for values from outside."""
+    return field(default=default, metadata={"parse": parse})
 
 
 @dataclass(frozen=True, slots=True)
 class PaperbuzzSettings:
-    """`[paperbuzz]`: how the Paperbuzz API is asked. Rates a second, times in seconds, sizes in bytes."""
+    """`[paperbuzz]`: how the Paperbuzz API is asked. Rates are per second, times in seconds, sizes in bytes."""
 
     base_url: str = _key("https://api.paperbuzz.org/v0/", as_base_url)
     email: str | None = _key(None, as_mail)
@@ -64,7 +64,7 @@ class OperasSettings:
 
 @dataclass(frozen=True, slots=True)
 class InputSettings:
-    """`[input]`: what is read, and how."""
+    """`[input]`: which lists are read, and how."""
 
     files: tuple[str, ...] = _key((), as_path_texts)
     doi_column: str | None = _key(None, as_text)
@@ -84,7 +84,7 @@ class OutputSettings:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
-    """`[ledger]`: where it is remembered what became of every work."""
+    """`[ledger]`: where the state of every work is remembered."""
 
     path: Path | None = _key(None, as_path)
 
@@ -98,10 +98,19 @@ class NightlySettings:
     time_limit: float = _key(6 * 3600.0, as_duration)
     keep_nights: int = _key(30, as_whole(1))
 
+    def __post_init__(self) -> None:
+        """Check what concerns two settings together.
+
+        Raises:
+            Misconfigured: the intervals contradict each other.
+        """
+        if self.max_interval < self.min_interval:
+            raise Misconfigured("[nightly] max_interval is shorter than min_interval; it has to be at least as long.")
+
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """`[log]`: how the run talks."""
+    """`[log]`: form and level of the log."""
 
     format: Literal["text", "json"] = _key("text", as_choice("text", "json"))
     level: Literal["debug", "info", "warning", "error"] = _key("info", as_choice("debug", "info", "warning", "error"))
@@ -109,7 +118,7 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
-    """`[metrics]`: who is told how a night went."""
+    """`[metrics]`: where to report how a night went."""
 
     textfile: Path | None = _key(None, as_path)
     ping_url: str | None = _key(None, as_web_address)
@@ -117,7 +126,7 @@ class MetricsSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings, one attribute a section."""
+    """All settings, one attribute for each section."""
 
     paperbuzz: PaperbuzzSettings = field(default_factory=PaperbuzzSettings)
     operas: OperasSettings = field(default_factory=OperasSettings)
@@ -129,23 +138,14 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
 
-SECTIONS: dict[str, type] = {
-    "paperbuzz": PaperbuzzSettings,
-    "operas": OperasSettings,
-    "input": InputSettings,
-    "output": OutputSettings,
-    "ledger": LedgerSettings,
-    "nightly": NightlySettings,
-    "log": LogSettings,
-    "metrics": MetricsSettings,
-}
+SECTIONS: dict[str, type] = get_type_hints(Settings)
+"""The sections in their order, each with its class."""
 
 
 KEYS = tuple(f"{section}.{key.name}" for section, kind in SECTIONS.items() for key in fields(kind))
-"""All settings as `section.key`."""
+"""All settings, as `section.key`."""
 
-
-READERS: dict[str, Reader] = {
-    f"{section}.{key.name}": key.metadata["read"] for section, kind in SECTIONS.items() for key in fields(kind)
+PARSERS: dict[str, Parser] = {
+    f"{section}.{key.name}": key.metadata["parse"] for section, kind in SECTIONS.items() for key in fields(kind)
 }
-"""What each setting takes."""
+"""The parser of each setting, by `section.key`."""

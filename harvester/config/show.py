@@ -1,4 +1,4 @@
-"""Settings shown with where each came from."""
+"""Show the settings, and where each comes from."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -11,9 +11,9 @@ from harvester.core.sanitize import printable
 
 
 def show(loaded: Loaded) -> str:
-    """All settings as TOML that loads again, each with its origin as a comment; what is not set is commented out.
+    """All settings as TOML that can be loaded again. Each has its origin as a comment; unset ones are commented out.
 
-    Of the password only where it comes from is shown; it is no setting, and was not even read.
+    Of the password only its origin is shown. It is no setting, and it has not been read.
     """
     lines = []
     for section, kind in SECTIONS.items():
@@ -33,8 +33,8 @@ def _toml(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(_toml(item) for item in value)}]"
     if isinstance(value, str | Path):
-        # A file name need not be text; TOML has to be. Whatever a terminal might obey stands escaped.
+        # A file name may be any bytes, TOML has to be text. Control characters are escaped.
         text = orjson.dumps(str(value).encode(errors="replace").decode()).decode()
         return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)
-    # A JSON number or boolean is one of TOML as well.
+    # Numbers and booleans are written in TOML as in JSON.
     return orjson.dumps(value).decode()

@@ -1,4 +1,4 @@
-"""What every room may use: DOIs, the model of works and their outcomes, errors, time, files, tasks, words.
+"""What every room may use: DOIs, works and their outcomes, errors, time, files, tasks, words.
 
-Nothing here knows a service, a command or a setting, and nothing asks a network. `core` imports nothing of ours.
+`core` imports no other room. It knows no service, command or setting, and it uses no network.
 """

@@ -1,4 +1,4 @@
-"""Time, passed in: wall clock for records, monotonic for measuring, sleep for waiting."""
+"""Time, as something that is passed in: wall clock for records, monotonic clock for measuring, sleep for waiting."""
 
 import asyncio
 import time
@@ -7,29 +7,28 @@ from typing import Protocol
 
 DAY_SECONDS = 86_400.0
 
-
-LEAST_JUMP_SECONDS = 1.0
-"""What a time server corrects without a jump is less."""
+MIN_JUMP_SECONDS = 1.0
+"""A time server corrects smaller errors without a jump."""
 
 
 class Clock(Protocol):
-    """All that harvester knows of time."""
+    """The only way in which harvester learns the time."""
 
     def now(self) -> datetime:
-        """Wall time in UTC; may jump."""
+        """Wall time in UTC. It may jump."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only grow, from an arbitrary start."""
+        """Seconds since an arbitrary start. They never go back."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for this many seconds."""
         ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The clock of the machine."""
 
     def now(self) -> datetime:
         """Wall time in UTC."""
@@ -39,36 +38,38 @@ class SystemClock:
     """Seconds since an arbitrary start."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for this many seconds."""
         await asyncio.sleep(seconds)
 
 
 class ClockWatch:
-    """Notices when the wall clock runs off the monotonic one: somebody set it, or the machine slept.
+    """Notices when the wall clock jumps: somebody set it, or the machine was asleep.
+
+    It compares the wall clock with the monotonic clock.
 
     Args:
-        clock: to be watched, from now on.
+        clock: is watched from now on.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._apart = self._measured()
+        self._offset = self._offset_now()
         self.jumps_seconds: list[float] = []
-        """By how much, each time; negative: set back."""
+        """The jumps until now, in seconds; negative if the clock was set back."""
 
     def look(self) -> None:
-        """Look again; the oftener, the less two jumps hide each other."""
-        apart = self._measured()
-        if abs(apart - self._apart) >= LEAST_JUMP_SECONDS:
-            self.jumps_seconds.append(apart - self._apart)
-            self._apart = apart
+        """Look for a jump. Call it often: two jumps between two calls may cancel each other out."""
+        offset = self._offset_now()
+        if abs(offset - self._offset) >= MIN_JUMP_SECONDS:
+            self.jumps_seconds.append(offset - self._offset)
+            self._offset = offset
 
-    def _measured(self) -> float:
+    def _offset_now(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic()
 
 
 def timestamp(moment: datetime) -> str:
-    """The form of time in all records: UTC with milliseconds, `2026-11-21T03:54:06.372Z`."""
+    """A moment as all files have it: UTC with milliseconds, such as `2026-11-21T03:54:06.372Z`."""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

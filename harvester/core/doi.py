@@ -1,13 +1,14 @@
-"""The DOI name: told from text, brought into one form, and put into a URL path.
+"""The DOI name: found in a text, brought into its canonical form, and encoded for the path of a URL.
 
 The canonical form is the bare name in NFC and ASCII lower case: DOI names are compared without regard to the case of
-ASCII letters only (ISO 26324; DOI Handbook, 2.4). Nothing is guessed: a text that is not one whole DOI, written in one
-of the ways people write it, is refused with the reason. Which ways these are, and where we differ from which library,
-is in `docs/dois.md`.
+ASCII letters only (ISO 26324; DOI Handbook, 2.4). Nothing is guessed: a text is either one whole DOI, written in one of
+the ways in which people write it, or refused with a reason. `docs/dois.md` lists these ways, and where libraries differ
+from us.
 
-Theory. What stands around a name is peeled off in rounds until nothing changes, so that a canonical name, which has
-nothing around it, is its own canonical form. Percent-encoding is taken off once, between two peelings: decoding again
-would turn one DOI into another (pitfall 16), so a name that still looks encoded, or could still be peeled, is refused.
+Theory. We peel off what stands around a name, in rounds, until nothing changes. So a canonical name, which has nothing
+around it, is its own canonical form. We remove percent-encoding once, between two peelings. Decoding twice would turn
+one DOI into another (pitfall 16), so a name that still looks encoded afterwards, or that could still be peeled, is
+refused.
 """
 
 import re
@@ -19,20 +20,20 @@ from harvester.core.errors import InvalidDoi
 from harvester.core.sanitize import printable
 
 MAX_BYTES = 1_000
-"""Of a canonical DOI in UTF-8. The longest of 775,221 real ones has 98 characters; each byte may take three in a
-request line, which may have 4,094 (P11)."""
+"""The greatest length of a canonical DOI in UTF-8. The longest of 775,221 real ones has 98 characters. Each byte may
+take three in a request line, which may have 4,094 (P11)."""
 
 MAX_TEXT = 8_000
-"""Characters of a text that is looked at: a DOI of the greatest length, encoded twice over, in an address."""
+"""The greatest length of a text in characters: enough for the longest DOI, encoded twice, in an address."""
 
 _PLAIN = re.compile(r"10\.[0-9]{4,9}/[A-Za-z0-9._/()-]*[A-Za-z0-9]\Z")
-"""The form of 99 DOIs in 100, which has nothing to peel off."""
+"""The form of 99 in 100 DOIs. There is nothing to peel off."""
 
 _DOI = re.compile(r"10\.(?:[0-9]{4,9}(?:\.[0-9]+)*/(?=.*\w)|97[89]\.[0-9]{2,8}/(?=[0-9]{1,7}\Z)).+\Z", re.DOTALL)
-"""A registrant of four to nine digits, maybe subdivided, then a suffix with a letter or digit in it; or an ISBN-A."""
+"""A registrant of four to nine digits, perhaps subdivided, and a suffix with a letter or digit in it; or an ISBN-A."""
 
 _GLUED = re.compile(r"(?<!/)10\.[0-9]{4,9}/")
-"""Another DOI inside a suffix. After a slash it is part of the name: `10.1097/10.1097/01.naj…` is real."""
+"""Another DOI inside a suffix. After a slash it is part of the name, as in the real `10.1097/10.1097/01.naj…`."""
 
 _LABEL = re.compile(
     r"(?:info:(?:doi|hdl)/|urn:doi:|hdl:(?=10\.)|(?:digital\s+object\s+identifier|doi)(?:\s*[:=：]\s*|\s+|(?=10\.)))",
@@ -59,18 +60,18 @@ _AROUND = " \t\r\n\f\v\u00a0\u3000" + _QUOTES + "•|"
 _TRAILING = _AROUND + ",;:?!…、。，；/"
 _BULLET = re.compile(r"[-*–]\s+")
 _EXCEL_RETURN = "_x000d_"
-"""How spreadsheets write a carriage return at the end of a cell."""
+"""A carriage return at the end of a cell, as spreadsheets write it."""
 
 
 def parse_doi(text: str) -> str:
-    """The canonical form of the one DOI that a text is.
+    """The canonical form of the DOI that a text consists of.
 
     Args:
-        text: a cell, a line or a field; labels, resolver addresses, percent-encoding, HTML entities, zero-width
-            characters, quotes and the punctuation of a sentence around the name are taken off.
+        text: a cell, a line or a field. Labels, resolver addresses, percent-encoding, HTML entities, zero-width
+            characters, quotes and the punctuation of a sentence around the name are removed.
 
     Raises:
-        InvalidDoi: the text is no DOI, or more than that; the message says why.
+        InvalidDoi: the text is no DOI, or not only a DOI; the message says why.
     """
     if _PLAIN.match(text) and len(text) <= MAX_BYTES and text.find("10.", 3) < 0:
         return text.lower()
@@ -80,14 +81,14 @@ def parse_doi(text: str) -> str:
 def doi_path(doi: str) -> str:
     """The DOI percent-encoded for the path of a URL.
 
-    Slashes stay, unless a segment between them is `.` or `..`: clients and proxies collapse those, and the server
-    understands `%2F` as well (measured).
+    Slashes stay as they are, unless a segment between them is `.` or `..`. Clients and proxies would collapse those,
+    and the server understands `%2F` as well (measured).
     """
     return quote(doi, safe="" if _DOT_SEGMENT.search(doi) else "/:;()")
 
 
 def lost_full_stop(text: str, doi: str) -> bool:
-    """Whether the canonical form of a text went without the full stop at its end: a rule, not a certainty."""
+    """Whether parsing removed a full stop at the end of the text. That is a heuristic, so users are told."""
     return text.endswith(".") and not doi.endswith(".")
 
 
@@ -105,7 +106,7 @@ def _parse_closely(text: str) -> str:
 
 
 def _peeled(text: str) -> str:
-    """The text without what stands around a name."""
+    """Peel off whatever stands around the name."""
     before = None
     while text != before:
         before = text
@@ -116,9 +117,9 @@ def _peeled(text: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """HTML entities resolved, zero-width characters gone, composed (NFC), so that what looks alike is alike.
+    """Resolve HTML entities, remove zero-width characters and compose (NFC), so that what looks alike is alike.
 
-    A soft hyphen stays, and will be refused: nobody can tell whether the name has a hyphen there (in real lists: never
+    A soft hyphen stays, and is refused later: nobody can tell whether the name has a hyphen there (in real lists: never
     where the text has one).
     """
     if "&" in text:
@@ -137,9 +138,9 @@ def _without_label(text: str) -> str:
 
 
 def _without_address(text: str) -> str:
-    """Take off the address of a resolver, with its query and fragment, which are no part of the path.
+    """Remove the address of a resolver, with query and fragment.
 
-    A `#` at the very end of a SICI stays: it is its check character, not an empty fragment.
+    A `#` at the very end of a SICI stays: it is the check character, not an empty fragment.
     """
     proxied = _PROXIED.match(text)
     if proxied:
@@ -152,10 +153,10 @@ def _without_address(text: str) -> str:
 
 
 def _without_end(text: str) -> str:
-    """Take off the punctuation that a sentence, a table or a quoted list leaves at the end of a name.
+    """Remove the punctuation that a sentence, a table or a quoted list leaves at the end of a name.
 
-    One full stop is a sentence's, several belong to the name: of 775,221 names in real lists, 128 end in one, and 93
-    of those stand there without it too; six end in two or three, and those six are real.
+    One full stop belongs to the sentence, several belong to the name. Of 775,221 names in real lists, 128 end in one
+    full stop, and 93 of these are in the lists without it too; six end in two or three, and all six are real.
     """
     if text[-len(_EXCEL_RETURN) :].lower() == _EXCEL_RETURN:
         text = text[: -len(_EXCEL_RETURN)]
@@ -164,7 +165,7 @@ def _without_end(text: str) -> str:
 
 
 def _without_brackets(text: str) -> str:
-    """Take off closing brackets that nothing opens, and a pair around the whole."""
+    """Remove closing brackets that were never opened, and a pair of brackets around the whole."""
     opening = _PAIRS.get(text[-1:])
     if opening is None:
         return text
@@ -177,7 +178,7 @@ def _without_brackets(text: str) -> str:
 
 
 def _decoded(name: str, text: str) -> str:
-    """Percent-decoded, once; `%` that begins no escape stays."""
+    """Decode percent-encoding once. A `%` that begins no escape stays."""
     try:
         return unquote_to_bytes(name).decode("utf-8")
     except UnicodeError:
@@ -189,6 +190,7 @@ def _ascii_lower(text: str) -> str:
 
 
 def _why_not(name: str, text: str) -> str:
+    """Why a text is not a DOI, for the message."""
     shown = printable(text.strip(), 120)
     if re.match(r"10/\w", name) or re.match(r"\s*(?:https?://)?(?:www\.)?doi\.org/\w+\s*\Z", text, re.IGNORECASE):
         return f"a short DOI, which stands for another one: {shown}. Look up the full DOI at doi.org"
@@ -200,7 +202,7 @@ def _why_not(name: str, text: str) -> str:
 
 
 def _refuse(name: str, text: str) -> None:
-    """Refuse what no DOI holds, and what Paperbuzz would delete from it and so answer for another one (P2)."""
+    """Refuse what no DOI contains, and what Paperbuzz would delete, so that it would answer for another DOI (P2)."""
     shown = printable(text.strip(), 120)
     if len(name.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise InvalidDoi(f"longer than {MAX_BYTES:,} bytes: {printable(text, 60)}")

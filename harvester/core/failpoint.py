@@ -1,8 +1,8 @@
-"""Named places where a run can be made to die, so that tests can prove what a crash there costs.
+"""Failpoints: named places where a run can be made to die, so that tests can prove what a crash there costs.
 
-Off unless the environment variable `HARVESTER_FAILPOINT` names one of `FAILPOINTS`, `:N` for its N-th passing. There
-the process kills itself with SIGKILL: nothing is flushed, closed or unlocked, as in a real crash. The places lie on the
-way of a commit, a publishing or a recovery, never on that of a single request, so that they cost nothing.
+They are off unless the environment variable `HARVESTER_FAILPOINT` names one of `FAILPOINTS`; `NAME:N` means that it is
+passed for the N-th time. There the process kills itself with SIGKILL: as in a real crash, nothing is flushed, closed or
+unlocked. Failpoints lie in commits, publications and recoveries, never in a single request, so that they cost nothing.
 """
 
 import os
@@ -16,7 +16,7 @@ FAILPOINTS = (
     "begin",  # after the reading, before output and ledger are made to agree
     "before-write",
     "mid-write",  # half of a unit is in the file
-    "after-write",  # all of it, not yet synced
+    "after-write",  # the whole unit is in the file, not yet synced
     "after-sync",  # synced; the ledger knows nothing of it yet
     "in-transaction",  # the ledger has everything but the commit
     "after-commit",
@@ -32,24 +32,25 @@ FAILPOINTS = (
 
 
 def _armed(setting: str) -> tuple[str, int]:
+    """The failpoint that a setting names, and how often it has to be passed; no name if there is no such failpoint."""
     name, _, number = setting.partition(":")
     return (name, int(number or 1)) if name in FAILPOINTS else ("", 0)
 
 
-_name, _passings = _armed(os.environ.get(VARIABLE, ""))
+_name, _passings_left = _armed(os.environ.get(VARIABLE, ""))
 
 
 def hit(name: str, last_words: Callable[[], object] = lambda: None) -> None:
-    """Die here if this is the place.
+    """Pass a failpoint: die here if the environment says so.
 
     Args:
         name: one of `FAILPOINTS`.
-        last_words: done just before dying, and only then.
+        last_words: called just before dying, and only then.
     """
-    global _passings
+    global _passings_left
     if name != _name:
         return
-    _passings -= 1
-    if _passings == 0:
+    _passings_left -= 1
+    if _passings_left == 0:
         last_words()
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Files that survive a crash: synced, written beside their name and renamed over it."""
+"""Write files so that they survive a crash: sync them, and rename a finished file over the old one."""
 
 import fcntl
 import os
@@ -12,10 +12,10 @@ from harvester.core.errors import DiskFailed
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename within one folder, on stable storage.
+    """Rename a file within its folder, and sync the folder.
 
     Raises:
-        DiskFailed: the file system refuses.
+        DiskFailed: the file system reports an error.
     """
     try:
         failpoint.hit("before-rename")
@@ -27,15 +27,15 @@ def move(source: Path, target: Path) -> None:
 
 
 def write_atomically(path: Path, chunks: Iterable[bytes], *, mode: int | None = None) -> None:
-    """Replace a file as a whole: after a crash it is the old one or the new one.
+    """Replace a file as a whole: after a crash it is either the old one or the new one.
 
     Args:
         path: of the file.
-        chunks: its content.
-        mode: who may read it; None for what the umask says.
+        chunks: its new content.
+        mode: its permissions; None to let the umask decide.
 
     Raises:
-        DiskFailed: the file system refuses; the old file is untouched.
+        DiskFailed: the file system reports an error; the old file is unchanged.
     """
     fresh = path.with_name(path.name + ".new")
     try:
@@ -56,10 +56,10 @@ def write_atomically(path: Path, chunks: Iterable[bytes], *, mode: int | None = 
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there.
+    """Remove a file, if it exists.
 
     Raises:
-        DiskFailed: the file system refuses.
+        DiskFailed: the file system reports an error.
     """
     try:
         path.unlink(missing_ok=True)
@@ -68,21 +68,22 @@ def remove(path: Path) -> None:
 
 
 def sync_data(descriptor: int) -> None:
-    """Force written bytes, and the length, to stable storage.
+    """Force the content and the length of a file to stable storage.
 
-    macOS has no `fdatasync`, and its `fsync` stops at the drive's cache: `F_FULLFSYNC` does not (its fcntl(2)).
+    macOS has no `fdatasync`, and its `fsync` leaves the data in the cache of the drive. `F_FULLFSYNC` does not (see its
+    fcntl(2)).
     """
     if sys.platform == "darwin":
         try:
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-        except OSError:  # some volumes have no such thing; SQLite falls back in the same way
+        except OSError:  # some volumes do not support it; SQLite falls back in the same way
             os.fsync(descriptor)
     else:
         os.fdatasync(descriptor)
 
 
 def sync_directory(folder: Path) -> None:
-    """Force a folder's entries to stable storage: a new or renamed file may otherwise be gone after power loss."""
+    """Force the entries of a folder to stable storage. Otherwise a new or renamed file may be lost with the power."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -91,7 +92,7 @@ def sync_directory(folder: Path) -> None:
 
 
 def disk_failure_text(path: Path, error: OSError) -> str:
-    """What happened to a file, what was kept, and what to do next."""
+    """The message about a disk error: what happened, what is safe, and what to do next."""
     return (
         f"cannot write {path}: {error.strerror or error}. What was committed before is safe; "
         "make room or mend the disk, then give the same command again."

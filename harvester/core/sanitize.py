@@ -1,4 +1,4 @@
-"""Text from outside, made safe to show and to store."""
+"""Make text from outside safe to show and to store: escape control characters, mask secrets."""
 
 import html
 import json
@@ -6,25 +6,39 @@ import re
 import unicodedata
 
 MAX_SHOWN = 512
-"""Characters of a server's or a file's text that are kept in messages (wire fact O2)."""
+"""How many characters of a text from a server or a file are kept in a message (wire fact O2)."""
 
 _EMAIL = re.compile(r"[A-Za-z0-9._%+'-]{1,64}(?:@|%40)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]+)+")
-"""Lengths as in RFC 5321, 4.5.3.1; without them the search takes quadratic time."""
+"""The lengths are those of RFC 5321, 4.5.3.1. Without them the search would take quadratic time."""
 _CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9+/_.=~-]+", re.IGNORECASE)
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){0,2}")
-"""Not only at the beginning of a word: encoded, as in `Bearer%20eyJ`, it stands behind a digit."""
+"""No `\\b` in front: in `Bearer%20eyJ…` a digit precedes the token."""
 
 _hidden: dict[str, tuple[re.Pattern[str], str]] = {}
+"""Each secret that `hide` was told, its pattern and what is shown in its place; the longest first.
+
+It belongs to the process and is never emptied: an old token may still turn up in a traceback. It stays small: a
+password, two addresses and a token a day. A new dict replaces the old one, so that other threads see one of the two.
+"""
 
 
 def hide(secret: str, shown: str = "***") -> None:
-    """Let `redacted` mask a text from here on, also as it stands in a URL, in JSON, in HTML or in a `repr`."""
+    """Make `redacted` mask a secret from now on, also if it is escaped as in a URL, JSON, HTML or a `repr`.
+
+    Args:
+        secret: an empty text is ignored.
+        shown: what is shown in its place.
+    """
+    global _hidden
     if secret and secret not in _hidden:
-        _hidden[secret] = re.compile("".join(map(_spelled, secret)), re.IGNORECASE), shown
+        pattern = re.compile("".join(map(_spelled, secret)), re.IGNORECASE)
+        known = {**_hidden, secret: (pattern, shown)}
+        # The longest first: one secret may be part of another.
+        _hidden = {each: known[each] for each in sorted(known, key=len, reverse=True)}
 
 
 def _spelled(char: str) -> str:
-    """A pattern for all the ways in which servers and libraries write a character, escaped however often."""
+    """A pattern for all ways in which servers and libraries write a character, even if it is escaped several times."""
     if char.isascii() and char.isalnum():
         return char
     ways = {char, html.escape(char), "+" if char == " " else char}
@@ -34,11 +48,11 @@ def _spelled(char: str) -> str:
 
 
 def printable(text: str, limit: int = MAX_SHOWN) -> str:
-    r"""One line without anything a terminal or a log would obey: other than printable characters stand as `\\x1b`.
+    r"""Make one line of a text, with an escape such as `\\x1b` for each character that is not printable.
 
     Args:
         text: untrusted.
-        limit: characters to keep; an ellipsis stands for the rest.
+        limit: how many characters to keep; an ellipsis stands for the rest.
     """
     shown = "".join(char if char.isprintable() else _escaped(char) for char in text[:limit])
     return shown + "…" if len(text) > limit else shown
@@ -54,10 +68,8 @@ def _escaped(char: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """The text without what was hidden, and without other addresses, tokens and Authorization values by their form."""
-    # The longest first: one secret may be part of another.
-    for secret in sorted(_hidden, key=len, reverse=True):
-        pattern, shown = _hidden[secret]
+    """Mask the secrets that `hide` was told, and whatever looks like a token, credentials or an e-mail address."""
+    for pattern, shown in _hidden.values():
         text = pattern.sub(shown, text)
     text = _CREDENTIALS.sub(r"\1 ***", text)
     text = _TOKEN.sub("***", text)

@@ -1,4 +1,4 @@
-"""Stop: a cancellation token, and a clock whose sleeps end with it."""
+"""Stop: a cancellation token, and a clock whose sleeps end when it is set."""
 
 import asyncio
 
@@ -7,17 +7,17 @@ from harvester.core.errors import Stopped, StopRun
 
 
 class Stop:
-    """The wish to end early, made by a signal, a limit or an error; nothing new is begun after it.
+    """A cancellation token: set by a signal, a limit or an error. After that nothing new is begun.
 
     Args:
-        parent: whoever wishes to end this ends us as well, and not the other way round.
+        parent: a stop of the parent stops this one too, but not the other way round.
     """
 
     def __init__(self, parent: "Stop | None" = None) -> None:
         self._event = asyncio.Event()
         self._children: list[Stop] = []
         self.requested = False
-        """Whether somebody wants to end early; `request` is how to."""
+        """Whether a stop was requested. Call `request` to set it."""
         self.reason: StopRun | None = None
         if parent is not None:
             parent._children.append(self)
@@ -25,7 +25,7 @@ class Stop:
                 self.request(parent.reason)
 
     def request(self, reason: StopRun | None = None) -> None:
-        """End early; of several reasons the first counts."""
+        """Request a stop. Of several reasons the first one counts."""
         self.reason = self.reason or reason
         self.requested = True
         self._event.set()
@@ -33,16 +33,16 @@ class Stop:
             child.request(reason)
 
     async def wait(self) -> None:
-        """Return as soon as somebody does."""
+        """Wait until a stop is requested."""
         await self._event.wait()
 
 
 class StoppableClock:
-    """A clock on which nobody sleeps past a stop, so that no pause of any part delays the end of a run.
+    """A clock whose sleeps end at a stop, so that no pause delays the end of a run.
 
     Args:
-        clock: keeps the time.
-        stop: ends all sleeping.
+        clock: the clock that it stands for.
+        stop: ends all sleeps.
     """
 
     def __init__(self, clock: Clock, stop: Stop) -> None:
@@ -52,18 +52,18 @@ class StoppableClock:
         self.monotonic = clock.monotonic
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, unless the run ends.
+        """Wait for this many seconds.
 
         Raises:
-            Stopped: it ends, or has ended already.
+            Stopped: a stop is requested meanwhile, or was requested before.
         """
         if not self._stop.requested:
-            nap = asyncio.ensure_future(self._clock.sleep(seconds))
-            request = asyncio.ensure_future(self._stop.wait())
+            sleep = asyncio.ensure_future(self._clock.sleep(seconds))
+            stopped = asyncio.ensure_future(self._stop.wait())
             try:
-                await asyncio.wait({nap, request}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({sleep, stopped}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                nap.cancel()
-                request.cancel()
+                sleep.cancel()
+                stopped.cancel()
         if self._stop.requested:
             raise Stopped

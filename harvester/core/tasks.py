@@ -1,4 +1,4 @@
-"""Jobs that run side by side, or until somebody wishes to end them."""
+"""Run jobs until a stop, run jobs together, and prefetch items on a thread."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
@@ -14,22 +14,35 @@ T = TypeVar("T")
 
 
 async def until_stopped(job: Coroutine[None, None, T], stop: Stop, grace_seconds: float = 10.0) -> T | None:
-    """Run a job; after a stop it has some seconds left. Returns what it made, None if it was cut off."""
+    """Run a job until it ends, or until some seconds after a stop.
+
+    Args:
+        job: what to run.
+        stop: begins the grace period.
+        grace_seconds: how long the job may go on after a stop before it is cancelled.
+
+    Returns:
+        The result of the job; None if it was cancelled.
+    """
     task = asyncio.create_task(job)
-    wish = asyncio.create_task(stop.wait())
+    stopped = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({task, wish}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             await asyncio.wait({task}, timeout=grace_seconds)
     finally:
-        wish.cancel()
+        stopped.cancel()
         task.cancel()
     await asyncio.wait({task})
     return None if task.cancelled() else task.result()
 
 
 async def run_together(jobs: Sequence[Coroutine[None, None, None]]) -> None:
-    """Run jobs together; the first error that ends the run is raised as itself, not as a group."""
+    """Run jobs at the same time. An error of one cancels the others.
+
+    Raises:
+        BaseException: the error itself and not a group; of several errors the one of `first_error`.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             for job in jobs:
@@ -40,24 +53,27 @@ async def run_together(jobs: Sequence[Coroutine[None, None, None]]) -> None:
 
 @contextmanager
 def prefetched(items: Iterator[T]) -> Iterator[Iterator[T]]:
-    """The same items, each made on a thread of its own while the one before is dealt with; it has ended afterwards."""
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as maker:
-        yield _made_by(maker, items)
+    """The same items, each fetched on another thread while the caller works on the one before.
+
+    The thread has ended when the block ends.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+        yield _prefetched_on(thread, items)
 
 
-def _made_by(maker: ThreadPoolExecutor, items: Iterator[T]) -> Iterator[T]:
-    coming = maker.submit(_one, items)
-    while made := coming.result():
-        coming = maker.submit(_one, items)
-        yield from made
+def _prefetched_on(thread: ThreadPoolExecutor, items: Iterator[T]) -> Iterator[T]:
+    upcoming = thread.submit(_next_item, items)
+    while item := upcoming.result():
+        upcoming = thread.submit(_next_item, items)
+        yield from item
 
 
-def _one(items: Iterator[T]) -> list[T]:
-    """The next item, or nothing."""
+def _next_item(items: Iterator[T]) -> list[T]:
+    """The next item alone in a list, or an empty list at the end."""
     return list(islice(items, 1))
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error in a group that says most: one that ends the run, else the first."""
+    """The most telling error of a group: one that ends the run, else the first."""
     leaves = [first_error(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
     return next((error for error in leaves if isinstance(error, StopRun)), leaves[0])

@@ -7,7 +7,7 @@ from harvester.config.credentials import Secret, operas_account
 from harvester.config.limits import operas_limits, paperbuzz_limits
 from harvester.config.settings import Settings
 from harvester.harvest.job import Account, Upstream
-from harvester.lists.reader import ListOptions
+from harvester.lists import ListOptions
 
 
 def list_options(settings: Settings) -> ListOptions:

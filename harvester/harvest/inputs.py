@@ -6,7 +6,7 @@ from harvester.core.clock import timestamp
 from harvester.core.errors import InputUnusable
 from harvester.core.sanitize import printable
 from harvester.harvest.job import Context
-from harvester.lists.reader import ListOptions, fingerprint, read_list
+from harvester.lists import ListOptions, fingerprint, read_list
 from harvester.storage.database import WorkState
 from harvester.storage.ingest import Reading, enrol
 from harvester.storage.store import Store

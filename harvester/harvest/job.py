@@ -12,7 +12,7 @@ from harvester.core.clock import Clock
 from harvester.core.limits import ServiceLimits
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
-from harvester.lists.reader import ListOptions
+from harvester.lists import ListOptions
 from harvester.storage.database import WorkState
 from harvester.storage.paths import Paths
 

@@ -1,4 +1,8 @@
-"""Lists of DOIs, in whatever format, encoding or compression, become works, invalid lines and blanks.
+"""Lists of DOIs, in many formats, encodings and compressions, read as works, invalid lines and blank lines.
 
-Nothing is fetched here, and nothing is stored.
+This room fetches nothing and stores nothing.
 """
+
+from harvester.lists.reader import ListOptions, fingerprint, read_list
+
+__all__ = ["ListOptions", "fingerprint", "read_list"]

@@ -1,4 +1,7 @@
-"""BibTeX: entries are cut out by counting braces, so that a broken one costs itself only, and parsed by the library."""
+"""BibTeX: we cut out the entries by counting braces, and the library parses each by itself.
+
+So a broken entry spoils no other entry.
+"""
 
 import logging
 import re
@@ -19,7 +22,7 @@ _COMMAND = re.compile(r"\{?(\\text(?:less|greater|underscore|asciitilde))(?:\{\}
 
 
 def read_bibtex(lines: Iterable[str]) -> Iterator[Row]:
-    """The rows of a BibTeX file: DOI in `doi`, URLs in `url`; strings, comments and preambles are no rows."""
+    """Read a BibTeX file: the DOI is in `doi`, URLs in `url` or `howpublished`. Only entries of works become rows."""
     logging.getLogger("bibtexparser").setLevel(logging.CRITICAL)  # a broken entry becomes a row with a problem
     for number, kind, text in _entries(lines):
         if kind not in _NOT_WORKS:
@@ -38,10 +41,10 @@ def _row(number: int, text: str) -> Row:
 
 
 def _fields(text: str) -> Mapping[str, str] | None:
-    """The fields of one entry by their names in lower case, of a repeated one the first; None if it is broken."""
+    """The fields of one entry by lower-case name, or None if it is broken. Of a repeated field the first counts."""
     try:
         library = parse_string(text)
-    except Exception:  # noqa: BLE001 - whatever the library makes of a broken entry is that entry's own
+    except Exception:  # noqa: BLE001 - the library may raise anything; only this entry is lost
         return None
     repeating = (
         block.ignore_error_block for block in library.failed_blocks if isinstance(block, DuplicateFieldKeyBlock)
@@ -53,7 +56,7 @@ def _fields(text: str) -> Mapping[str, str] | None:
 
 
 def _plain(value: str) -> str:
-    """A field without the braces and escapes that are TeX's, not the DOI's."""
+    """The value of a field without TeX's braces and escapes."""
     value = _COMMAND.sub(lambda match: _COMMANDS[match[1]], _ESCAPED.sub(r"\1", value.strip()))
     while value.startswith("{") and value.endswith("}"):
         value = value[1:-1].strip()
@@ -61,9 +64,9 @@ def _plain(value: str) -> str:
 
 
 def _entries(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
-    """Each entry's first line number, kind and text.
+    """Cut a file into entries: the number of the first line, the entry type (`article`) and the text of each.
 
-    An entry ends where its braces are closed, or, if they never are, where a line begins another one.
+    An entry ends where its braces are closed. If they never are, it ends where a line begins the next entry.
     """
     entry: list[str] = []
     kind = ""
@@ -88,9 +91,9 @@ def _entries(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
 
 
 def _depth(line: str) -> int:
-    """How many braces a line leaves open."""
+    """How many more braces a line opens than it closes."""
     line = line.replace(r"\{", "").replace(r"\}", "") if "\\" in line else line
     opening, closing = line.count("{"), line.count("}")
     if not opening and not closing and line.lstrip().startswith("@"):
-        return 1  # @article( … ) has no braces of its own
+        return 1  # @article( … ) has parentheses in place of braces
     return opening - closing

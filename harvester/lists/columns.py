@@ -1,4 +1,4 @@
-"""Which column of a table holds the DOIs, and which the URLs: decided from its first rows, or asked."""
+"""Find the columns of a table that hold the DOIs and the URLs: as the user said, or from the first rows."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -9,22 +9,24 @@ from harvester.core.sanitize import printable
 from harvester.lists.rows import is_doi, is_nothing, split_urls
 
 _DOI_NAMES = frozenset({"di", "digitalobjectidentifier", "onlineidentifier"})
-"""Names of DOI columns that do not say so: Web of Science, spelled out, KBART."""
+"""Names of DOI columns without the word DOI: of Web of Science, spelled out, and of KBART."""
 
 _URL_NAMES = frozenset(
     {"url", "urls", "titleurl", "landingpage", "landingpageurl", "landingurl", "articleurl", "fulltexturl"}
 )
-"""Names of columns with the work's own addresses. A database's `Link` is that of the database's record, and what was
-registered stays registered (pitfall 22)."""
+"""Names of columns that hold addresses of the work itself.
+
+`Link` is not among them: in exports of databases it is the address of the database's record, and a URL that was
+registered by mistake cannot be taken back (pitfall 22)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where things stand in a row, from 0.
+    """The columns of a table, counted from 0.
 
     Args:
-        doi: the column of DOIs.
-        urls: the columns of URLs.
+        doi: the column with the DOIs.
+        urls: the columns with URLs.
         has_header: whether the first row names the columns.
     """
 
@@ -36,20 +38,21 @@ class Columns:
 def choose_columns(
     name: str, rows: Sequence[Sequence[str]], *, doi_column: str | None, url_column: str | None, kbart: bool = False
 ) -> Columns:
-    """Decide by the first rows of a table.
+    """Find the columns from the first rows of a table.
 
-    The DOI column, in order: 1. what the user said, by name or number; 2. the one called `doi`; 3. the only one with a
-    DOI column's name, or the only one of those that holds DOIs; 4. the only one that holds DOIs.
+    The DOI column is: 1. the one that the user named; 2. the only one called `doi`; 3. of the columns whose names mean
+    DOIs, or of all if there is none: the only one that holds DOIs, else the only one that holds them without addresses
+    around them, else the only one there is.
 
     Args:
         name: of the file, for messages.
-        rows: the first ones.
-        doi_column: a name, or a number from 1.
-        url_column: likewise.
-        kbart: whether the file is in KBART, where the columns are known.
+        rows: the first rows of the table.
+        doi_column: name or number (from 1) of the DOI column; None to find it.
+        url_column: the same for the URL column.
+        kbart: whether the file is in KBART, which fixes the names of the columns.
 
     Raises:
-        InputUnusable: there is no such column, or more than one; the message lists them.
+        InputUnusable: no column fits, or more than one; the message lists the columns.
     """
     first = rows[0] if rows else ()
     has_header = not any(is_doi(cell) for cell in first)
@@ -66,13 +69,13 @@ def choose_columns(
 
 
 class _Table:
-    """The first rows of a table, and the questions asked of them."""
+    """The first rows of a table, and what can be learnt from them."""
 
     def __init__(self, name: str, header: list[str], body: Sequence[Sequence[str]], width: int) -> None:
         self._name, self._header, self._body, self._width = printable(name), header, body, width
 
     def find(self, wanted: str, flag: str) -> int:
-        """The column that the user names."""
+        """The column that the user named, by name or by number."""
         found = self.named(wanted)
         if found is not None:
             return found
@@ -84,13 +87,13 @@ class _Table:
         )
 
     def named(self, wanted: str) -> int | None:
-        """The first column of that name, in whatever case."""
+        """The first column with this name, in any case; None if there is none."""
         names = [name.casefold() for name in self._header]
         return names.index(wanted.strip().casefold()) if wanted.strip().casefold() in names else None
 
     def doi_column(self) -> int:
-        """The column of DOIs, told by names and contents."""
-        exact = [i for i, name in enumerate(self._header) if _key(name) == "doi"]
+        """The DOI column, found by names and contents."""
+        exact = [i for i, name in enumerate(self._header) if _normalized(name) == "doi"]
         if len(exact) == 1:
             return exact[0]
         named = exact or [i for i, name in enumerate(self._header) if _names_dois(name)]
@@ -110,25 +113,25 @@ class _Table:
         )
 
     def url_columns(self, doi: int) -> tuple[int, ...]:
-        """The columns that are named for URLs and hold some; where nothing has a name, the only one that holds some."""
+        """The URL columns: by name and content, or, in a table without a header, the only column that holds URLs."""
         if not self._header:
             found = [
                 i for i in range(self._width) if i != doi and self._holds(i, lambda cell: bool(split_urls([cell])))
             ]
             return tuple(found) if len(found) == 1 else ()
-        named = [i for i, name in enumerate(self._header) if _key(name) in _URL_NAMES and i != doi]
+        named = [i for i, name in enumerate(self._header) if _normalized(name) in _URL_NAMES and i != doi]
         return tuple(i for i in named if self._holds(i, lambda cell: "://" in cell) or not self._body)
 
     def _holds_dois(self, column: int) -> bool:
         return self._holds(column, is_doi)
 
     def _holds(self, column: int, test: Callable[[str], bool]) -> bool:
-        """Whether at least half of the cells that are not empty pass."""
+        """Whether at least half of the cells that are not empty pass a test."""
         cells = [row[column] for row in self._body if column < len(row) and not is_nothing(row[column])]
         return bool(cells) and 2 * sum(map(test, cells)) >= len(cells)
 
     def _listed(self, columns: Sequence[int]) -> str:
-        """Their names; numbers for those whose name would not tell them from others."""
+        """The names of columns, for a message; a number in place of a name that is empty or not unique."""
         unique = {
             i for i in columns if i < len(self._header) and self._header[i] and self._header.count(self._header[i]) == 1
         }
@@ -136,10 +139,12 @@ class _Table:
         return ", ".join(names[:30]) + (", …" if len(names) > 30 else "") if names else "none"
 
 
-def _key(name: str) -> str:
+def _normalized(name: str) -> str:
+    """The letters and digits of a column name, in lower case."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
 def _names_dois(name: str) -> bool:
+    """Whether a column name means DOIs, such as `articleDOI` or `Digital Object Identifier`."""
     words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
-    return "doi" in words or "dois" in words or _key(name) in _DOI_NAMES
+    return "doi" in words or "dois" in words or _normalized(name) in _DOI_NAMES

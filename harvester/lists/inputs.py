@@ -1,4 +1,4 @@
-"""Where the bytes come from: paths, globs and stdin, decompressed as they stream."""
+"""Open the inputs: paths, globs and stdin, decompressed while they are read."""
 
 import bz2
 import glob
@@ -22,7 +22,7 @@ STDIN = "-"
 BLOCK_BYTES = 256 * 1024
 
 ZSTD_FEED_BYTES = 1024
-"""What the zstd decompressor is given at once: it can make 128 KiB of 4 bytes, so 1 KiB is at most 32 MiB."""
+"""Compressed bytes in one step of the zstd decompressor: 4 bytes can become 128 KiB, so 1 KiB can become 32 MiB."""
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 _SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
@@ -33,15 +33,19 @@ _NOT_A_LIST = {
 }
 
 
-class Damaged(Exception):
-    """The archive is corrupt or cut off; the message says which."""
+class DamagedArchive(Exception):
+    """The compressed input is corrupt or cut off; the message says which."""
 
 
 def expand(inputs: Sequence[str], warn: Callable[[str], None]) -> list[str]:
-    """The files that the inputs name, each once, globs sorted; `-` stays.
+    """The files that the inputs name, each once. The matches of a glob are sorted; `-` stays `-`.
+
+    Args:
+        inputs: paths, globs, or `-` for stdin.
+        warn: takes a sentence for the user about a file that is named twice.
 
     Raises:
-        InputMissing: a file that is not there or cannot be read, a folder, a glob that matches nothing.
+        InputMissing: a file does not exist or cannot be read, an input is a folder, or a glob matches nothing.
     """
     found: dict[str, str] = {}
     for name in inputs:
@@ -53,13 +57,13 @@ def expand(inputs: Sequence[str], warn: Callable[[str], None]) -> list[str]:
     return list(found.values())
 
 
-def fingerprint(inputs: Sequence[str]) -> str | None:
-    """The digest of all that the inputs hold, by which they are known again; None where one cannot be read twice.
+def content_digest(inputs: Sequence[str]) -> str | None:
+    """SHA-256 over the names and contents of all inputs; None if one of them can be read only once, such as stdin.
 
     Raises:
-        InputMissing: as `expand`, or reading failed.
+        InputMissing: as for `expand`, or a file cannot be read.
     """
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in expand(inputs, lambda _: None):
         if name == STDIN or not Path(name).is_file():
             return None
@@ -68,8 +72,8 @@ def fingerprint(inputs: Sequence[str]) -> str | None:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise _unreadable(name, error) from error
-        whole.update(f"{name}\0{content}\0".encode("utf-8", "surrogateescape"))
-    return whole.hexdigest()
+        digest.update(f"{name}\0{content}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _matches(name: str) -> list[str]:
@@ -96,18 +100,23 @@ def _readable(name: str) -> str:
 
 
 def bare_name(name: str) -> str:
-    """The file name without the ending of a compression."""
+    """The name of a file without folder and compression suffix: `a/list.csv.gz` is `list.csv`."""
     path = Path(name)
     return path.stem if path.suffix.lower() in _SUFFIXES else path.name
 
 
-def blocks(name: str, stdin: BinaryIO | None, warn: Callable[[str], None]) -> Iterator[bytes]:
-    """The decompressed bytes of an input, block by block; what the bytes are wins over what the name says.
+def read_blocks(name: str, stdin: BinaryIO | None, warn: Callable[[str], None]) -> Iterator[bytes]:
+    """Read an input in decompressed blocks. The compression is recognized by the first bytes, not by the name.
+
+    Args:
+        name: a path, or `-` for stdin.
+        stdin: binary, for `-`.
+        warn: takes a sentence for the user where the name promises another compression.
 
     Raises:
-        InputMissing: reading failed.
-        InputUnusable: it is a kind of file that holds no list.
-        Damaged: the archive is corrupt or cut off.
+        InputMissing: the input cannot be read.
+        InputUnusable: files of this kind, such as PDF, hold no list.
+        DamagedArchive: the archive is corrupt or cut off.
     """
     if name == STDIN:
         if stdin is None:
@@ -131,9 +140,9 @@ def _decompressed(name: str, file: BinaryIO, warn: Callable[[str], None]) -> Ite
         if head.startswith(magic):
             raise InputUnusable(f"{printable(name)} is {what}.")
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
-    told = _SUFFIXES.get(Path(name).suffix.lower())
-    if told and kind != told and head:
-        warn(f"{printable(name)} is not compressed with {told} as its name says; read as {kind or 'plain text'}")
+    named = _SUFFIXES.get(Path(name).suffix.lower())
+    if named and kind != named and head:
+        warn(f"{printable(name)} is not compressed with {named} as its name says; read as {kind or 'plain text'}")
     stream = _Rejoined(head, file)
     if kind is None:
         yield from iter(lambda: stream.read(BLOCK_BYTES), b"")
@@ -141,15 +150,15 @@ def _decompressed(name: str, file: BinaryIO, warn: Callable[[str], None]) -> Ite
     try:
         yield from _READERS[kind](stream)
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-        raise Damaged(f"the {kind} archive is cut off or corrupt ({printable(str(error), 100)})") from error
+        raise DamagedArchive(f"the {kind} archive is cut off or corrupt ({printable(str(error), 100)})") from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise Damaged(f"the {kind} archive is corrupt ({printable(str(error), 100)})") from error
+        raise DamagedArchive(f"the {kind} archive is corrupt ({printable(str(error), 100)})") from error
 
 
 def read_fully(file: BinaryIO, size: int) -> bytes:
-    """The next bytes, also where a pipe hands them out in pieces; fewer only at the end."""
+    """Read exactly `size` bytes, or fewer at the end of the file. A pipe may hand them out in pieces."""
     data = b""
     while len(data) < size and (more := file.read(size - len(data))):
         data += more
@@ -157,7 +166,7 @@ def read_fully(file: BinaryIO, size: int) -> bytes:
 
 
 class _Rejoined(io.RawIOBase):
-    """A stream whose first bytes were read already. Closing it leaves the stream open: it belongs to others."""
+    """A stream that gives back the bytes that were already read from it. Closing it leaves the original open."""
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         super().__init__()
@@ -189,7 +198,7 @@ def _read_xz(stream: _Rejoined) -> Iterator[bytes]:
 
 
 def _read_zstd(stream: _Rejoined) -> Iterator[bytes]:
-    """Frame after frame by hand: the library's own reader takes a frame that is cut off for a whole one."""
+    """Decompress frame by frame. The library's own reader does not notice that the last frame is cut off."""
     frame = None
     for fed in iter(lambda: stream.read(ZSTD_FEED_BYTES), b""):
         data = fed

@@ -1,8 +1,8 @@
 """JSON documents and JSON Lines.
 
-An entry is a string, or an object with the DOI under `doi` in whatever case (Crossref, CSL-JSON, OpenAlex, Unpaywall,
-and harvester's own records), or in the places where DataCite and Semantic Scholar keep it. A document is a list of
-entries, one entry, or an object around exactly one list of them.
+An entry is a string or an object. An object has its DOI under `doi`, in any case (Crossref, CSL-JSON, OpenAlex,
+Unpaywall, and harvester's own records), or where DataCite and Semantic Scholar keep it. A document is a list of
+entries, one entry, or an object that contains exactly one list.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ from harvester.core.sanitize import printable
 from harvester.lists.rows import Row, doi_or_resolver, split_urls
 
 MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
-"""A JSON document is held in memory whole; larger lists are for JSON Lines."""
+"""A JSON document is held in memory as a whole. Larger lists have to be JSON Lines."""
 
 MAX_JSON_LINE_BYTES = 32 * 1024 * 1024
 
@@ -25,10 +25,10 @@ _URL_KEYS = ("url", "urls", "landing_page", "landing_page_url", "title_url")
 
 
 def read_document(name: str, blocks: Iterable[bytes], doi_key: str | None, url_key: str | None) -> Iterator[Row]:
-    """The entries of one JSON document; their numbers count entries, not lines.
+    """Read one JSON document. The numbers of the rows count entries, not lines.
 
     Raises:
-        InputUnusable: it is no JSON, too large, or no list of DOIs.
+        InputUnusable: the document is not JSON, too large, or no list of DOIs.
     """
     data = bytearray()
     for block in blocks:
@@ -73,7 +73,7 @@ def _values(document: Mapping[str, object], inner: object) -> list[object]:
 
 
 def read_json_lines(lines: Iterable[str], doi_key: str | None, url_key: str | None) -> Iterator[Row]:
-    """The rows of JSON Lines; a broken line is a row with a problem."""
+    """Read JSON Lines. A broken line becomes a row with a problem."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             yield Row(number, None)
@@ -89,7 +89,7 @@ def read_json_lines(lines: Iterable[str], doi_key: str | None, url_key: str | No
 
 
 def entry_row(number: int, entry: object, doi_key: str | None, url_key: str | None) -> Row:
-    """One entry as a row."""
+    """Make a row of one entry."""
     if isinstance(entry, str):
         return Row(number, doi_or_resolver(entry, ()))
     if entry is None:
@@ -105,6 +105,7 @@ def entry_row(number: int, entry: object, doi_key: str | None, url_key: str | No
 
 
 def _doi_of(entry: Mapping[str, object], doi_key: str | None) -> object:
+    """What stands where the DOI should be; None if nothing does. Of a list with one item, that item."""
     key = doi_key or "doi"
     found = _get(entry, key)
     if found is None and doi_key is None:
@@ -114,13 +115,13 @@ def _doi_of(entry: Mapping[str, object], doi_key: str | None) -> object:
 
 
 def _get(entry: Mapping[str, object], key: str) -> object:
-    """The value of a key, in whatever case."""
+    """The value of a key, whose case may differ; None if it is missing."""
     if key in entry:
         return entry[key]
     return next((value for name, value in entry.items() if name.lower() == key.lower()), None)
 
 
 def _strings(value: object) -> list[str]:
-    """The strings of a value: itself, or those in it if it is a list."""
+    """The strings in a value: the value itself, or the items of a list."""
     values = value if isinstance(value, list) else [value]
     return [item for item in values if isinstance(item, str)]

@@ -1,7 +1,7 @@
-"""Bytes become lines of text, in flat memory whatever the bytes are.
+"""Turn bytes into lines of text, in constant memory whatever the bytes are.
 
-Lines end with LF, CRLF or CR, and nowhere else: U+2028 and U+0085 are characters like others (pitfall 18). A line over
-the limit comes cut to one byte more than the limit, so that the reader sees it is too long, and its rest is skipped.
+Lines end with LF, CRLF or CR only: U+2028 and U+0085 are ordinary characters (pitfall 18). A line over the limit is cut
+to one byte more than the limit, so that the reader sees that it is too long. The rest of it is skipped.
 """
 
 import codecs
@@ -11,7 +11,7 @@ from harvester.core.errors import Usage
 from harvester.core.sanitize import printable
 
 MAX_LINE_BYTES = 1024 * 1024
-"""Of a line of text or a table; rows with abstracts reach some tens of KiB."""
+"""The limit for a line of text or of a table. Rows with abstracts reach some tens of KiB."""
 
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -19,16 +19,21 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-"""Byte order marks. UTF-32 LE stands before UTF-16 LE, whose mark its own begins with."""
+"""Byte order marks. UTF-32 LE comes before UTF-16 LE, because its mark begins with the same bytes."""
 
 
 def detect_encoding(head: bytes, chosen: str) -> tuple[str, int]:
-    """How bytes become text, and how many bytes of a byte order mark to skip.
+    """The encoding of an input, and the length of its byte order mark.
+
+    With `auto`: 1. a byte order mark decides; 2. every other byte zero is UTF-16; 3. else UTF-8 (`Decoder` falls back
+    to Windows-1252 line by line).
 
     Args:
-        head: the beginning of the input.
-        chosen: a codec's name, or `auto`: a byte order mark, else UTF-16 by its zeros, else UTF-8, and line by line
-            Windows-1252 where that fails.
+        head: the first bytes of the input.
+        chosen: the name of a codec, or `auto`.
+
+    Returns:
+        The name of the codec, and how many bytes to skip.
 
     Raises:
         Usage: there is no such codec.
@@ -49,10 +54,10 @@ def detect_encoding(head: bytes, chosen: str) -> tuple[str, int]:
 
 
 def text_codec(name: str) -> str:
-    """The proper name of a text encoding.
+    """The name that Python itself uses for a text encoding: `latin1` is `iso8859-1`.
 
     Raises:
-        Usage: Python knows no such encoding.
+        Usage: Python knows no such text encoding.
     """
     try:
         proper = codecs.lookup(name).name
@@ -63,7 +68,7 @@ def text_codec(name: str) -> str:
 
 
 def as_utf8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """The same text in UTF-8; what cannot be decoded becomes U+FFFD, and so costs its own line only."""
+    """Recode text to UTF-8. What cannot be decoded becomes U+FFFD, so that only its own line is lost."""
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
     for block in blocks:
         yield decoder.decode(block).encode("utf-8", "surrogatepass")
@@ -71,7 +76,12 @@ def as_utf8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def byte_lines(blocks: Iterable[bytes], limit: int = MAX_LINE_BYTES) -> Iterator[list[bytes]]:
-    """Lines without their ends, many at a time."""
+    """Split blocks into lines without line ends, many lines at a time.
+
+    Args:
+        blocks: bytes in an encoding in which line ends are single bytes.
+        limit: bytes; a longer line is cut to one byte more.
+    """
     rest = b""
     after_cr = False
     for raw in blocks:
@@ -91,19 +101,19 @@ def byte_lines(blocks: Iterable[bytes], limit: int = MAX_LINE_BYTES) -> Iterator
 
 
 class Decoder:
-    """Turns lines of bytes that should be UTF-8 into text, and says so once if they are not.
+    """Decodes lines that should be UTF-8, and warns once if some are not.
 
     Args:
-        notice: takes the sentence for the user.
+        warn: takes the sentence for the user.
         name: of the input, for that sentence.
     """
 
     def __init__(self, warn: Callable[[str], None], name: str) -> None:
-        self._notice, self._name = warn, name
-        self._said = False
+        self._warn, self._name = warn, name
+        self._warned = False
 
     def text_lines(self, batches: Iterable[list[bytes]], limit: int = MAX_LINE_BYTES) -> Iterator[str]:
-        """The lines as text."""
+        """Decode batches of lines: as UTF-8, else as Windows-1252, else as Latin-1, which takes any byte."""
         for batch in batches:
             try:
                 yield from b"\n".join(batch).decode("utf-8").split("\n")
@@ -116,9 +126,9 @@ class Decoder:
         except UnicodeDecodeError:
             if len(line) > limit:
                 return line.decode("ascii", "replace")
-        if not self._said:
-            self._said = True
-            self._notice(f"{self._name} is not all UTF-8; where it is not, it is read as Windows-1252")
+        if not self._warned:
+            self._warned = True
+            self._warn(f"{self._name} is not all UTF-8; where it is not, it is read as Windows-1252")
         try:
             return line.decode("cp1252")
         except UnicodeDecodeError:

@@ -1,9 +1,9 @@
-"""Lists of DOIs as people keep them, read line by line: works, failures that say where, and blanks.
+"""Read lists of DOIs as people keep them, line by line: works, failures with file and line, and blank lines.
 
-The way of one input: `source` opens and decompresses it, `lines` makes text of it, `sniff` tells the format from its
-first 64 KiB, a reader of that format (`plain`, `tabular` with `columns`, `jsonlist`, `tagged`, `bibtex`) makes rows,
-and here each row becomes exactly one `Work`, `Failure` or `Blank`. Memory stays flat: nothing but a JSON document is
-ever held whole.
+The way of one input: `inputs` opens and decompresses it, `lines` decodes it, `sniff` finds out the format from the
+first 64 KiB, and a reader of that format (`plain`, `tabular` with `columns`, `jsonlist`, `tagged`, `bibtex`) makes
+rows. This module turns each row into exactly one `Work`, `Failure` or `Blank`. Memory stays constant: only a JSON
+document is held as a whole.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,8 +16,8 @@ from harvester.core.errors import InputUnusable, InvalidDoi, Usage
 from harvester.core.model import Blank, Failure, Stage, Work
 from harvester.core.sanitize import printable
 from harvester.core.version import __version__
-from harvester.lists import inputs as source
 from harvester.lists.bibtex import read_bibtex
+from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
 from harvester.lists.jsonlist import MAX_JSON_LINE_BYTES, read_document, read_json_lines
 from harvester.lists.lines import MAX_LINE_BYTES, Decoder, as_utf8, byte_lines, detect_encoding, text_codec
 from harvester.lists.plain import read_plain
@@ -26,14 +26,13 @@ from harvester.lists.sniff import sniff_format
 from harvester.lists.tabular import DELIMITERS, find_delimiter, plan_table, read_table
 from harvester.lists.tagged import read_ris, read_wos
 
-__all__ = ["FORMATS", "Blank", "ListOptions", "fingerprint", "read_list"]
-
 FORMATS = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
 
 SAMPLE_BYTES = 64 * 1024
 MAX_INPUT_SHOWN = 200
 
 _BLANK = Blank()
+"""One for all: there may be millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +40,10 @@ class ListOptions:
     """How lists are read.
 
     Args:
-        doi_column: the column (or JSON key) with the DOIs, by name or number from 1; None to find it.
-        url_column: the one with the URLs to register.
+        doi_column: the column with the DOIs, by name or by number (from 1), or the JSON key; None to find it.
+        url_column: the same for the URLs to register.
         format: one of `FORMATS`.
-        encoding: a codec's name, or `auto`.
+        encoding: the name of a codec, or `auto`.
     """
 
     doi_column: str | None = None
@@ -61,50 +60,54 @@ def read_list(
     now: str,
     stdin: BinaryIO | None = None,
 ) -> Iterator[Work | Failure | Blank]:
-    """Read inputs in their order; each line, row or entry is one item, duplicates included.
+    """Read the inputs one after the other. Each line, row or entry gives one item; duplicates are not removed.
 
     Args:
-        inputs: paths, globs (their files sorted), `-` for stdin.
-        options: how.
-        warn: takes a sentence for the user where something was decided that they may want to know.
-        now: the timestamp that failures carry.
+        inputs: paths, globs (whose matches are sorted), `-` for stdin.
+        options: how the inputs are read.
+        warn: takes a sentence for the user about a decision that they may want to know.
+        now: the timestamp for failures.
         stdin: binary, for `-`.
 
     Raises:
-        InputMissing: an input is not there or not readable; at once, before anything is read.
-        Usage: there is no such format or encoding; at once.
-        InputUnusable: while reading: the file holds no list, its DOI column cannot be told, or its archive is damaged.
+        InputMissing: an input does not exist or cannot be read. Raised at once, before anything is read.
+        Usage: there is no such format or encoding. Raised at once.
+        InputUnusable: a file holds no list, its DOI column is not clear, or its archive is damaged. Raised while the
+            items are read.
     """
     if options.format not in FORMATS:
         raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(FORMATS)}.")
     if options.encoding != "auto":
         text_codec(options.encoding)
-    files = source.expand(inputs, warn)
+    files = expand(inputs, warn)
     return chain.from_iterable(_read(name, options, warn, now, stdin) for name in files)
 
 
 def fingerprint(inputs: Sequence[str], options: ListOptions) -> str | None:
-    """What tells whether a list would be read as it was: by its content, the options and the version that reads it.
+    """Identifies a list: an equal fingerprint means that `read_list` would give the same items.
+
+    It covers the content of the inputs, the options, and the version of harvester that reads them.
 
     Args:
         inputs: as for `read_list`.
-        options: how they are read.
+        options: how the inputs are read.
 
     Returns:
-        A short text; None where an input can be read but once, as stdin.
+        A short text; None if an input can be read only once, such as stdin.
 
     Raises:
-        InputMissing: an input is not there or not readable.
+        InputMissing: an input does not exist or cannot be read.
     """
-    content = source.fingerprint(inputs)
+    content = content_digest(inputs)
     return content and f"{__version__} {options} {content}"
 
 
 def _read(
     name: str, options: ListOptions, warn: Callable[[str], None], now: str, stdin: BinaryIO | None
 ) -> Iterator[Work | Failure | Blank]:
-    shown, number, stops = printable(name), 0, 0
-    stopped_at = ""
+    """Turn the rows of one input into items."""
+    shown, number, full_stops = printable(name), 0, 0
+    first_full_stop = ""
     try:
         for row in _rows(name, options, warn, stdin):
             number, text, urls, problem = row
@@ -120,14 +123,14 @@ def _read(
                 yield _failure(text, origin, str(error), now)
                 continue
             if doi is not text and lost_full_stop(text, doi):
-                stops, stopped_at = stops + 1, stopped_at or origin
+                full_stops, first_full_stop = full_stops + 1, first_full_stop or origin
             yield Work(doi, urls, origin)
-    except source.Damaged as error:
+    except DamagedArchive as error:
         raise InputUnusable(
             f"{shown}: {error}. It was readable up to line {number}; what comes after is lost. Make the file again."
         ) from error
-    if stops:
-        taken_off = f"{stops:,} {'DOI' if stops == 1 else 'DOIs'} (the first: {stopped_at})"
+    if full_stops:
+        taken_off = f"{full_stops:,} {'DOI' if full_stops == 1 else 'DOIs'} (the first: {first_full_stop})"
         warn(f"{shown}: a full stop at the end was taken off {taken_off}")
 
 
@@ -137,15 +140,15 @@ def _failure(text: str, origin: str, message: str, now: str) -> Failure:
 
 
 def _rows(name: str, options: ListOptions, warn: Callable[[str], None], stdin: BinaryIO | None) -> Iterator[Row]:
-    """Open one input, find out what it is, and read it."""
-    blocks = source.blocks(name, stdin, warn)
+    """Open one input, find out its encoding and format, and read it."""
+    blocks = read_blocks(name, stdin, warn)
     head = _head(blocks)
     encoding, mark = detect_encoding(head, options.encoding)
     whole: Iterable[bytes] = chain([head[mark:]], blocks)
     if encoding != "utf-8" or options.encoding != "auto":
         whole = as_utf8(whole, encoding)
     sample = _sample(head[mark:], encoding)
-    bare = source.bare_name(name)
+    bare = bare_name(name)
     kind = sniff_format(bare, sample) if options.format == "auto" else options.format
     if kind == "json":
         yield from read_document(name, whole, options.doi_column, options.url_column)
@@ -161,7 +164,7 @@ def _rows(name: str, options: ListOptions, warn: Callable[[str], None], stdin: B
 
 
 def _head(blocks: Iterator[bytes]) -> bytes:
-    """The first blocks, enough for a sample."""
+    """The first blocks, joined: enough to find out encoding and format."""
     head = b""
     while len(head) < SAMPLE_BYTES and (block := next(blocks, None)) is not None:
         head += block
@@ -169,13 +172,14 @@ def _head(blocks: Iterator[bytes]) -> bytes:
 
 
 def _sample(head: bytes, encoding: str) -> list[str]:
-    """The first lines as text; the last one only if there is no other, for it may be cut."""
+    """The first lines as text. The last one may be cut off, so it is left out unless it is the only one."""
     sample = b"".join(as_utf8([head[: 2 * SAMPLE_BYTES]], encoding))
     lines = [line.decode("utf-8", "replace") for batch in byte_lines([sample]) for line in batch]
     return lines[:-1] if len(lines) > 1 and len(head) >= SAMPLE_BYTES else lines
 
 
 def _table_rows(name: str, kind: str, sample: list[str], lines: Iterable[str], options: ListOptions) -> Iterator[Row]:
+    """Read a table; one with a single column is read as a plain list."""
     delimiter = find_delimiter(sample, only="\t" if kind in ("tsv", "kbart") else DELIMITERS)
     if delimiter is None and options.doi_column in (None, "1"):
         values = [line for line in sample if not is_nothing(line) and not line.startswith("#")]

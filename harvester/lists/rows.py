@@ -1,4 +1,4 @@
-"""What every reader of a format makes: rows."""
+"""Rows: what the reader of every format makes of its input."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from harvester.core.doi import parse_doi
 from harvester.core.errors import InvalidDoi
 
 _NOTHING = frozenset({"", "0", ".", "na", "n/a", "#n/a", "nan", "none", "null", "nil", "-", "--", "–", "—", "?"})
-"""What people put where there is no DOI."""
+"""What people write where there is no DOI."""
 
 _AROUND = " \t\"',;\u00a0\ufeff"
 _URL_START = re.compile(r"(?:^|[\s|;,]+)(?=(?:https?|ftp)://)", re.IGNORECASE)
@@ -20,10 +20,10 @@ class Row(NamedTuple):
     """One line, row or entry of an input.
 
     Args:
-        number: of its line (in a JSON document: of the entry), from 1.
-        text: where the DOI should be; None where there is nothing.
-        urls: to be registered for it.
-        problem: why the row cannot be read, if so.
+        number: of the line, from 1; in a JSON document, of the entry.
+        text: what stands where the DOI should be; None if nothing does.
+        urls: to be registered for the DOI.
+        problem: why the row cannot be read, if it cannot.
     """
 
     number: int
@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
 
 def is_nothing(text: str) -> bool:
-    """Whether a cell says that there is no DOI."""
+    """Whether a cell is empty, or says that there is nothing, such as `n/a`."""
     return len(text) < 20 and text.strip(_AROUND).lower() in _NOTHING
 
 
@@ -47,13 +47,13 @@ def is_doi(text: str) -> bool:
 
 
 def split_urls(cells: Iterable[str]) -> tuple[str, ...]:
-    """The URLs in some cells, each once: several in a cell stand apart by white space, `|`, `;` or `,`.
+    """The URLs in some cells, each once. White space, `|`, `;` or `,` separates several URLs in one cell.
 
-    Addresses of doi.org are left out: they say again what the DOI says, and are not where the work is.
+    Addresses of doi.org are left out: they only repeat the DOI.
     """
     found: dict[str, None] = {}
     for cell in cells:
-        if _ONE_URL.match(cell):  # as nearly all are
+        if _ONE_URL.match(cell):  # nearly all cells
             if not _RESOLVER.match(cell):
                 found[cell] = None
         elif "://" in cell:
@@ -67,7 +67,7 @@ def _is_registrable(url: str) -> bool:
 
 
 def doi_or_resolver(doi: str, urls: Iterable[str]) -> str | None:
-    """The text for the DOI: the field for it, else the one URL that is an address of doi.org, else None."""
+    """Where the DOI is: in its own field, else in the first URL that is an address of doi.org; None if in neither."""
     if not is_nothing(doi):
         return doi
     return next((url for url in map(str.strip, urls) if _RESOLVER.match(url)), None)

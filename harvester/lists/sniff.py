@@ -1,4 +1,4 @@
-"""Which format an input is in: by its content where that is unmistakable, else by its name."""
+"""Find out the format of an input: from its content if that is unmistakable, else from its name."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import orjson
 from harvester.lists.rows import is_doi, is_nothing
 from harvester.lists.tabular import find_delimiter
 
-_BY_NAME = {
+_BY_SUFFIX = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
@@ -33,10 +33,10 @@ def sniff_format(name: str, sample: Sequence[str]) -> str:
     """The format of an input.
 
     Args:
-        name: of the file, without the ending of a compression.
+        name: of the file, without its compression suffix.
         sample: its first lines.
     """
-    by_name = _BY_NAME.get(PurePath(name).suffix.lower())
+    by_name = _BY_SUFFIX.get(PurePath(name).suffix.lower())
     lines = [line for line in sample if line.strip()]
     if not lines:
         return by_name or "txt"
@@ -73,12 +73,12 @@ def _is_kbart(line: str) -> bool:
 
 
 def _table_or_text(sample: Sequence[str]) -> str:
-    """A file without a telling name is a table if its lines have the same number of cells, and one of them a DOI."""
+    """`csv` if most lines have at least as many cells as the first, and some early cell is a DOI; else `txt`."""
     delimiter = find_delimiter(sample)
     lines = [line for line in sample if not is_nothing(line) and not line.startswith("#")]
     if delimiter is None or len(lines) < 2:
         return "txt"
     cells = lines[0].count(delimiter)
     alike = sum(line.count(delimiter) >= cells for line in lines)
-    tokens = any(is_doi(cell) for line in lines[:20] for cell in line.split(delimiter))
-    return "csv" if 2 * alike > len(lines) and tokens else "txt"
+    has_doi = any(is_doi(cell) for line in lines[:20] for cell in line.split(delimiter))
+    return "csv" if 2 * alike > len(lines) and has_doi else "txt"

@@ -1,7 +1,7 @@
-"""Tables: comma, semicolon, tab or pipe between the cells, quotes around those that need them.
+"""Tables: cells separated by comma, semicolon, tab or pipe, with quotes around the cells that need them.
 
-A quote that is opened and never closed would swallow the rest of the file into one cell. A row may therefore go over
-some lines only; where it would go further, its first line is taken as it stands.
+A quote that is never closed would make one cell of the rest of the file. So a row may span a limited number of lines;
+if it would need more, its first line is read as a row by itself.
 """
 
 import csv
@@ -18,7 +18,7 @@ DELIMITERS = "\t;,|"
 
 MAX_ROW_LINES = 200
 MAX_ROW_CHARS = 128 * 1024
-"""The csv module takes no longer cell."""
+"""The csv module takes no longer cells."""
 
 _QUOTED = re.compile(r'"[^"]*"')
 _SICI_END = re.compile(r"\.co;2-.", re.IGNORECASE)
@@ -30,9 +30,9 @@ class Table:
     """How a table is read.
 
     Args:
-        delimiter: between cells.
-        columns: where things stand.
-        kbart: whether its online_identifier may hold other identifiers than DOIs.
+        delimiter: between the cells.
+        columns: where DOIs and URLs are.
+        kbart: whether the DOI column may hold other identifiers, as `online_identifier` of KBART does.
     """
 
     delimiter: str
@@ -41,13 +41,17 @@ class Table:
 
 
 def find_delimiter(sample: Sequence[str], *, only: str = DELIMITERS) -> str | None:
-    """What stands between the cells, by the first lines; None for a single column.
+    """Find the delimiter from the first lines; None for a single column.
 
-    It is the sign that the first line has, and the most lines have as often as the first. Where most lines are a DOI as
-    they stand, commas and all, the first line has to be a header with a column for DOIs, or four in five lines have to
-    agree: else the signs are part of the DOIs.
+    Candidates are the signs in the first line. The best is the one that most lines contain as often as the first line.
+    DOIs may contain these signs too. So if most lines are a DOI as a whole, the best sign counts only if the first line
+    is a header with a DOI column, or if four in five lines agree.
+
+    Args:
+        sample: the first lines.
+        only: the signs that may be delimiters.
     """
-    lines = [line for line in sample if not _is_aside(line)]
+    lines = [line for line in sample if not _is_blank_or_comment(line)]
     if not lines:
         return None
     hint = _EXCEL_HINT.match(lines[0].strip())
@@ -66,17 +70,18 @@ def _names_doi(cells: Sequence[str]) -> bool:
 
 
 def _agreement(counts: list[int]) -> tuple[int, int]:
+    """How many lines contain a sign as often as the first line; and how often that is."""
     return sum(count == counts[0] for count in counts), counts[0]
 
 
 def _between_cells(line: str, sign: str) -> int:
-    """How often a sign stands between cells: not in quotes, not in the `;2-X` of a SICI, not at the line's end."""
+    """How often a sign separates cells. In quotes, in the `;2-X` of a SICI and at the end of the line it does not."""
     bare = _SICI_END.sub("", _QUOTED.sub("q", line)).rstrip(sign + " ")
     return bare.count(sign)
 
 
-def _is_aside(line: str) -> bool:
-    """A blank line, or a comment above the header."""
+def _is_blank_or_comment(line: str) -> bool:
+    """Whether a line above the header is blank or a comment."""
     return is_nothing(line) or (line.startswith("#") and not any(sign in line for sign in DELIMITERS))
 
 
@@ -89,10 +94,10 @@ def plan_table(
     url_column: str | None,
     kbart: bool = False,
 ) -> Table:
-    """Decide how to read a table, by its first lines.
+    """Decide from its first lines how to read a table. For the arguments see `choose_columns`.
 
     Raises:
-        InputUnusable: the column of DOIs cannot be told.
+        InputUnusable: it is not clear which column holds the DOIs.
     """
     rows = [cells for _, cells, _ in _cells(sample, delimiter) if cells and not _is_empty(cells)]
     columns = choose_columns(name, rows[:200], doi_column=doi_column, url_column=url_column, kbart=kbart)
@@ -100,7 +105,7 @@ def plan_table(
 
 
 def read_table(lines: Iterable[str], table: Table) -> Iterator[Row]:
-    """The rows of a table; its header is none."""
+    """Read a table; its header is skipped."""
     columns = table.columns
     header_due = columns.has_header
     for number, cells, line in _cells(lines, table.delimiter):
@@ -127,7 +132,7 @@ def _is_empty(cells: Sequence[str]) -> bool:
 
 
 def _cells(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, Sequence[str] | None, str]]:
-    """Each row's first line number, its cells (None if it is too long), and its first line."""
+    """Cut a table into rows: the number of the first line, the cells (None if too long) and the first line of each."""
     source = iter(lines)
     waiting: deque[str] = deque()
     number = 0
@@ -139,7 +144,7 @@ def _cells(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, Sequence
         number += 1
         if not header_seen and _EXCEL_HINT.match(line.strip()):
             continue
-        if not header_seen and _is_aside(line):
+        if not header_seen and _is_blank_or_comment(line):
             yield number, (), line
             continue
         header_seen = True
@@ -155,7 +160,7 @@ def _cells(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, Sequence
 
 
 def _continuation(line: str, source: Iterator[str], waiting: deque[str], delimiter: str) -> list[str]:
-    """The lines that belong to a row because a quote is open; lines looked at in vain go back to `waiting`."""
+    """The further lines of a row whose quote is still open. Lines that do not close it go back to `waiting`."""
     if line.count('"') % 2 == 0 or not _is_open(line, delimiter):
         return []
     more: list[str] = []
@@ -173,7 +178,7 @@ def _continuation(line: str, source: Iterator[str], waiting: deque[str], delimit
 
 
 def _is_open(text: str, delimiter: str) -> bool:
-    """Whether a quoted cell has no end."""
+    """Whether the last quote is not closed."""
     try:
         for _ in csv.reader([text], delimiter=delimiter, strict=True):
             pass
@@ -183,7 +188,7 @@ def _is_open(text: str, delimiter: str) -> bool:
 
 
 def _parsed(lines: list[str], delimiter: str) -> Sequence[str]:
-    """The cells of a row: by the rules; if it breaks them, leniently; if a quote has no end, cut at every sign."""
+    """The cells of a row: 1. read strictly; 2. else leniently; 3. if a quote stays open, split at every delimiter."""
     text = "\n".join(lines)
     try:
         return next(csv.reader([text], delimiter=delimiter, strict=True))
@@ -192,6 +197,6 @@ def _parsed(lines: list[str], delimiter: str) -> Sequence[str]:
     try:
         if not _is_open(text, delimiter):
             return next(csv.reader([text], delimiter=delimiter))
-    except csv.Error:  # a cell over the module's limit
+    except csv.Error:  # a cell is longer than the csv module takes
         pass
     return [cell.strip('" ') for cell in text.split(delimiter)]

@@ -1,4 +1,7 @@
-"""Formats of tagged lines: RIS and Web of Science. Entries are cut out here, so that a broken one costs itself only."""
+"""Formats of tagged lines: RIS and Web of Science.
+
+We cut out the entries ourselves and parse each by itself, so a broken entry spoils no other entry.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,13 +13,13 @@ from harvester.lists.rows import Row, doi_or_resolver, split_urls
 MAX_ENTRY_CHARS = 4 * 1024 * 1024
 
 _RIS_TAG = re.compile(r"([A-Z][A-Z0-9]) {1,2}- ?")
-"""Two blanks by the standard; some exports write one."""
+"""The standard has two blanks; some programs write one."""
 
 _WOS_TAG = re.compile(r"([A-Z][A-Z0-9])(?: |\Z)")
 
 
 def read_ris(lines: Iterable[str]) -> Iterator[Row]:
-    """The rows of a RIS file: DOI in `DO`, URLs in `UR` and in `LK`."""
+    """Read a RIS file: the DOI is in `DO`, URLs are in `UR` and `LK`."""
     for number, entry in _entries(lines, _RIS_TAG, begin="TY", end="ER"):
         yield _oversize(number, entry) or _ris_row(number, entry)
 
@@ -25,7 +28,7 @@ def _ris_row(number: int, entry: list[str]) -> Row:
     text = "\n".join(_RIS_TAG.sub(r"\1  - ", line, count=1) for line in entry)
     try:
         found = rispy.loads(f"{text}\nER  - \n")
-    except Exception as error:  # noqa: BLE001 - whatever the library makes of a broken entry is that entry's own
+    except Exception as error:  # noqa: BLE001 - the library may raise anything; only this entry is lost
         return Row(number, entry[0], problem=f"the RIS entry cannot be read ({type(error).__name__})")
     fields = found[0] if found else {}
     addresses = [*fields.get("urls", ()), *fields.get("unknown_tag", {}).get("LK", ())]
@@ -34,7 +37,7 @@ def _ris_row(number: int, entry: list[str]) -> Row:
 
 
 def read_wos(lines: Iterable[str]) -> Iterator[Row]:
-    """The rows of a tagged Web of Science export: DOI in `DI`, or a book's in `D2`."""
+    """Read a tagged export of Web of Science: the DOI is in `DI`, that of a book in `D2`."""
     for number, entry in _entries(lines, _WOS_TAG, begin="PT", end="ER"):
         yield _oversize(number, entry) or _wos_row(number, entry)
 
@@ -46,15 +49,17 @@ def _wos_row(number: int, entry: list[str]) -> Row:
 
 
 def _oversize(number: int, entry: list[str]) -> Row | None:
+    """A row with the problem that the entry is too long; None if it is not."""
     if sum(map(len, entry)) <= MAX_ENTRY_CHARS:
         return None
     return Row(number, entry[0], problem=f"an entry longer than {MAX_ENTRY_CHARS >> 20} MiB")
 
 
 def _entries(lines: Iterable[str], tag: re.Pattern[str], *, begin: str, end: str) -> Iterator[tuple[int, list[str]]]:
-    """Each entry's first line number and lines; a new beginning ends an entry that has no end.
+    """Cut a file into entries: the number of the first line, and the lines, of each.
 
-    Of an entry over the limit only as many lines are kept as show that it is.
+    A `begin` tag also ends an entry whose `end` tag is missing. Of an entry over the limit only so many lines are kept
+    that `_oversize` sees it.
     """
     entry: list[str] = []
     start = size = 0

@@ -1,4 +1,4 @@
-"""What a person at a terminal and the machines that watch are told: progress, logs, Prometheus, pings, systemd.
+"""What people at a terminal and monitoring systems are told: progress, logs, Prometheus, pings, systemd.
 
-It looks at a run and changes nothing. What is read in the morning is in `reports`.
+This room watches a run and changes nothing. What people read afterwards is in `reports`.
 """

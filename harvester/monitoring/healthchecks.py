@@ -1,10 +1,10 @@
-"""Tells a web address that a night began and how it ended, in the way of healthchecks.io.
+"""Ping a web address when a night begins and when it ends, as healthchecks.io expects it.
 
-`URL/start` when it begins, `URL` itself when it ended with 0, `URL/CODE` when it ended otherwise. 3 (too many failures)
-is no success: whoever sets `--max-failures` wants to be told.
+The ping goes to `URL/start` when a night begins, to `URL` when it ended with 0, and to `URL/CODE` when it ended with
+another exit code. 3 (more failures than allowed) is no success here.
 
-A ping is a courtesy. Whatever becomes of it, the night goes on and its exit code stays. The address is a secret of a
-kind, for who knows it can say that all is well: logs name its host alone.
+A ping must not disturb a night: if it fails, the night goes on and keeps its exit code. The address is a kind of
+secret, because whoever knows it can report that all is well. So logs name only its host.
 """
 
 import asyncio
@@ -19,23 +19,23 @@ from harvester.transport.messages import Request, Transport
 log = logging.getLogger("harvester")
 
 TIMEOUT_SECONDS: Final = 10.0
-"""What healthchecks.io recommends for its pings (`curl -m 10`)."""
+"""The time limit that healthchecks.io recommends (`curl -m 10`)."""
 
 MAX_BODY_BYTES: Final = 64 * 1024
-"""The answer is `OK`; a web page in its place is not worth more than this."""
+"""The expected answer is `OK`. A web page in its place is not read further than this."""
 
 Signal = Literal["start"] | int
-"""`start`, or the exit code of the run that ended."""
+"""`start`, or the exit code of a run that ended."""
 
 
 async def ping(transport: Transport, url: str, signal: Signal, verdict: str = "") -> None:
-    """Tell; a failure is a warning in the log and nothing else.
+    """Send a ping. A failure is only a warning in the log.
 
     Args:
-        transport: one without budget and without a stop: the last word is said when the run is over.
-        url: `[metrics] ping_url`, https or on this machine.
-        signal: what is told.
-        verdict: a sentence that goes along.
+        transport: without a budget and without a stop, because the last ping is sent after the run.
+        url: `[metrics] ping_url`; https, or on this machine.
+        signal: `start` or an exit code.
+        verdict: a sentence that is sent along.
     """
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -45,14 +45,14 @@ async def ping(transport: Transport, url: str, signal: Signal, verdict: str = ""
         problem = f"no answer within {TIMEOUT_SECONDS:g} s"
     except HarvesterError as error:
         problem = str(error) or type(error).__name__
-    except Exception as error:  # noqa: BLE001 - a ping never changes how a night ends; the text may hold the address
+    except Exception as error:  # noqa: BLE001 - a ping never changes how a night ends; its text may hold the address
         problem = type(error).__name__
     if problem:
         log.warning("the ping to %s failed: %s. The harvest is not affected.", urlsplit(url).hostname, problem)
 
 
 def ping_request(url: str, signal: Signal, verdict: str = "") -> Request:
-    """The request that tells; a query of the address stays behind its path."""
+    """The request of a ping. A query of the address is kept, behind the extended path."""
     parts = urlsplit(url)
     path = parts.path if signal == 0 else f"{parts.path.rstrip('/')}/{signal}"
     return Request(

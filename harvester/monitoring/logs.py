@@ -1,7 +1,8 @@
-"""Log lines on stderr: one event a line, fit for a terminal, without secrets, as text or as JSON.
+"""Log lines on stderr: one line for each event, safe for a terminal, without secrets, as text or as JSON.
 
-Whatever is logged passes `_safe`: control characters stand escaped, so that a server's text can neither move the cursor
-nor fake a second line; e-mail addresses, tokens and whatever was told to `text.hide` are masked, in tracebacks too.
+Everything that is logged passes `_safe`. It escapes control characters, so that the text of a server can neither move
+the cursor nor fake a second line. It masks e-mail addresses, tokens and whatever `sanitize.hide` was told, also in
+tracebacks.
 """
 
 import contextlib
@@ -17,23 +18,24 @@ from harvester.core.clock import timestamp
 from harvester.core.sanitize import printable, redacted
 
 MAX_LINE = 20_000
-"""Characters; long enough for a traceback."""
+"""The greatest length of a line in characters: long enough for a traceback."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 _FIRST = ("time", "level", "logger", "message")
-"""The fields of every event, in this order; extra fields cannot take their names."""
+"""The fields that every event begins with. Extra fields cannot replace them."""
 
 
 def _safe(text: str, limit: int = MAX_LINE) -> str:
+    """The text with secrets masked and control characters escaped."""
     return printable(redacted(text), limit)
 
 
 class TextFormatter(logging.Formatter):
-    """`12:00:01 warning: message`; of a traceback each line is a line."""
+    """`12:00:01 warning: message`, followed by the lines of the traceback, if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One event."""
+        """The text of one event."""
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         lines = [f"{moment} {level}{_safe(record.getMessage())}"]
@@ -41,10 +43,10 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `time`, `level`, `logger`, `message`, `traceback` if there is one, and extra fields."""
+    """One JSON object a line: `time`, `level`, `logger`, `message`, extra fields, and `traceback` if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One event."""
+        """The JSON of one event."""
         event = {key: _plain(value) for key, value in vars(record).items() if key not in _STANDARD}
         event |= {
             "time": timestamp(datetime.fromtimestamp(record.created, UTC)),
@@ -58,46 +60,47 @@ class JsonFormatter(logging.Formatter):
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    """The lines of the traceback, if there is one."""
     if not record.exc_info:
         return []
-    # Masked as a whole first: a secret may lie across lines.
+    # Mask the whole text first: a secret may span several lines.
     return [_safe(line) for line in redacted(formatter.formatException(record.exc_info)).splitlines()]
 
 
 def _plain(value: object) -> object:
-    """A field as JSON has it; integers beyond 64 bits and whatever else is no JSON value become text."""
+    """A field as a JSON value. Integers of more than 64 bits, and all that JSON does not have, become text."""
     if isinstance(value, bool | float | None) or (isinstance(value, int) and abs(value) < 2**63):
         return value
     return _safe(str(value))
 
 
 class _Handler(logging.Handler):
-    """Writes whole lines to wherever the terminal can take them at the moment."""
+    """Writes whole lines with a function that can be replaced, such as by a progress display."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         super().__init__()
         self.write = write
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Not `handleError`: it prints the arguments as they are, secrets among them. And no log line ends a run.
+        # Not `handleError`: it prints the arguments unmasked. And a log line that cannot be written must not end a run.
         with contextlib.suppress(OSError, ValueError):
             self.write(self._formatted(record))
 
     def _formatted(self, record: logging.LogRecord) -> str:
         try:
             return self.format(record)
-        except Exception:  # noqa: BLE001 - a field's own __str__ may raise anything
+        except Exception:  # noqa: BLE001 - the __str__ of a field may raise anything
             record.msg, record.args, record.exc_info = f"unreadable log record: {record.msg!r}", None, None
             bare = {name: value for name, value in vars(record).items() if name in _STANDARD}
             return self.format(logging.makeLogRecord(bare))
 
 
 def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
-    """Send the logs of harvester and its libraries to stderr; a second call replaces the first.
+    """Send the logs of harvester and of its libraries to stderr. A second call replaces the first.
 
     Args:
         form: `text` or `json`.
-        level: the least level of our own events; libraries speak from `warning` on, with `debug` from `info` on.
+        level: the lowest level of our own events. Libraries are logged from `warning` on; with `debug`, from `info` on.
         stream: None for stderr.
     """
     out = stream or sys.stderr
@@ -117,13 +120,13 @@ def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
 
 
 def is_json() -> bool:
-    """Whether what is read on stderr is one JSON object a line; then nothing else may be written there."""
+    """Whether stderr carries one JSON object on each line. Then nothing else may be written there."""
     ours = [each for each in logging.getLogger().handlers if isinstance(each, _Handler)]
     return any(isinstance(each.formatter, JsonFormatter) for each in ours)
 
 
 def release() -> None:
-    """Write no more: what `configure` did is taken back; what was hidden stays hidden."""
+    """Undo `configure`: write no more. Secrets stay masked."""
     root = logging.getLogger()
     for handler in [each for each in root.handlers if isinstance(each, _Handler)]:
         root.removeHandler(handler)
@@ -132,7 +135,14 @@ def release() -> None:
 
 
 def write_through(write: Callable[[str], None]) -> Callable[[], None]:
-    """Let lines be written by a progress display, which steps aside for them; returns the way back."""
+    """Write log lines through a progress display, so that the two do not mix.
+
+    Args:
+        write: writes one line.
+
+    Returns:
+        A function that restores the way in which lines were written before.
+    """
     handlers = [each for each in logging.getLogger().handlers if isinstance(each, _Handler)]
     before = [handler.write for handler in handlers]
     for handler in handlers:

@@ -1,8 +1,8 @@
-"""Progress while a run goes on: a bar on a terminal, a log event every 30 seconds elsewhere.
+"""Show the progress of a run: as a bar on a terminal, elsewhere as a log event every 30 seconds.
 
-The figures are read from the run's `Tally`; rate and time left come from the last minute, so that a pause or an outage
-shows at once. Elsewhere than on a terminal progress goes through the log, so that with `--log-format json` all of
-stderr's lines are JSON, with the figures as fields. Whatever goes wrong with showing progress, the run goes on.
+The figures come from the `Tally` of the run. Rate and time left are those of the last minute, so that a pause or an
+outage shows at once. Without a terminal, progress goes through the log, so that with `--log-format json` every line on
+stderr is JSON, with the figures as fields. If progress cannot be shown, the run goes on.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ WINDOW_SECONDS = 60.0
 PAINT_SECONDS = 0.25
 LINE_SECONDS = 30.0
 SAMPLE_SECONDS = 1.0
-"""Between two measurements without a terminal, so that the first line has a pace already."""
+"""Between two measurements without a terminal: short, so that even the first line has a rate."""
 
 
 class Throughput:
-    """How fast works are done, over the last minute.
+    """Measures how fast works are done, over the last minute.
 
     Args:
-        clock: measures.
+        clock: measures the time.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -41,7 +41,7 @@ class Throughput:
         self._marks: deque[tuple[float, int]] = deque()
 
     def mark(self, done: int) -> None:
-        """Tell how many works are done now; fewer than before (`--refetch`) begins a new measurement."""
+        """Record how many works are done now. If they are fewer than before (`--refetch`), measure anew."""
         now = self._clock.monotonic()
         if self._marks and done < self._marks[-1][1]:
             self._marks.clear()
@@ -51,23 +51,23 @@ class Throughput:
 
     @property
     def rate(self) -> float:
-        """Works per second; 0 where nothing can be said yet."""
+        """Works per second; 0 as long as it is not known."""
         if len(self._marks) < 2:
             return 0.0
         (since, before), (now, done) = self._marks[0], self._marks[-1]
         return (done - before) / (now - since) if now > since else 0.0
 
     def seconds_left(self, pending: int) -> float | None:
-        """Seconds until nothing is pending, at this pace; None where nothing can be said."""
+        """Seconds until all pending works are done at this rate; None if it is not known."""
         return pending / self.rate if self.rate > 0 else None
 
 
-def line(tally: Tally, pace: Throughput) -> str:
+def status_line(tally: Tally, throughput: Throughput) -> str:
     """The state of a run in one line of text."""
-    left = pace.seconds_left(tally.pending)
+    left = throughput.seconds_left(tally.pending)
     parts = [
         f"{tally.results + tally.failures:,}/{tally.works:,} works",
-        f"{pace.rate:.1f}/s",
+        f"{throughput.rate:.1f}/s",
         f"{in_words(left)} left" if left is not None and tally.pending else "",
         f"{tally.failures:,} failed" if tally.failures else "",
         f"{tally.registered:,} registered" if tally.registered or tally.registration_pending else "",
@@ -78,15 +78,15 @@ def line(tally: Tally, pace: Throughput) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def figures(tally: Tally, pace: Throughput) -> dict[str, object]:
-    """The state of a run as fields of a log event; rate in works per second, time left in seconds."""
-    left = pace.seconds_left(tally.pending)
+def status_fields(tally: Tally, throughput: Throughput) -> dict[str, object]:
+    """The state of a run as fields of a log event. The rate is in works per second, the time left in seconds."""
+    left = throughput.seconds_left(tally.pending)
     return {
         "done": tally.results + tally.failures,
         "works": tally.works,
         "failures": tally.failures,
         "registered": tally.registered,
-        "rate": round(pace.rate, 3),
+        "rate": round(throughput.rate, 3),
         "seconds_left": None if left is None else round(left),
         "budget_left": tally.budget_left,
         "waiting_for": tally.waiting_for,
@@ -97,54 +97,54 @@ def figures(tally: Tally, pace: Throughput) -> dict[str, object]:
 async def progress(
     tally: Tally, clock: Clock, *, quiet: bool = False, stream: TextIO | None = None
 ) -> AsyncIterator[None]:
-    """Show a tally for as long as the block runs; its last state is shown as well.
+    """Show a tally while the block runs, and once more at its end.
 
     Args:
         tally: what to show.
-        clock: measures the pace, and the time between two states.
+        clock: measures the rate, and the time between two updates.
         quiet: show nothing.
-        stream: where the bar goes if it is a terminal; None for stderr.
+        stream: where the bar goes, if it is a terminal; None for stderr.
     """
     if quiet:
         yield
         return
     out = stream or sys.stderr
-    # A terminal that can do nothing (an editor's, a build log's) gets lines as well.
+    # A terminal without cursor control (of an editor, of a build log) gets lines too.
     painter = _paint_bar if out.isatty() and os.environ.get("TERM") != "dumb" else _log_lines
     task = asyncio.create_task(painter(tally, clock, out))
-    # So that even the shortest run shows its state once.
+    # Let the task begin, so that even the shortest run shows its state once.
     await asyncio.sleep(0)
     try:
         yield
     finally:
         task.cancel()
-        # Gathered, not awaited: a terminal that went away must not end the run, nor may our own cancellation be lost.
+        # Gathered, not awaited: a terminal that is gone must not end the run, nor may our own cancellation be lost.
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _measure(tally: Tally, pace: Throughput) -> None:
-    """Before the list is read there is nothing to measure, and what earlier runs did is not this run's pace."""
+def _measure(tally: Tally, throughput: Throughput) -> None:
+    """Record how many works are done, once the list is read, so that the work of earlier runs does not count."""
     if tally.works:
-        pace.mark(tally.results + tally.failures)
+        throughput.mark(tally.results + tally.failures)
 
 
 async def _log_lines(tally: Tally, clock: Clock, _out: TextIO) -> None:
-    pace, due = Throughput(clock), clock.monotonic() + LINE_SECONDS
+    throughput, due = Throughput(clock), clock.monotonic() + LINE_SECONDS
 
-    def tell() -> None:
-        _measure(tally, pace)
-        log.info(line(tally, pace), extra=figures(tally, pace))
+    def log_status() -> None:
+        _measure(tally, throughput)
+        log.info(status_line(tally, throughput), extra=status_fields(tally, throughput))
 
     try:
         while True:
-            _measure(tally, pace)
+            _measure(tally, throughput)
             if clock.monotonic() >= due:
                 due += LINE_SECONDS
-                tell()
+                log_status()
             await clock.sleep(SAMPLE_SECONDS)
     finally:
         if tally.works:
-            tell()
+            log_status()
 
 
 async def _paint_bar(tally: Tally, clock: Clock, out: TextIO) -> None:
@@ -153,21 +153,22 @@ async def _paint_bar(tally: Tally, clock: Clock, out: TextIO) -> None:
     from rich.table import Column
     from rich.text import Text
 
-    pace = Throughput(clock)
+    throughput = Throughput(clock)
     columns = (
         BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f} %", markup=False),
-        TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=False)),
+        TextColumn("{task.fields[status]}", markup=False, table_column=Column(no_wrap=False)),
     )
-    # Standard output is data, and stays with whoever writes it. Painting is ours alone, not a thread's.
+    # Leave standard output alone: it carries data. Paint here and not on a thread of rich.
     with Progress(*columns, console=Console(file=out), redirect_stdout=False, auto_refresh=False) as bar:
         restore = write_through(lambda text: bar.console.print(Text(text), soft_wrap=True))
-        task = bar.add_task("harvest", total=None, said="")
+        task = bar.add_task("harvest", total=None, status="")
 
         def paint() -> None:
-            _measure(tally, pace)
+            _measure(tally, throughput)
             done = tally.results + tally.failures
-            bar.update(task, total=tally.works or None, completed=done, said=line(tally, pace), refresh=True)
+            status = status_line(tally, throughput)
+            bar.update(task, total=tally.works or None, completed=done, status=status, refresh=True)
 
         try:
             while True:

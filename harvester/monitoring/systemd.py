@@ -1,7 +1,7 @@
-"""Telling systemd how it goes: ready, still alive, stopping (sd_notify(3), sd_watchdog_enabled(3)).
+"""Tell systemd the state of a run: ready, alive, stopping (sd_notify(3), sd_watchdog_enabled(3)).
 
-The protocol is one datagram of `NAME=value` lines to the socket that `NOTIFY_SOCKET` names. Nothing here ever raises: a
-harvest does not end because nobody listens.
+The protocol is a datagram of `NAME=value` lines to the socket in `NOTIFY_SOCKET`. Nothing here raises an error: a
+harvest must not end because systemd does not listen.
 """
 
 import os
@@ -11,24 +11,24 @@ from collections.abc import Mapping
 from harvester.core.sanitize import printable
 
 SEND_SECONDS = 1.0
-"""How long a message may wait while systemd's queue is full; after that it is dropped."""
+"""How long a message may wait if the queue of systemd is full. After that it is dropped."""
 
 
 def notify(environ: Mapping[str, str], *lines: str) -> bool:
-    """Send lines such as `READY=1` or `STATUS=27 of 100`, all in one message.
+    """Send lines such as `READY=1` or `STATUS=27 of 100` in one message.
 
     Args:
         environ: the environment.
-        lines: each made one line that is safe to show; a long one is cut.
+        lines: the lines; characters that are not printable are escaped, and long lines are cut.
 
     Returns:
-        Whether somebody was told; False outside of systemd.
+        Whether the message was sent; False if systemd did not start us.
     """
     name = environ.get("NOTIFY_SOCKET", "")
     if not name.startswith(("/", "@")):
         return False
     address = os.fsencode(name)
-    if address.startswith(b"@"):  # a name of its own space, without a file (unix(7), "abstract")
+    if address.startswith(b"@"):  # a name in the abstract namespace, without a file (unix(7))
         address = b"\0" + address[1:]
     message = "\n".join(printable(line) for line in lines).encode(errors="replace")
     try:
@@ -41,9 +41,9 @@ def notify(environ: Mapping[str, str], *lines: str) -> bool:
 
 
 def watchdog_seconds(environ: Mapping[str, str]) -> float | None:
-    """Within how many seconds `WATCHDOG=1` has to come again; send it at half of this. None if nobody waits for it."""
+    """The seconds within which systemd expects the next `WATCHDOG=1`; None if it does not. Send it twice as often."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
-        return None  # meant for another process that gave us its environment
+        return None  # meant for another process, from which we inherited the environment
     text = environ.get("WATCHDOG_USEC", "")
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         return None

@@ -1,4 +1,9 @@
-"""Ready files for systemd, cron, Kubernetes and GitHub Actions that start the nightly harvest.
+"""Files that start the nightly harvest: for systemd, cron, Kubernetes and GitHub Actions.
 
-Pure: a plan goes in, names and texts come out. Nothing is installed.
+This room is pure: a plan goes in, file names and texts come out. It installs nothing.
 """
+
+from harvester.schedule.plan import SchedulePlan
+from harvester.schedule.targets import KINDS, files
+
+__all__ = ["KINDS", "SchedulePlan", "files"]

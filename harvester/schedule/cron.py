@@ -1,28 +1,28 @@
-"""A crontab."""
+"""The crontab."""
 
 import re
 import shlex
 
 from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured
-from harvester.schedule.plan import ORDINARY, SchedulePlan, file_head, refuse_relative
+from harvester.schedule.plan import ORDINARY_EXIT_CODES, SchedulePlan, header_comment, require_absolute_paths
 
 
 def cron_files(plan: SchedulePlan) -> dict[str, str]:
-    """A crontab, by name."""
-    refuse_relative(plan)
-    _refuse_without_password_file(plan.settings)
+    """A crontab, by file name."""
+    require_absolute_paths(plan)
+    _require_password_file(plan.settings)
     if not f"{plan.program}{plan.config}".isprintable():
         raise Misconfigured("the path of the program or of the configuration cannot stand in a crontab. Rename it.")
     program, config = shlex.quote(str(plan.program)), shlex.quote(str(plan.config))
-    ordinary = "|".join(map(str, ORDINARY))
+    ordinary = "|".join(map(str, ORDINARY_EXIT_CODES))
     command = (
         f"log=$({program} nightly --config {config} 2>&1); code=$?; case $code in {ordinary}) ;; "
         """*) printf '%s\\n' "$log" "harvester nightly ended with $code" ;; esac"""
     )
     email = plan.settings.paperbuzz.email or ""
     mail = f"MAILTO={email}" if re.fullmatch(r"[A-Za-z0-9._+@-]+", email) else "# MAILTO=you@press.example"
-    head = file_head(
+    head = header_comment(
         "harvester.crontab",
         "the crontab of the user who is to harvest. Then, as that user:",
         ["(crontab -l; cat harvester.crontab) | crontab -", "crontab -l"],
@@ -42,7 +42,7 @@ def cron_files(plan: SchedulePlan) -> dict[str, str]:
     }
 
 
-def _refuse_without_password_file(settings: Settings) -> None:
+def _require_password_file(settings: Settings) -> None:
     if settings.operas.enabled and not settings.operas.password_file:
         raise Misconfigured(
             "registration is on, and cron has no place for a password: put it into a file that only the harvesting "

@@ -1,29 +1,24 @@
-"""A Kubernetes CronJob with what belongs to it."""
+"""The manifest for Kubernetes: a CronJob with its configuration and its volume."""
 
 import math
 from collections.abc import Mapping
 
 from harvester.schedule.plan import (
-    NO_USE_TRYING_AGAIN,
-    ORDINARY,
-    STATE,
+    NO_RETRY_EXIT_CODES,
+    ORDINARY_EXIT_CODES,
+    STATE_FOLDER,
     STOP_SECONDS,
     SchedulePlan,
     config_folders,
-    file_head,
-    refuse_relative,
+    header_comment,
+    require_absolute_paths,
 )
-from harvester.schedule.yaml import yaml
-
-# Kubernetes
+from harvester.schedule.yaml import yaml_lines
 
 CONFIG_MOUNT = "/run/harvester/config"
+SECRET_MOUNT = "/run/harvester/secret"  # noqa: S105 - a folder, not a secret
 
-
-SECRET_MOUNT = "/run/harvester/secret"  # noqa: S105 - where it is, not what it is
-
-
-_CONTAINER = """\
+_CONTAINER_SCRIPT = """\
 trap 'stop=yes; [ -z "$pid" ] || kill -TERM $pid' TERM INT
 "$0" "$@" &
 pid=$!
@@ -34,16 +29,16 @@ while :; do
 done
 case $code in {ordinary}) exit 0 ;; *) exit $code ;; esac
 """
-"""A Job knows success only as 0.
+"""Starts harvester and makes 0 of its ordinary exit codes, because to a Job every other code is a failure.
 
-The trap comes first, for a signal may come before there is anything to hand it to. A signal ends `wait` early; the loop
-then waits for the harvester's own end.
+The trap is set first: a signal may come before harvester has started. A signal ends `wait` early, so the loop waits
+again until harvester itself has ended.
 """
 
 
 def kubernetes_files(plan: SchedulePlan) -> dict[str, str]:
-    """A manifest, by name."""
-    refuse_relative(plan)
+    """A manifest, by file name."""
+    require_absolute_paths(plan)
     registers = plan.settings.operas.enabled
     steps = [
         f"docker build -t {plan.image} .        # push it to where the cluster finds it; for example, in the sources:",
@@ -54,17 +49,17 @@ def kubernetes_files(plan: SchedulePlan) -> dict[str, str]:
         "kubectl apply -f harvester.yaml",
         "kubectl create job --from=cronjob/harvester harvester-first && kubectl logs -f job/harvester-first",
     ]
-    head = file_head("harvester.yaml", "the cluster, Kubernetes 1.29 or newer:", steps, plan)
+    head = header_comment("harvester.yaml", "the cluster, Kubernetes 1.29 or newer:", steps, plan)
     notes = """\
 # The volume is laid out as the configuration says: /srv/lists there is srv/lists in the volume; put your lists there.
 # It has to be a block device (ReadWriteOnce), not NFS, EFS or the like: the ledger refuses network file systems.
 # The configuration stands here as it was when this file was made; make it anew after a change."""
-    texts = ["\n".join(yaml(each)) for each in resources(plan)]
+    texts = ["\n".join(yaml_lines(each)) for each in resources(plan)]
     return {"harvester.yaml": "\n".join([head, notes, "---", "\n---\n".join(texts)]) + "\n"}
 
 
 def resources(plan: SchedulePlan) -> list[dict[str, object]]:
-    """The ConfigMap, the volume and the CronJob."""
+    """The ConfigMap, the volume claim and the CronJob, as data."""
     labels = {"app.kubernetes.io/name": "harvester"}
     return [
         {
@@ -97,19 +92,19 @@ def resources(plan: SchedulePlan) -> list[dict[str, object]]:
 
 
 def _job(plan: SchedulePlan, labels: Mapping[str, str]) -> dict[str, object]:
-    never: dict[str, object] = {
+    no_retry: dict[str, object] = {
         "action": "FailJob",
-        "onExitCodes": {"containerName": "harvester", "operator": "In", "values": list(NO_USE_TRYING_AGAIN)},
+        "onExitCodes": {"containerName": "harvester", "operator": "In", "values": list(NO_RETRY_EXIT_CODES)},
     }
-    moved: dict[str, object] = {
+    evicted: dict[str, object] = {
         "action": "Ignore",
         "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
     }
     return {
-        # The harvest ends itself after [nightly] time_limit; this ends one that does not.
+        # A harvest ends by itself after [nightly] time_limit. This deadline ends one that hangs.
         "activeDeadlineSeconds": math.ceil(plan.settings.nightly.time_limit) + 1800,
         "backoffLimit": 2,
-        "podFailurePolicy": {"rules": [never, moved]},
+        "podFailurePolicy": {"rules": [no_retry, evicted]},
         "ttlSecondsAfterFinished": 7 * 86_400,
         "template": {"metadata": {"labels": dict(labels)}, "spec": _pod(plan)},
     }
@@ -117,20 +112,20 @@ def _job(plan: SchedulePlan, labels: Mapping[str, str]) -> dict[str, object]:
 
 def _pod(plan: SchedulePlan) -> dict[str, object]:
     volumes, mounts = _volumes(plan)
-    environment = [{"name": "XDG_STATE_HOME", "value": str(STATE.parent)}]
+    environment = [{"name": "XDG_STATE_HOME", "value": str(STATE_FOLDER.parent)}]
     if plan.settings.operas.enabled:
         password = {"name": "HARVESTER_OPERAS__PASSWORD_FILE", "value": f"{SECRET_MOUNT}/operas-password"}
         environment.append(password)
-    asked = plan.settings.paperbuzz
-    largest = 256 + math.ceil(2 * asked.max_body * asked.concurrency / 2**20)
+    paperbuzz = plan.settings.paperbuzz
+    memory_mib = 256 + math.ceil(2 * paperbuzz.max_body * paperbuzz.concurrency / 2**20)
     container = {
         "name": "harvester",
         "image": plan.image,
-        "command": ["/bin/sh", "-c", _CONTAINER.format(ordinary="|".join(map(str, ORDINARY)))],
+        "command": ["/bin/sh", "-c", _CONTAINER_SCRIPT.format(ordinary="|".join(map(str, ORDINARY_EXIT_CODES)))],
         "args": ["harvester", "nightly", "--config", f"{CONFIG_MOUNT}/harvester.toml"],
         "env": environment,
-        # Ordinary records are small; the limit is for the case that all answers at a time are as large as allowed.
-        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": f"{largest}Mi"}},
+        # Ordinary records are small. The limit allows for the case that all answers under way have the greatest size.
+        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": f"{memory_mib}Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -158,6 +153,7 @@ def _pod(plan: SchedulePlan) -> dict[str, object]:
 
 
 def _volumes(plan: SchedulePlan) -> tuple[list[object], list[object]]:
+    """The volumes of the pod, and where the container mounts them."""
     written = config_folders(plan.settings, written=True)
     read = [
         each

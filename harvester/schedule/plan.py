@@ -1,4 +1,4 @@
-"""What is to be scheduled, and what its configuration has to be like."""
+"""The plan of a scheduled harvest, and what its configuration has to fulfil."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,43 +9,38 @@ from pathlib import Path, PurePosixPath
 from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured
 
-STATE = PurePosixPath("/var/lib/harvester")
-"""What systemd's `StateDirectory=harvester` is; the daily budget is kept here."""
-
+STATE_FOLDER = PurePosixPath("/var/lib/harvester")
+"""The folder of systemd's `StateDirectory=harvester`. The daily budget is remembered there."""
 
 WATCHDOG = "5min"
-"""Longer than anything that may hold the event loop, such as a slow disk's sync."""
-
+"""Longer than anything that may block the event loop, such as a sync of a slow disk."""
 
 STOP_SECONDS = 90
-"""Answers under way have ten seconds, then they are committed; the rest is for a slow disk."""
-
+"""Ten seconds for answers under way, the rest for committing them to a slow disk."""
 
 START_SECONDS = 1800
-"""Until READY=1: cutting back the output and enrolling millions of DOIs comes before it."""
+"""Until READY=1. Before it the output is cut back and the list is enrolled, which may be millions of DOIs."""
 
-
-ORDINARY = (0, 3, 4)
+ORDINARY_EXIT_CODES = (0, 3, 4)
 """Exit codes of an ordinary night."""
 
-
-NO_USE_TRYING_AGAIN = (2, 12, 65, 66, 70, 78)
-"""Exit codes that a person has to do something about."""
+NO_RETRY_EXIT_CODES = (2, 12, 65, 66, 70, 78)
+"""Exit codes after which another attempt is useless: a person has to do something first."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulePlan:
-    """What is to be scheduled.
+    """A scheduled harvest.
 
     Args:
-        settings: of the config file alone, since the environment of today is not that of the night.
-        config: path of the config file; as typed for GitHub, absolute for all others.
-        config_text: its text.
-        program: absolute path of `harvester` where it will run.
-        at: when, in UTC.
+        settings: from the configuration file alone; today's environment will not be there at night.
+        config: path of the configuration file: relative to the repository for GitHub, else absolute.
+        config_text: the text of that file.
+        program: absolute path of `harvester` on the machine that will run it.
+        at: time of day to start, in UTC.
         version: of harvester.
         image: container image, for Kubernetes.
-        needs: further folders that the program needs to read, such as that of the interpreter.
+        needs: further folders that the program has to read, such as that of the Python installation.
     """
 
     settings: Settings
@@ -59,7 +54,7 @@ class SchedulePlan:
 
 
 def config_paths(settings: Settings, *, written: bool) -> Iterator[tuple[str, str]]:
-    """Each path in the config that is written to, or only read, with the name of its setting."""
+    """All paths in the configuration that are written to, or that are only read, each with the name of its setting."""
     if written:
         yield "[output] path", settings.output.path or ""
         single = [("output", "failures"), ("ledger", "path"), ("metrics", "textfile")]
@@ -72,12 +67,16 @@ def config_paths(settings: Settings, *, written: bool) -> Iterator[tuple[str, st
 
 
 def all_config_paths(settings: Settings) -> list[tuple[str, str]]:
-    """All paths in the config, with the names of their settings."""
+    """All paths in the configuration, each with the name of its setting."""
     return [*config_paths(settings, written=True), *config_paths(settings, written=False)]
 
 
-def refuse_unattended(settings: Settings) -> None:
-    """Refuse a config that only a person at a terminal could use."""
+def require_unattended(settings: Settings) -> None:
+    """Require a configuration that works without a person at a terminal.
+
+    Raises:
+        Misconfigured: it does not; the message says what to change.
+    """
     if not settings.output.path or settings.output.path == "-":
         raise Misconfigured("a scheduled harvest needs a file to write to: set path in [output] of the configuration.")
     if not settings.input.files:
@@ -89,8 +88,12 @@ def refuse_unattended(settings: Settings) -> None:
             raise Misconfigured(f"{name} = {text!r} has a character that cannot stand in a schedule. Rename it.")
 
 
-def refuse_relative(plan: SchedulePlan) -> None:
-    """Refuse paths that would lead elsewhere at night, or to where nothing lasts."""
+def require_absolute_paths(plan: SchedulePlan) -> None:
+    """Require paths that mean the same at night, in folders that are kept.
+
+    Raises:
+        Misconfigured: a path is relative, contains `..`, or is in a temporary folder or directly in `/`.
+    """
     for name, text in all_config_paths(plan.settings):
         if not text.startswith("/"):
             raise Misconfigured(
@@ -102,27 +105,27 @@ def refuse_relative(plan: SchedulePlan) -> None:
         if ".." in folder.parts or len(folder.parts) < 2:
             raise Misconfigured(f"{name} = {text!r}: put it into a folder of its own, named without `..`.")
         if folder.is_relative_to("/tmp") or folder.is_relative_to("/var/tmp"):  # noqa: S108 - refused, not used
-            raise Misconfigured(f"{name} = {text!r}: temporary folders do not last. Choose one such as {STATE}.")
+            raise Misconfigured(f"{name} = {text!r}: temporary folders do not last. Choose one such as {STATE_FOLDER}.")
 
 
 def folder_of(text: str) -> PurePosixPath:
-    """The folder of a file; of a glob, the one in which the search begins."""
+    """The folder of a file, or the folder in which the search for a glob begins."""
     path = PurePosixPath(text)
     fixed = [part for part in path.parts if not re.search(r"[*?\[]", part)]
     return PurePosixPath(*fixed[: len(path.parts) - 1])
 
 
 def config_folders(settings: Settings, *, written: bool) -> list[PurePosixPath]:
-    """The folders of these files, without those that are inside of another one."""
+    """The folders of all paths that are written to, or only read; without folders that are inside of another one."""
     found = {
         folder_of(text) for name, text in config_paths(settings, written=written) if name != "[operas] password_file"
     }
     if written:
-        found |= {STATE}
+        found |= {STATE_FOLDER}
     return sorted(each for each in found if not any(each != other and each.is_relative_to(other) for other in found))
 
 
-def file_head(name: str, goes_to: str, steps: Sequence[str], plan: SchedulePlan) -> str:
-    """The comment at the head of a file: what made it, where it goes, and what to type then."""
+def header_comment(name: str, goes_to: str, steps: Sequence[str], plan: SchedulePlan) -> str:
+    """The comment at the top of a file: what made it, where to put it, and what to type then."""
     lines = [f"{name}, made by harvester {plan.version} (harvester schedule).", f"Goes to {goes_to}"]
     return "\n".join(f"# {line}" for line in [*lines, *(f"  {step}" for step in steps)])

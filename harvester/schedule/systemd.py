@@ -1,4 +1,4 @@
-"""A hardened systemd service and its timer."""
+"""The hardened systemd service and its timer."""
 
 import re
 import shlex
@@ -7,32 +7,32 @@ from pathlib import Path, PurePosixPath
 from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured
 from harvester.schedule.plan import (
-    ORDINARY,
+    ORDINARY_EXIT_CODES,
     START_SECONDS,
-    STATE,
+    STATE_FOLDER,
     STOP_SECONDS,
     WATCHDOG,
     SchedulePlan,
     all_config_paths,
     config_folders,
-    file_head,
     folder_of,
-    refuse_relative,
+    header_comment,
+    require_absolute_paths,
 )
 
 
 def systemd_files(plan: SchedulePlan) -> dict[str, str]:
-    """A service and its timer, by name."""
-    refuse_relative(plan)
+    """A service and its timer, by file name."""
+    require_absolute_paths(plan)
     hidden = [PurePosixPath(each) for each in ("/home", "/root", "/run/user", "/tmp", "/var/tmp")]  # noqa: S108
     own = [("the configuration", str(plan.config)), ("the program", str(plan.program))]
     own += [("the Python installation", str(each)) for each in plan.needs]
     for name, text in [*own, *all_config_paths(plan.settings)]:
-        # The password file is read by systemd itself, which sees everything.
+        # systemd itself reads the password file, and it sees all folders.
         if any(PurePosixPath(text).is_relative_to(each) for each in hidden) and name != "[operas] password_file":
             raise Misconfigured(
                 f"{name}, {text}, is in a home or temporary folder, and the service is kept out of those. "
-                f"Programs belong in /opt, configurations in /etc/harvester, data in {STATE} or /srv."
+                f"Programs belong in /opt, configurations in /etc/harvester, data in {STATE_FOLDER} or /srv."
             )
         if re.search(r"[\"'\\]", text) or not text.isprintable():
             raise Misconfigured(f"{name}, {text!r}: a unit cannot hold quotes and backslashes in a path. Rename it.")
@@ -40,31 +40,31 @@ def systemd_files(plan: SchedulePlan) -> dict[str, str]:
 
 
 def _unit_path(path: object) -> str:
-    """A path as systemd wants it: `%` begins a specifier (systemd.unit(5))."""
+    """Escape a path for a unit file, where `%` begins a specifier (systemd.unit(5))."""
     return str(path).replace("%", "%%")
 
 
 def _unit_word(text: str) -> str:
-    """One of several words; without quotes, blanks would part it, and a first `;` be a comment's."""
+    """Quote a word if necessary. Without quotes blanks would split it, and `;` at its beginning would be a comment."""
     plain = re.fullmatch(r"[A-Za-z0-9_./%=+@:,-]+", text)
     return text if plain else f'"{text}"'
 
 
 def _unit_argument(path: object) -> str:
-    """A word of a command line, where `$` begins a variable (systemd.service(5))."""
+    """Escape a word of a command line, where `$` begins a variable (systemd.service(5))."""
     return _unit_word(_unit_path(path).replace("$", "$$"))
 
 
 def _service(plan: SchedulePlan) -> str:
     writable = config_folders(plan.settings, written=True)
-    elsewhere = [each for each in writable if each != STATE]
+    elsewhere = [each for each in writable if each != STATE_FOLDER]
     listed = " ".join(_unit_word(f"-{_unit_path(each)}") for each in elsewhere)
     mounts = " ".join(
         _unit_word(_unit_path(each)) for each in [*writable, *config_folders(plan.settings, written=False)]
     )
     steps = [
         "useradd --system --user-group --home-dir /var/lib/harvester --shell /usr/sbin/nologin harvester",
-        *(_made(each, plan.settings) for each in elsewhere),
+        *(_install_command(each, plan.settings) for each in elsewhere),
         *(
             [f"install -m 0600 /dev/null {shlex.quote(str(_password_file(plan)))}   # and put the password into it"]
             * plan.settings.operas.enabled
@@ -75,13 +75,13 @@ def _service(plan: SchedulePlan) -> str:
         "journalctl -u harvester -f",
     ]
     return _SERVICE.format(
-        head=file_head(
+        head=header_comment(
             "harvester.service", "/etc/systemd/system/, beside harvester.timer. Then, as root:", steps, plan
         ),
         mounts=mounts,
         program=_unit_word(_unit_path(plan.program)),
         config=_unit_argument(plan.config),
-        ordinary=" ".join(map(str, (*ORDINARY[1:], 143))),
+        ordinary=" ".join(map(str, (*ORDINARY_EXIT_CODES[1:], 143))),
         start_seconds=START_SECONDS,
         stop_seconds=STOP_SECONDS,
         watchdog=WATCHDOG,
@@ -90,8 +90,8 @@ def _service(plan: SchedulePlan) -> str:
     )
 
 
-def _made(folder: PurePosixPath, settings: Settings) -> str:
-    """The command that makes a folder of ours; that of the metrics belongs to whoever collects them."""
+def _install_command(folder: PurePosixPath, settings: Settings) -> str:
+    """The command that makes a folder. It is ours, except that of the metrics, which belongs to their collector."""
     metrics = settings.metrics.textfile
     shared = metrics is not None and folder_of(str(metrics)) == folder
     who = "-g harvester -m 0775" if shared else "-o harvester -g harvester -m 0750"
@@ -103,12 +103,13 @@ def _password_file(plan: SchedulePlan) -> Path:
 
 
 def _credential_lines(plan: SchedulePlan) -> str:
-    """The password as a credential: systemd reads the file as root, the service sees a copy that is never on a disk."""
+    """The password as a credential: systemd reads its file as root and gives the service a copy that is on no disk."""
     line = f"LoadCredential=operas-password:{_unit_path(_password_file(plan))}"
     if not plan.settings.operas.enabled:
         return f"# Registration is off ([operas] enabled); with it, this line gives it the password:\n# {line}"
     if plan.settings.operas.password_file:
-        # The configuration names the original, which the service may not read, and would win over the credential.
+        # The setting would win over the credential, and the service may not read the file that it names. So it gets
+        # the path of the copy.
         return f"{line}\nEnvironment=HARVESTER_OPERAS__PASSWORD_FILE=%d/operas-password"
     return line
 
@@ -187,7 +188,7 @@ UMask=0077
 
 
 def _timer(plan: SchedulePlan) -> str:
-    head = file_head(
+    head = header_comment(
         "harvester.timer", "/etc/systemd/system/, beside harvester.service, which says what to type.", [], plan
     )
     return f"""\

@@ -3,13 +3,17 @@
 import io
 from contextlib import suppress
 
+import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harvester.cli import options
+from harvester.config.settings import PARSERS
 from harvester.core.errors import InputUnusable, StopRun, Usage
 from harvester.core.model import Blank, Failure, Stage, Work
-from harvester.lists.reader import ListOptions, read_list
+from harvester.lists import ListOptions, read_list
+from tests.folders import ROOT
 
 NOW = "2026-01-01T00:00:00.000Z"
 
@@ -29,6 +33,38 @@ def told(text: str | bytes, **options: str) -> list[str]:
 
 def urls(text: str, **options: str) -> list[tuple[str, ...]]:
     return [item.urls for item in items(text, **options) if isinstance(item, Work)]
+
+
+# What a format needs
+
+
+@options.reading
+@click.command()
+def reading() -> None:
+    """A command with the flags for reading lists."""
+
+
+(FORMAT,) = (each.type for each in reading.params if each.name == "format")
+assert isinstance(FORMAT, click.Choice)
+FORMATS: tuple[str, ...] = tuple(FORMAT.choices)
+"""What the flag offers."""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_read_can_be_set_and_is_documented(name: str) -> None:
+    items("", format=name)
+    assert PARSERS["input.format"](name) == name
+    reference = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
+    (row,) = (line for line in reference.splitlines() if "HARVESTER_INPUT__FORMAT" in line)
+    assert f"`{name}`" in row
+
+
+def test_flag_setting_and_reader_know_the_same_formats() -> None:
+    known = ", ".join(FORMATS)
+    with pytest.raises(ValueError, match=f"^one of {known}$"):
+        PARSERS["input.format"]("no such format")
+    with pytest.raises(Usage, match=f"Choose one of {known}[.]$"):
+        items("", format="no such format")
 
 
 # Plain lists
@@ -296,7 +332,7 @@ HOSTILE = st.lists(
 @settings(max_examples=400, derandomize=True, deadline=None)
 @given(
     st.one_of(HOSTILE, st.binary(max_size=200)),
-    st.sampled_from(["auto", "txt", "csv", "json", "jsonl", "ris", "bibtex", "wos"]),
+    st.sampled_from(FORMATS),
 )
 def test_any_bytes_are_read_or_end_the_run_with_a_reason(data: bytes, kind: str) -> None:
     with suppress(StopRun):

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from harvester.core.errors import InputMissing, InputUnusable, Usage
 from harvester.core.model import Failure, Work
+from harvester.lists import ListOptions, fingerprint, read_list
 from harvester.lists.lines import byte_lines
-from harvester.lists.reader import ListOptions, fingerprint, read_list
 
 LIST = b"10.5555/a\n10.5555/b\n"
 

@@ -7,7 +7,7 @@ import pytest
 
 from harvester.core.errors import InputUnusable
 from harvester.core.model import Blank, Failure, Work
-from harvester.lists.reader import ListOptions, read_list
+from harvester.lists import ListOptions, read_list
 from tests.folders import DATA, SHARED
 
 SAMPLES = DATA / "lists"

@@ -11,7 +11,7 @@ import pytest
 
 from harvester.core.tally import Tally
 from harvester.monitoring import logs
-from harvester.monitoring.progress import LINE_SECONDS, Throughput, figures, line, progress
+from harvester.monitoring.progress import LINE_SECONDS, Throughput, progress, status_fields, status_line
 
 
 class HandClock:
@@ -124,15 +124,15 @@ def test_the_line_tells_all_that_there_is_to_tell(clock: HandClock) -> None:
         budget_left=93_000,
         waiting_for="Paperbuzz\x1b[2J, without a good answer",
     )
-    assert line(tally, pace) == (
+    assert status_line(tally, pace) == (
         "1,234/12,000 works, 23.4/s, 7 min 40 s left, 34 failed, 1,100 registered, 100 to register, budget 93,000, "
         "waiting for Paperbuzz\\x1b[2J, without a good answer"
     )
-    assert figures(tally, pace)["seconds_left"] == 460
+    assert status_fields(tally, pace)["seconds_left"] == 460
 
 
 def test_the_line_leaves_out_what_there_is_not(clock: HandClock) -> None:
-    assert line(Tally(works=3, results=3), Throughput(clock)) == "3/3 works, 0.0/s"
+    assert status_line(Tally(works=3, results=3), Throughput(clock)) == "3/3 works, 0.0/s"
 
 
 # Without a terminal

@@ -38,7 +38,7 @@ def helps() -> Iterator[tuple[str, str]]:
 
 
 def reference() -> str:
-    """The text of the commands' reference; `python -m tests.test_documents` writes it."""
+    """The text of the commands' reference; `python -m tests.project.test_documents` writes it."""
     parts = [
         "# Commands\n",
         "What each command says of itself with `--help`. stdout carries data only; progress, logs and the closing",
@@ -51,7 +51,7 @@ def reference() -> str:
 
 
 def test_every_command_is_documented_with_its_help() -> None:
-    assert COMMANDS.read_text(encoding="utf-8") == reference(), "write it anew: python -m tests.test_documents"
+    assert COMMANDS.read_text(encoding="utf-8") == reference(), "write it anew: python -m tests.project.test_documents"
 
 
 def test_every_command_shows_an_example() -> None:

@@ -19,13 +19,14 @@ import pytest
 from harvester.cli.schedule import schedule as command
 from harvester.config.credentials import CREDENTIAL_NAME, PASSWORD_VARIABLE
 from harvester.config.load import load, variable_of
+from harvester.config.parsers import as_path, as_path_text, as_path_texts
+from harvester.config.settings import KEYS, PARSERS
 from harvester.core.errors import Misconfigured
-from harvester.schedule import github
+from harvester.schedule import SchedulePlan, files, github
 from harvester.schedule.github import workflow
 from harvester.schedule.kubernetes import resources
-from harvester.schedule.plan import SchedulePlan
-from harvester.schedule.targets import files
-from harvester.schedule.yaml import yaml
+from harvester.schedule.plan import all_config_paths
+from harvester.schedule.yaml import yaml_lines
 
 TRUE = shutil.which("true") or "/usr/bin/true"
 ANALYZE = shutil.which("systemd-analyze") or ""
@@ -95,6 +96,12 @@ def refused(kind: str, made: SchedulePlan) -> str:
 def changed(text: str, old: str, new: str) -> str:
     assert old in text
     return text.replace(old, new)
+
+
+def test_every_setting_with_a_path_is_checked_and_mounted() -> None:
+    keys = {key for key in KEYS if PARSERS[key] in (as_path, as_path_text, as_path_texts)}
+    named = {name for name, _ in all_config_paths(load(None, {}, dict.fromkeys(keys, "/srv/a")).settings)}
+    assert named == {"[{}] {}".format(*key.split(".")) for key in keys}
 
 
 # systemd
@@ -417,7 +424,7 @@ def test_yaml_is_spelled_so_that_nothing_is_guessed() -> None:
         "none": None,
         "no": {},
     }
-    assert "\n".join(yaml(tree)) == (
+    assert "\n".join(yaml_lines(tree)) == (
         '"on":\n  a/b:\n    - "yes"\n    - c: 1\n      d: []\n    - - "e"\n'
         'text: |\n  one\n\n   two\nodd: " x\\n"\nnone: null\n"no": {}'
     )
@@ -442,7 +449,7 @@ def test_a_yaml_reader_reads_what_was_written(tmp_path: Path) -> None:
     reader: Any = import_module("yaml")
     for text in HOSTILE:
         for tree in ({"a": text}, [text, [text]], {"a": {"b": [{"c": text, "d": text}]}}):
-            assert reader.safe_load("\n".join(yaml(tree)) + "\n") == tree
+            assert reader.safe_load("\n".join(yaml_lines(tree)) + "\n") == tree
     made = plan(tmp_path, AWKWARD)
     (text,) = files("kubernetes", made).values()
     assert list(reader.safe_load_all(text)) == resources(made)
