@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from harvester.core.model import LIST_FORMATS
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SETTINGS = {
@@ -31,8 +33,6 @@ SETTINGS = {
     "log_level": "log.level",
 }
 """Each flag that is a setting, by the name click gives its value, and the setting's key."""
-
-INPUT_FORMATS = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
 
 
 def flags(given: Mapping[str, object]) -> dict[str, object]:
@@ -69,7 +69,7 @@ common = _all(
 reading = _all(
     click.option("--doi-column", metavar="NAME", help="Column with the DOIs, by its name or number."),
     click.option("--url-column", metavar="NAME", help="Column with URLs to register."),
-    click.option("--format", type=click.Choice(INPUT_FORMATS), help="Format of the inputs.  [default: auto]"),
+    click.option("--format", type=click.Choice(LIST_FORMATS), help="Format of the inputs.  [default: auto]"),
     click.option("--encoding", metavar="NAME", help="Encoding of the inputs.  [default: auto]"),
 )
 

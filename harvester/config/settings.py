@@ -6,7 +6,7 @@ a flag into the setting's type, or raises ValueError with what it takes, in word
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_type_hints
 
 from harvester.config.parsers import (
     Reader,
@@ -24,6 +24,7 @@ from harvester.config.parsers import (
     as_web_address,
     as_whole,
 )
+from harvester.core.model import LIST_FORMATS
 
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ class InputSettings:
     files: tuple[str, ...] = _key((), as_path_texts)
     doi_column: str | None = _key(None, as_text)
     url_column: str | None = _key(None, as_text)
-    format: str = _key("auto", as_choice("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart"))
+    format: str = _key("auto", as_choice(*LIST_FORMATS))
     encoding: str = _key("auto", as_text)
 
 
@@ -129,16 +130,8 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
 
-SECTIONS: dict[str, type] = {
-    "paperbuzz": PaperbuzzSettings,
-    "operas": OperasSettings,
-    "input": InputSettings,
-    "output": OutputSettings,
-    "ledger": LedgerSettings,
-    "nightly": NightlySettings,
-    "log": LogSettings,
-    "metrics": MetricsSettings,
-}
+SECTIONS: dict[str, type] = get_type_hints(Settings)
+"""The sections in their order, each with its class."""
 
 
 KEYS = tuple(f"{section}.{key.name}" for section, kind in SECTIONS.items() for key in fields(kind))

@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Final, NamedTuple
+
+SERVICES: Final = ("paperbuzz", "operas")
+"""The services that are asked, by the names under which requests are counted."""
+
+LIST_FORMATS: Final = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
+"""What a list of DOIs may be given as; `auto` finds out."""
 
 
 class Stage(StrEnum):
@@ -12,6 +18,18 @@ class Stage(StrEnum):
     INPUT = "input"
     FETCH = "fetch"
     REGISTER = "register"
+
+
+class Outcome(StrEnum):
+    """What a record has in it (wire fact P4).
+
+    `ok`: metadata and open-access data. `empty`: neither metadata nor events. `degraded`: events without metadata, or
+    metadata without open-access data.
+    """
+
+    OK = "ok"
+    EMPTY = "empty"
+    DEGRADED = "degraded"
 
 
 class Work(NamedTuple):
@@ -38,8 +56,7 @@ class Result(NamedTuple):
 
     Args:
         doi: canonical, and equal to the record's own `doi`.
-        outcome: `ok`; `empty` (neither metadata nor events); `degraded` (events without metadata, or no
-            open-access data). Wire fact P4.
+        outcome: what the record has in it.
         harvested_at: UTC timestamp.
         http_status: of the answer.
         attempts: requests made for it in this run, this one included.
@@ -53,7 +70,7 @@ class Result(NamedTuple):
     """
 
     doi: str
-    outcome: Literal["ok", "empty", "degraded"]
+    outcome: Outcome
     harvested_at: str
     http_status: int
     attempts: int
@@ -74,8 +91,7 @@ class Failure:
         doi: canonical, or None if the text is no DOI.
         input: the text as it stood in the input, cut to a readable length.
         origin: `file:line`.
-        kind: one of `invalid-doi`, `timeout`, `connection`, `http`, `invalid-json`, `doi-mismatch`, `too-large`,
-            `redirect`, `rejected`.
+        kind: a `harvester.core.errors.FailureKind`, or one that a later version wrote.
         http_status: of the last answer, if there was one.
         attempts: requests made for it.
         message: what happened, for a person.

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from harvester.core.doi import lost_full_stop, parse_doi
 from harvester.core.errors import InputUnusable, InvalidDoi, Usage
-from harvester.core.model import Blank, Failure, Stage, Work
+from harvester.core.model import LIST_FORMATS, Blank, Failure, Stage, Work
 from harvester.core.sanitize import printable
 from harvester.core.version import __version__
 from harvester.lists import inputs as source
@@ -26,9 +26,7 @@ from harvester.lists.sniff import sniff_format
 from harvester.lists.tabular import DELIMITERS, find_delimiter, plan_table, read_table
 from harvester.lists.tagged import read_ris, read_wos
 
-__all__ = ["FORMATS", "Blank", "ListOptions", "fingerprint", "read_list"]
-
-FORMATS = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
+__all__ = ["Blank", "ListOptions", "fingerprint", "read_list"]
 
 SAMPLE_BYTES = 64 * 1024
 MAX_INPUT_SHOWN = 200
@@ -43,7 +41,7 @@ class ListOptions:
     Args:
         doi_column: the column (or JSON key) with the DOIs, by name or number from 1; None to find it.
         url_column: the one with the URLs to register.
-        format: one of `FORMATS`.
+        format: one of `LIST_FORMATS`.
         encoding: a codec's name, or `auto`.
     """
 
@@ -75,8 +73,8 @@ def read_list(
         Usage: there is no such format or encoding; at once.
         InputUnusable: while reading: the file holds no list, its DOI column cannot be told, or its archive is damaged.
     """
-    if options.format not in FORMATS:
-        raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(FORMATS)}.")
+    if options.format not in LIST_FORMATS:
+        raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(LIST_FORMATS)}.")
     if options.encoding != "auto":
         text_codec(options.encoding)
     files = source.expand(inputs, warn)

@@ -17,13 +17,12 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from harvester.core.errors import FailureKind
 from harvester.core.files import write_atomically
-from harvester.records.schema import KINDS
+from harvester.core.model import Outcome
 from harvester.reports.summary import Summary
 
-OUTCOMES: Final = ("ok", "empty", "degraded")
-
-FETCH_KINDS: Final = tuple(kind for kind in KINDS if kind not in ("invalid-doi", "rejected"))
+FETCH_KINDS: Final = tuple(kind for kind in FailureKind if kind not in (FailureKind.INVALID_DOI, FailureKind.REJECTED))
 """The kinds that works fail with; invalid lines and rejected registrations are counted apart."""
 
 SERVICES: Final = ("paperbuzz", "operas")
@@ -117,7 +116,7 @@ def metrics_text(report: Summary, last_success: float | None) -> bytes:
     for name, about in _FIGURES.items():
         gauge(name, about, getattr(report, name))
     gauge("invalid_lines", "Lines of the list that are no DOI.", report.invalid)
-    gauges("results", "Works with a record, by outcome.", "outcome", OUTCOMES, report.outcomes)
+    gauges("results", "Works with a record, by outcome.", "outcome", tuple(Outcome), report.outcomes)
     gauges("failures", "Works without a record, by kind of failure.", "kind", FETCH_KINDS, report.failures_by_kind)
     gauges("requests", "Requests sent in the last run, by service.", "service", SERVICES, report.requests)
     gauge("received_bytes", "Decompressed bytes of records received in the last run.", report.bytes)

@@ -23,6 +23,7 @@ from enum import StrEnum
 from heapq import heappush, heapreplace
 from typing import NamedTuple
 
+from harvester.core.model import Outcome
 from harvester.nightly.cohorts import Rates, cohort_of, exposed_days, gained, own_rate
 from harvester.records.events import History
 
@@ -38,9 +39,9 @@ class VisitState(StrEnum):
     """What the last answer about a work was."""
 
     NEW = "new"
-    OK = "ok"
-    DEGRADED = "degraded"
-    EMPTY = "empty"
+    OK = Outcome.OK
+    DEGRADED = Outcome.DEGRADED
+    EMPTY = Outcome.EMPTY
     FAILED = "failed"
 
 

@@ -6,6 +6,9 @@ keeps its name, type and meaning for as long as `v` is 1.
 
 from typing import Final
 
+from harvester.core.errors import FailureKind
+from harvester.core.model import SERVICES, Outcome, Stage
+
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, object]
@@ -34,18 +37,6 @@ _FIGURES = {
     "retries": "Requests of this run beyond the first for each work.",
     "bytes": "Decompressed bytes of records received in this run.",
 }
-
-KINDS = (
-    "invalid-doi",
-    "timeout",
-    "connection",
-    "http",
-    "invalid-json",
-    "doi-mismatch",
-    "too-large",
-    "redirect",
-    "rejected",
-)
 
 
 def _object(title: str, description: str, members: Schema) -> Schema:
@@ -78,7 +69,7 @@ def result_schema() -> Schema:
             "doi": _said("The DOI asked for, in canonical form: without a prefix, ASCII letters in lower case.", _DOI),
             "outcome": _said(
                 "ok; empty: neither metadata nor events; degraded: events without metadata, or no open-access data.",
-                {"enum": ["ok", "empty", "degraded"]},
+                {"enum": list(Outcome)},
             ),
             "harvested_at": _said("When the answer was complete, UTC.", _TIME),
             "http_status": _said("Status of the answer.", {"type": "integer", "minimum": 100, "maximum": 599}),
@@ -108,12 +99,12 @@ def failure_schema() -> Schema:
             "doi": _said("In canonical form; null: the text is no DOI.", {"anyOf": [_DOI, {"type": "null"}]}),
             "input": _said("The text as it stood in the input, cut to a readable length.", {"type": "string"}),
             "origin": _said("File and line it was read from first.", {"type": "string", "pattern": r":\d+$"}),
-            "kind": _said("What kind of failure it is.", {"enum": list(KINDS)}),
+            "kind": _said("What kind of failure it is.", {"enum": list(FailureKind)}),
             "http_status": _said("Status of the last answer; null: there was none.", _STATUS),
             "attempts": _said("Requests made for it.", _COUNT),
             "message": _said("What happened, for people; its wording may change.", {"type": "string", "minLength": 1}),
             "failed_at": _said("When, UTC.", _TIME),
-            "stage": _said("Where it arose.", {"enum": ["input", "fetch", "register"]}),
+            "stage": _said("Where it arose.", {"enum": list(Stage)}),
         },
     )
 
@@ -137,9 +128,7 @@ def summary_schema() -> Schema:
             **{name: _said(meaning, _COUNT) for name, meaning in _FIGURES.items()},
             "outcomes": _said("Results by outcome.", _COUNTS),
             "failures_by_kind": _said("Failures by kind, invalid lines not among them.", _COUNTS),
-            "requests": _said(
-                "Requests sent in this run, by service.", {**_COUNTS, "required": ["paperbuzz", "operas"]}
-            ),
+            "requests": _said("Requests sent in this run, by service.", {**_COUNTS, "required": list(SERVICES)}),
             "budget_left": _said(
                 "Requests left in the daily budget; null: there is none, or nothing was asked.",
                 {"type": ["integer", "null"], "minimum": 0},

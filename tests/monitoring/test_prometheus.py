@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from harvester.core import files
-from harvester.core.errors import DiskFailed
+from harvester.core.errors import DiskFailed, FailureKind
+from harvester.core.model import Outcome
 from harvester.monitoring.prometheus import last_success, metrics_text, write_metrics
-from harvester.records.schema import KINDS
 from harvester.reports.summary import Exit, Summary
 from tests.reports.test_summary import REPORT
 
@@ -67,9 +67,9 @@ def test_each_figure_of_a_night_is_told(name: str, labels: dict[str, str], expec
 
 def test_what_did_not_happen_is_told_as_zero_so_that_an_alert_has_something_to_watch() -> None:
     text = metrics_text(replace(REPORT, outcomes={}, failures_by_kind={}, requests={}), None)
-    for outcome in ("ok", "empty", "degraded"):
+    for outcome in Outcome:
         assert value(text, "results", outcome=outcome) == 0
-    for kind in set(KINDS) - {"invalid-doi", "rejected"}:
+    for kind in set(FailureKind) - {FailureKind.INVALID_DOI, FailureKind.REJECTED}:
         assert value(text, "failures", kind=kind) == 0
     for service in ("paperbuzz", "operas"):
         assert value(text, "requests", service=service) == 0

@@ -1,11 +1,12 @@
 """The record format: what is really written holds to the schemas, and the reference names every member."""
 
 import io
+import re
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from random import Random
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import orjson
 import pytest
@@ -15,14 +16,15 @@ from harvester.config.credentials import Secret
 from harvester.config.load import load
 from harvester.core import errors
 from harvester.core.clock import SystemClock
-from harvester.core.model import Failure, Result, Stage
+from harvester.core.errors import FailureKind
+from harvester.core.model import Failure, Outcome, Result, Stage
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.harvest.job import Context, Job
 from harvester.harvest.registration import register
 from harvester.harvest.run import run
 from harvester.records.lines import failure_line, result_lines
-from harvester.records.schema import KINDS, SCHEMAS, failure_schema, result_schema, summary_schema
+from harvester.records.schema import SCHEMAS, failure_schema, result_schema, summary_schema
 from harvester.reports.summary import Summary, as_json, broken_identities
 from harvester.sandbox.faults.rates import parse_faults
 from harvester.sandbox.options import DEMO_ACCOUNTS, SandboxOptions
@@ -35,7 +37,7 @@ REFERENCE = ROOT / "docs" / "reference"
 
 RESULT = Result(
     doi="10.5334/bbc",
-    outcome="ok",
+    outcome=Outcome.OK,
     harvested_at="2026-11-21T03:54:06.372Z",
     http_status=200,
     attempts=1,
@@ -137,14 +139,18 @@ def subclasses(kind: type[Any]) -> set[type[Any]]:
     return found
 
 
-def test_every_kind_that_an_error_carries_is_in_the_schema() -> None:
+def test_every_kind_of_failure_is_carried_by_an_error_and_is_in_the_schema_and_the_reference() -> None:
     carried = {each.kind for each in subclasses(errors.TryAgain) | subclasses(errors.GiveUp)}
-    assert carried | {"rejected"} == set(KINDS)
+    assert carried == set(FailureKind)
+    members: Any = failure_schema()["properties"]
+    assert members["kind"]["enum"] == list(FailureKind)
+    text = (REFERENCE / "records.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z-]+)` \| (?:input|fetch|register) \|", text, re.MULTILINE) == list(FailureKind)
 
 
 def test_every_outcome_is_in_the_schema() -> None:
     members: Any = result_schema()["properties"]
-    assert members["outcome"]["enum"] == list(get_args(get_type_hints(Result)["outcome"]))
+    assert members["outcome"]["enum"] == list(Outcome)
 
 
 def test_every_exit_code_stands_in_the_reference_with_its_name() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.records.schema import KINDS
+from harvester.core.errors import FailureKind
 from harvester.reports.anomalies import EXAMPLES, Campaign, NightDetails, anomalies
 from harvester.reports.failures import ADVICE, FailureGroups, Group
 from harvester.reports.night import GOES_ON, WIDTH, morning, verdict
@@ -333,7 +333,7 @@ def test_a_kind_without_an_example_is_not_left_out() -> None:
 
 
 def test_every_kind_of_failure_has_its_advice_and_one_of_a_later_version_is_shown_all_the_same() -> None:
-    assert set(ADVICE) == set(KINDS)
+    assert set(ADVICE) == set(FailureKind)
     later = replace(REPORT, failures_by_kind={"brand-new": 100})
     assert "brand-new: 100\n  Cause: See the failures file." in morning(later, None, NOTHING)
 
@@ -437,19 +437,23 @@ REPORTS = st.builds(
     st.just(REPORT),
     **{each.name: ANY_COUNT for each in fields(Summary) if each.type in ("int", int)},
     outcomes=counts(st.sampled_from(["ok", "empty", "degraded"])),
-    failures_by_kind=counts(st.sampled_from(KINDS)),
+    failures_by_kind=counts(st.sampled_from(FailureKind)),
     budget_left=st.none() | ANY_COUNT,
     duration_seconds=st.floats(0, 10**6),
     files=st.just({}),
     exit=st.builds(Exit, st.sampled_from([0, 3, 4, 12, 69, 143]), st.just("x"), ANY_TEXT),
 )
 
+STATUSES = st.none() | st.integers(100, 599)
+ANY_GROUP = st.builds(Group, st.sampled_from(FailureKind), STATUSES, ANY_COUNT, ANY_TEXT, ANY_TEXT)
 MAYBE_SECONDS = st.none() | st.floats(0, 1e4)
 
 EXTRAS: st.SearchStrategy[Any] = st.builds(
     NightDetails,
     groups=st.lists(
-        st.builds(Group, st.sampled_from(KINDS), st.none() | st.integers(100, 599), ANY_COUNT, ANY_TEXT, ANY_TEXT),
+        st.builds(
+            Group, st.sampled_from(FailureKind), st.none() | st.integers(100, 599), ANY_COUNT, ANY_TEXT, ANY_TEXT
+        ),
         max_size=5,
     ),
     changed=st.none() | ANY_COUNT,
