@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 from harvester.core.model import Stage
 from harvester.core.sanitize import printable
 from harvester.reports.summary import Summary, broken_identities
 from harvester.storage.database import Registration, WorkState
-from harvester.verify.evidence import Asked, Evidence, FailureEntry, Input, LedgerWork, Line, OutputEvidence, Traffic
+from harvester.storage.status import LedgerWork
+from harvester.verify.evidence import Asked, Evidence, FailureEntry, Input, Line, OutputEvidence, Traffic
 
 PROMISES: Final = {
     "G1": "accounting",
@@ -33,9 +34,6 @@ PROMISES: Final = {
     "G12": "own bytes",
 }
 """Each promise that is looked at, with its name for people."""
-
-
-T = TypeVar("T")
 
 
 Merged = Iterator[tuple[str, int, object]]
@@ -262,7 +260,7 @@ def _of_bytes(line: Line, where: str, tally: WorkCounts) -> Iterator[Violation]:
 
 def _of_failures(evidence: Evidence, tally: WorkCounts) -> Iterator[Violation]:
     """The failures file is the ledger's failures of the last reading, neither more nor less."""
-    merged = _merged(evidence.noted, evidence.failures or (), attrgetter("place"))
+    merged = _merged(evidence.noted, evidence.failures or (), attrgetter("sort_key"))
     for _, group in groupby(merged, key=lambda item: item[0]):
         sides = [0, 0]
         for _, side, item in group:

@@ -5,31 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harvester.reports.summary import Summary
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerWork:
-    """A work as the ledger knows it.
-
-    Args:
-        doi: canonical.
-        state: a `harvester.storage.database.State`, if all is well.
-        listed: whether the last reading of the input listed it.
-        outcome, harvested_at, sha256: of its record; None without one.
-        failed: whether there is a failure of the stage `fetch`.
-        registration: a `harvester.storage.database.Registration`; None if it was never to be registered.
-        refused: whether there is a failure of the stage `register`.
-    """
-
-    doi: str
-    state: int
-    listed: bool = True
-    outcome: str | None = None
-    harvested_at: str | None = None
-    sha256: str | None = None
-    failed: bool = False
-    registration: int | None = None
-    refused: bool = False
+from harvester.storage.status import LedgerWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +71,8 @@ class FailureEntry:
     problem: str = ""
 
     @property
-    def place(self) -> str:
-        """What failures are sorted by."""
+    def sort_key(self) -> str:
+        """Failures are sorted by DOI, and those of one DOI by all the rest."""
         return f"{self.doi}\0{self.content}"
 
 
@@ -161,9 +137,9 @@ class Evidence:
 
     Args:
         works: what the ledger knows, sorted by DOI.
-        noted: the ledger's failures of the last reading, sorted by `place`.
+        noted: the ledger's failures of the last reading, sorted by `sort_key`.
         output: the output file.
-        failures: the failures file, sorted by `place`; None also if it is older than the last run.
+        failures: the failures file, sorted by `sort_key`; None also if it is older than the last run.
         summary: the same; a text says why it is none.
         input: the list.
         traffic: the requests.

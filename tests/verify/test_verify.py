@@ -29,10 +29,11 @@ from harvester.sandbox.server import Sandbox
 from harvester.storage.database import Registration, WorkState
 from harvester.storage.lock import lock
 from harvester.storage.paths import Paths, job_paths
+from harvester.storage.status import LedgerWork
 from harvester.verify import checks as verify
 from harvester.verify.checks import PROMISES, Violation, verdict, violations
-from harvester.verify.evidence import Evidence, FailureEntry, Input, LedgerWork, Line, OutputEvidence, Traffic
-from harvester.verify.gather import gather, note_of, read_lines, sorted_on_disk
+from harvester.verify.evidence import Evidence, FailureEntry, Input, Line, OutputEvidence, Traffic
+from harvester.verify.gather import entry_of, gather, read_lines, sorted_on_disk
 from tests.records.test_schema import outside
 from tests.reports.test_summary import REPORT
 from tests.support import a_failure
@@ -553,7 +554,7 @@ def evidence_of(works: Iterable[LedgerWork], **more: Any) -> Evidence:
     works = sorted(works, key=lambda work: work.doi)
     lines = [a_line(work, number) for number, work in enumerate(works, 1) if work.state == WorkState.RESULT]
     output = OutputEvidence("o.jsonl", 100, published=True, size=100, partial_size=None, lines=lines)
-    notes = [note_of(a_failure(work.doi)) for work in works if work.state == WorkState.FAILURE and work.listed]
+    notes = [entry_of(a_failure(work.doi)) for work in works if work.state == WorkState.FAILURE and work.listed]
     return replace(Evidence(works, noted=notes, failures=list(notes), output=output), **more)
 
 
@@ -588,9 +589,9 @@ def test_any_line_lost_or_doubled_is_named(works: list[LedgerWork], data: st.Dat
 
 @given(st.lists(st.builds(a_failure, names, message=st.text(max_size=9))))
 def test_failures_are_sorted_on_disk_as_in_memory(failures: list[Any]) -> None:
-    notes = [note_of(failure) for failure in failures]
-    found = sorted_on_disk(notes, lambda note: note.place, FailureEntry)
-    assert list(found) == sorted(notes, key=lambda note: note.place)
+    notes = [entry_of(failure) for failure in failures]
+    found = sorted_on_disk(notes, lambda note: note.sort_key, FailureEntry)
+    assert list(found) == sorted(notes, key=lambda note: note.sort_key)
 
 
 def test_works_and_input_are_the_same_dois() -> None:
