@@ -48,7 +48,6 @@ def _for_machines(found: Verdict) -> str:
             "shown": [{"doi": each.doi or None, "what": each.words} for each in found.shown.get(promise, ())],
         }
         for promise, name in PROMISES.items()
-        if promise != "G4"
     }
     content = {"holds": not found.counts, "promises": promises, "figures": found.tally, "notes": found.notes}
     return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()

@@ -1,4 +1,4 @@
-"""The checker: input, requests, output, failures and ledger against the promises. The oracle of every experiment.
+"""The checker: output, failures, summary and ledger held against the promises.
 
 Theory. `found` is a pure generator over plain evidence: it asks nobody and yields one `Violation` for each thing that
 does not hold, so that a damaged file of any size costs no memory. Both sides of each comparison come in the same order
@@ -22,13 +22,12 @@ from harvester.core.sanitize import printable
 from harvester.reports.summary import Summary, broken_identities
 from harvester.storage.database import Registration, WorkState
 from harvester.storage.status import LedgerWork
-from harvester.verify.evidence import Asked, Evidence, FailureEntry, Input, Line, OutputEvidence, Traffic
+from harvester.verify.evidence import Evidence, FailureEntry, Line, OutputEvidence
 
 PROMISES: Final = {
     "G1": "accounting",
     "G2": "exactly once",
     "G3": "always readable",
-    "G4": "few repeats",
     "G10": "registration",
     "G11": "right record",
     "G12": "own bytes",
@@ -103,11 +102,6 @@ class Verdict:
     notes: tuple[str, ...]
 
 
-def violations(evidence: Evidence) -> list[Violation]:
-    """Everything that does not hold, from the evidence alone; empty when all is well."""
-    return list(found(evidence, WorkCounts()))
-
-
 def verdict(evidence: Evidence, shown: int = 20) -> Verdict:
     """The violations counted, the first `shown` of each promise kept."""
     result = Verdict(WorkCounts(), Counter(), {}, evidence.notes)
@@ -125,20 +119,15 @@ def found(evidence: Evidence, tally: WorkCounts) -> Iterator[Violation]:
         evidence: what is known.
         tally: is counted up.
     """
-    requests = _Requests(evidence.traffic)
-    unseen = set(evidence.input.dois) if evidence.input else set()
     if evidence.output:
         yield from _of_file(evidence.output)
     lines = evidence.output.lines if evidence.output else ()
     merged = _merged(evidence.works, lines, attrgetter("doi"))
     for doi, group in groupby(merged, key=lambda item: item[0]):
-        yield from _of_work(doi, group, evidence, tally, requests, unseen)
-    for doi in sorted(unseen):
-        yield _violation("G1", doi, "is in the input, but the ledger does not list it")
+        yield from _of_work(doi, group, evidence, tally)
     yield from _of_failures(evidence, tally)
     if evidence.summary is not None:
         yield from _of_summary(evidence.summary, evidence, tally)
-    yield from requests.leftovers(evidence.input)
 
 
 def _violation(promise: str, doi: str, words: str) -> Violation:
@@ -167,20 +156,13 @@ def _of_file(output: OutputEvidence) -> Iterator[Violation]:
         yield Violation("G3", f"{name} holds {output.size:,} bytes, but {known}")
 
 
-def _of_work(
-    doi: str, group: Merged, evidence: Evidence, tally: WorkCounts, requests: "_Requests", unseen: set[str]
-) -> Iterator[Violation]:
+def _of_work(doi: str, group: Merged, evidence: Evidence, tally: WorkCounts) -> Iterator[Violation]:
     """One DOI: what the ledger knows of it, then its lines in the output."""
     work, seen = None, 0
     for _, _, item in group:
         if isinstance(item, LedgerWork):
             work = item
             yield from _of_known(work, evidence, tally)
-            yield from requests.of_work(work, evidence)
-            if work.listed and evidence.input and work.doi not in evidence.input.dois:
-                yield _violation("G1", doi, "is listed in the ledger, but is not in the input")
-            if work.listed:
-                unseen.discard(doi)
         elif isinstance(item, Line):
             seen += 1
             tally.records += 1
@@ -315,88 +297,9 @@ def _of_summary(summary: Summary | str, evidence: Evidence, tally: WorkCounts) -
         yield Violation("G3", f"the summary says complete, but {printable(output.name)} is not there under its name")
     if output and output.size is not None and not output.published:
         yield Violation("G3", f"{printable(output.name)} is published, but the ledger does not know it")
-    yield from _of_input(summary, evidence.input)
 
 
 def _figure(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{printable(str(name))} {count:,}" for name, count in sorted(value.items())) or "none"
     return f"{value:,}"
-
-
-def _of_input(summary: Summary, given: Input | None) -> Iterator[Violation]:
-    if given is None:
-        return
-    for name in ("lines", "duplicates", "invalid", "blank"):
-        said, met = getattr(summary, name), getattr(given, name)
-        if met is not None and said != met:
-            yield Violation("G1", f"the summary has {name} = {said:,}, the input {met:,}")
-
-
-class _Requests:
-    """The request log, summed up by DOI."""
-
-    def __init__(self, traffic: Traffic | None) -> None:
-        self._traffic = traffic
-        self._asked: Counter[str] = Counter()
-        self._good: Counter[str] = Counter()
-        self._posts: list[tuple[float, float]] = []
-        self._stray: set[str] = set()
-        for request in traffic.requests if traffic else ():
-            self._take(request)
-        self._stray.update(self._asked)
-
-    def _take(self, request: Asked) -> None:
-        if request.service == "paperbuzz" and request.key.startswith("10."):
-            self._asked[request.key] += 1
-            self._good[request.key] += request.status == 200 and request.fault in (None, "slow")
-        elif request.service == "operas" and request.method == "POST" and request.path.startswith("/api/uriset"):
-            self._take_post(request)
-
-    def _take_post(self, request: Asked) -> None:
-        """One without a status was broken off; whether somebody still waited for it, the log cannot tell."""
-        if request.status and request.elapsed_seconds is not None:
-            self._posts.append((request.time, request.time + request.elapsed_seconds))
-
-    def of_work(self, work: LedgerWork, evidence: Evidence) -> Iterator[Violation]:
-        """Whether one work was asked for and registered."""
-        if self._traffic is None:
-            return
-        self._stray.discard(work.doi)
-        if work.state == WorkState.RESULT and not self._good[work.doi] and evidence.output:
-            yield _violation("G11", work.doi, "has a record, but no request for it was answered well")
-        if work.state == WorkState.FAILURE and not self._asked[work.doi]:
-            yield _violation("G1", work.doi, "is a failure, but was never asked for")
-        registered = self._traffic.registered
-        if registered is None:
-            return
-        if work.registration == Registration.ACKNOWLEDGED and work.doi not in registered:
-            yield _violation("G10", work.doi, "is registered by the ledger, but OPERAS does not hold it")
-        is_complete = isinstance(evidence.summary, Summary) and evidence.summary.exit.code == 0
-        wanted = work.listed and (work.state == WorkState.RESULT or evidence.output is None)
-        if is_complete and wanted and work.registration in (None, Registration.WAITING):
-            yield _violation("G10", work.doi, "was neither acknowledged nor rejected by OPERAS")
-
-    def leftovers(self, given: Input | None) -> Iterator[Violation]:
-        """What concerns no single work."""
-        if self._traffic is None:
-            return
-        for doi in sorted(self._stray.difference(given.dois if given else ())):
-            yield _violation("G11", doi, "was asked for, but is in no list")
-        repeats = sum(good - 1 for good in self._good.values() if good > 1)
-        if repeats > self._traffic.repeats_allowed:
-            doi, most = self._good.most_common(1)[0]
-            allowed = f"{repeats:,} good answers were asked for again, where {self._traffic.repeats_allowed:,} may be"
-            yield _violation("G4", doi, f"was answered well {most:,} times; in all {allowed}")
-        at_once = _overlaps(self._posts)
-        if at_once > self._traffic.kills:
-            yield Violation("G10", f"{at_once:,} POSTs were sent while another was under way")
-
-
-def _overlaps(spans: list[tuple[float, float]]) -> int:
-    """How many spans begin before one that began earlier has ended."""
-    count, last = 0, float("-inf")
-    for start, end in sorted(spans):
-        count += start < last
-        last = max(last, end)
-    return count

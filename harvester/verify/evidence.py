@@ -1,8 +1,7 @@
-"""What the checker looks at, as plain data: works, lines, failures and requests, each side in the same order."""
+"""What the checker looks at, as plain data: works, lines and failures, each side in the same order."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from harvester.reports.summary import Summary
 from harvester.storage.status import LedgerWork
@@ -77,61 +76,6 @@ class FailureEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """What the last list held, counted by somebody else than harvester.
-
-    Args:
-        dois: canonical.
-        lines, duplicates, invalid, blank: as in the summary; None if unknown.
-    """
-
-    dois: Collection[str]
-    lines: int | None = None
-    duplicates: int | None = None
-    invalid: int | None = None
-    blank: int | None = None
-
-
-class Asked(Protocol):
-    """A request as a service logged it; `harvester.sandbox.requestlog.RequestLog` is one."""
-
-    @property
-    def service(self) -> str: ...  # noqa: D102
-    @property
-    def method(self) -> str: ...  # noqa: D102
-    @property
-    def path(self) -> str: ...  # noqa: D102
-    @property
-    def key(self) -> str: ...  # noqa: D102
-    @property
-    def time(self) -> float: ...  # noqa: D102
-    @property
-    def status(self) -> int: ...  # noqa: D102
-    @property
-    def fault(self) -> str | None: ...  # noqa: D102
-    @property
-    def elapsed_seconds(self) -> float | None: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """What the services saw of all runs into this ledger, from the first; nothing was refetched.
-
-    Args:
-        requests: in the order of their start.
-        repeats_allowed: good answers beyond the first of each DOI: kills x (concurrency + uncommitted answers), and
-            one for each probe with a known DOI after a fault.
-        kills: how often a run was killed; each may leave one POST behind that nobody waits for.
-        registered: DOIs that OPERAS holds; None if nothing was registered.
-    """
-
-    requests: Iterable[Asked]
-    repeats_allowed: int = 0
-    kills: int = 0
-    registered: Collection[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """All that is known of a job; what is unknown is left out and not compared.
 
@@ -141,8 +85,6 @@ class Evidence:
         output: the output file.
         failures: the failures file, sorted by `sort_key`; None also if it is older than the last run.
         summary: the same; a text says why it is none.
-        input: the list.
-        traffic: the requests.
         notes: what could not be compared, and why, for people.
     """
 
@@ -151,6 +93,4 @@ class Evidence:
     output: OutputEvidence | None = None
     failures: Iterable[FailureEntry] | None = None
     summary: Summary | str | None = None
-    input: Input | None = None
-    traffic: Traffic | None = None
     notes: tuple[str, ...] = ()

@@ -42,8 +42,8 @@ from harvester.storage.ledger import Ledger
 from harvester.storage.lock import lock
 from harvester.storage.paths import job_paths
 from harvester.storage.store import Store
-from harvester.verify.checks import violations as broken
 from harvester.verify.gather import gather
+from tests.oracle import violations as broken
 from tests.tool import Tool, dois, records
 
 FIRST = datetime(2026, 3, 27, 2, 17, tzinfo=UTC)

@@ -36,8 +36,8 @@ from harvester.sandbox.requestlog import RequestLog
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import OutageKind, Sandbox
 from harvester.storage.paths import job_paths
-from harvester.verify.checks import violations
 from harvester.verify.gather import gather
+from tests.oracle import violations
 from tests.promises.test_run import wait_for
 from tests.support import LoopClock
 from tests.tool import PASSWORD, Tool, dois, records

@@ -27,8 +27,8 @@ from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.requestlog import RequestLog
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
-from harvester.verify.checks import violations
 from harvester.verify.gather import gather
+from tests.oracle import violations
 from tests.tool import Tool, dois
 
 T = TypeVar("T")
