@@ -7,6 +7,7 @@ import orjson
 
 from harvester.core.errors import PromiseBroken
 from harvester.core.sanitize import printable
+from harvester.core.wording import counted
 from harvester.verify.checks import PROMISES, Verdict, WorkCounts, verdict
 from harvester.verify.gather import gather
 
@@ -67,18 +68,18 @@ def _in_words(path: Path, found: Verdict) -> str:
 
 def _broken(promise: str, name: str, found: Verdict) -> list[str]:
     count, shown = found.counts[promise], found.shown[promise]
-    lines = [f"{click.style('BROKEN', fg='red')}    {name:<16} {_count(count, 'violation')}"]
+    lines = [f"{click.style('BROKEN', fg='red')}    {name:<16} {counted(count, 'violation')}"]
     lines += [f"          {each.words}" for each in shown]
     return lines + [f"          … and {count - len(shown):,} more"] * (count > len(shown))
 
 
 def _held(tally: WorkCounts) -> dict[str, str]:
     """What it means that a promise holds, with figures; only of those that were looked at."""
-    became = f"{_count(tally.results, 'result')} + {_count(tally.failures, 'failure')} + {tally.pending:,} pending"
+    became = f"{counted(tally.results, 'result')} + {counted(tally.failures, 'failure')} + {tally.pending:,} pending"
     held = {
-        "G1": f"{_count(tally.works, 'work')} = {became}"
+        "G1": f"{counted(tally.works, 'work')} = {became}"
         + (f"; {tally.gone:,} left the list, their records stay" if tally.gone else ""),
-        "G2": f"{_count(tally.records, 'record')}, each once, each as the ledger knows it",
+        "G2": f"{counted(tally.records, 'record')}, each once, each as the ledger knows it",
         "G3": "every line up to the last committed byte is complete and valid",
     }
     if tally.registered or tally.rejected or tally.registration_pending:
@@ -88,7 +89,3 @@ def _held(tally: WorkCounts) -> dict[str, str]:
         held["G11"] = "each record is about the DOI that was asked for"
         held["G12"] = "each record's bytes have the SHA-256 that was taken when it came"
     return held
-
-
-def _count(number: int, one: str) -> str:
-    return f"{number:,} {one if number == 1 else one + 's'}"
