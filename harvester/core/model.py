@@ -1,7 +1,7 @@
 """What became of one DOI: a Result, or a Failure with the reason."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -108,6 +108,56 @@ class Failure:
     message: str
     failed_at: str
     stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The works of a list, counted. The figures of several lists that share no work can be added up.
+
+    Args:
+        works: DOIs in the list, each once.
+        results: of these, with a record, those of earlier runs included.
+        failures: of these, without a record, for a reason.
+        pending: of these, still to be asked.
+        gone: works with a result or failure that left the list; they count nowhere else.
+        outcomes: results by outcome.
+        failures_by_kind: failures by kind.
+        registered: works that OPERAS acknowledged.
+        rejected: works that OPERAS refuses.
+        registration_pending: works that wait to be registered, those that left the list included.
+        resting: works of the list that a nightly harvest does not ask tonight; 0 in any other run.
+    """
+
+    works: int = 0
+    results: int = 0
+    failures: int = 0
+    pending: int = 0
+    gone: int = 0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    failures_by_kind: Mapping[str, int] = field(default_factory=dict)
+    registered: int = 0
+    rejected: int = 0
+    registration_pending: int = 0
+    resting: int = 0
+
+    def __add__(self, other: "Figures") -> "Figures":
+        return Figures(
+            works=self.works + other.works,
+            results=self.results + other.results,
+            failures=self.failures + other.failures,
+            pending=self.pending + other.pending,
+            gone=self.gone + other.gone,
+            outcomes=_added(self.outcomes, other.outcomes),
+            failures_by_kind=_added(self.failures_by_kind, other.failures_by_kind),
+            registered=self.registered + other.registered,
+            rejected=self.rejected + other.rejected,
+            registration_pending=self.registration_pending + other.registration_pending,
+            resting=self.resting + other.resting,
+        )
+
+
+def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
 
 
 class DueWork(NamedTuple):

@@ -27,7 +27,7 @@ from harvester.core.errors import (
     TryAgain,
     Usage,
 )
-from harvester.core.model import Failure
+from harvester.core.model import Failure, Figures
 from harvester.core.sanitize import printable
 from harvester.core.stop import Stop, StoppableClock
 from harvester.core.tasks import run_together, until_stopped
@@ -35,7 +35,7 @@ from harvester.harvest.fetcher import Fetcher
 from harvester.harvest.job import Context, Job
 from harvester.harvest.pipeline import Pipeline
 from harvester.harvest.services import open_operas, open_paperbuzz
-from harvester.harvest.summarize import FIGURES, checked, end_of_failed
+from harvester.harvest.summarize import checked, end_of_failed
 from harvester.lists.reader import ListOptions, fingerprint, read_list
 from harvester.nightly.revisit import Intervals
 from harvester.operas.client import OperasClient
@@ -43,7 +43,6 @@ from harvester.operas.registrar import Registrar
 from harvester.politeness.breaker import CircuitBreaker
 from harvester.politeness.retry import RetryBudget
 from harvester.reports.summary import Exit, Summary, as_json, broken_identities
-from harvester.storage.figures import Figures
 from harvester.storage.ingest import Reading
 from harvester.storage.ledger import Ledger
 from harvester.storage.lock import lock
@@ -172,8 +171,7 @@ class Run:
 
     def _show(self, figures: Figures) -> None:
         """Let progress see what the ledger says."""
-        for name in ("works", "results", "failures", "pending", "registered", "rejected", "registration_pending"):
-            setattr(self._world.tally, name, getattr(figures, name))
+        self._world.tally.show(figures)
         if not self._job.register:
             self._world.tally.registration_pending = 0
 
@@ -303,8 +301,7 @@ class Run:
             duplicates=reading.duplicates,
             invalid=reading.invalid,
             blank=reading.blank,
-            **{name: getattr(figures, name) for name in FIGURES},
-            registration_pending=figures.registration_pending if self._job.register else 0,
+            figures=figures if self._job.register else replace(figures, registration_pending=0),
             requests={"paperbuzz": world.tally.paperbuzz_requests, "operas": world.tally.operas_requests},
             retries=world.tally.retries,
             bytes=world.tally.bytes,

@@ -134,7 +134,7 @@ class _Nights:
         await self._store.go_on_with(path)
         report = await self._night(path, reading)
         is_broken = report.exit.code == PromiseBroken.exit_code
-        if report.pending or is_broken or stop.requested or path == self._output():
+        if report.figures.pending or is_broken or stop.requested or path == self._output():
             return report
         return await self._tonight(reading)
 
@@ -170,7 +170,7 @@ class _Nights:
         report = await self._run(self._paths(path)).over(reading)
         self._watch.look()
         await self._tell(path, report, await self._store.night_so_far())
-        if not report.pending:
+        if not report.figures.pending:
             await self._prune(await self._store.end_night())
         return report
 
@@ -189,11 +189,11 @@ class _Nights:
             last_median_seconds=last.median_seconds if last else None,
             usual_median_seconds=median(medians) if medians else None,
             clock_jumps_seconds=self._watch.jumps_seconds,
-            predicted_events=night.night.expected if not report.pending else None,
+            predicted_events=night.night.expected if not report.figures.pending else None,
             found_events=round(night.night.found),
             daily_budget=self._settings.paperbuzz.daily_budget,
-            campaign=Campaign(report.works, night.covered, night.figures.first)
-            if night.covered < report.works
+            campaign=Campaign(report.figures.works, night.covered, night.figures.first)
+            if night.covered < report.figures.works
             else None,
             files={"page": str(page_of(path))},
         )

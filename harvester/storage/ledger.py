@@ -16,10 +16,10 @@ from types import MappingProxyType
 
 import orjson
 
-from harvester.core.model import DueWork, Failure, Result, Stage, Work
+from harvester.core.model import DueWork, Failure, Figures, Result, Stage, Work
 from harvester.storage.bulk_load import bulk_load
 from harvester.storage.database import Database, Registration, WorkState, add_failures, look_at, remember
-from harvester.storage.figures import Figures, registrations_by_state
+from harvester.storage.figures import registrations_by_state
 from harvester.storage.outbox import enqueue, wait_again
 
 RECORD = """

@@ -1,12 +1,12 @@
 """What a ledger says about a harvest, read while a run may be writing it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from harvester.core.errors import InputMissing
-from harvester.core.model import Failure, Stage
+from harvester.core.model import Failure, Figures, Stage
 from harvester.storage.ledger import Ledger
 from harvester.storage.paths import ledger_of
 
@@ -19,24 +19,13 @@ class Status:
         ledger: its path.
         output: the name of the output it belongs to, if it has one.
         complete: whether that output is published.
-        works, results, failures, pending, gone, outcomes, failures_by_kind, registered, rejected, registration_pending,
-            resting: as in the summary of a run.
+        figures: its works, counted.
     """
 
     ledger: str
     output: str | None
     complete: bool
-    works: int
-    results: int
-    failures: int
-    pending: int
-    gone: int
-    outcomes: Mapping[str, int]
-    failures_by_kind: Mapping[str, int]
-    registered: int
-    rejected: int
-    registration_pending: int
-    resting: int
+    figures: Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +82,7 @@ def status(path: Path) -> Status:
     """
     with opened_ledger(path) as ledger:
         output = output_state(ledger)
-        return Status(
-            ledger=ledger.file.name, output=output.name, complete=output.published, **asdict(ledger.figures())
-        )
+        return Status(ledger.file.name, output.name, output.published, ledger.figures())
 
 
 def failures_of(path: Path) -> Iterator[Failure]:

@@ -34,7 +34,7 @@ import orjson
 from harvester.core import failpoint
 from harvester.core.errors import DiskFailed, InputMissing, Misconfigured, Stopped, Usage
 from harvester.core.files import remove, write_atomically
-from harvester.core.model import Blank, DueWork, Failure, PendingRegistration, Result, Work
+from harvester.core.model import Blank, DueWork, Failure, Figures, PendingRegistration, Result, Work
 from harvester.core.tasks import prefetched
 from harvester.nightly.lifecycle import NightProgress
 from harvester.nightly.revisit import Intervals, Selection
@@ -42,7 +42,6 @@ from harvester.nightly.state import Explanation, NightlyState
 from harvester.nightly.visits import Visit
 from harvester.records.lines import failure_line, result_lines
 from harvester.storage.database import WorkState, no_longer_failed
-from harvester.storage.figures import Figures
 from harvester.storage.ingest import ENROL_CHUNK, Reading
 from harvester.storage.ledger import Ledger
 from harvester.storage.outbox import Outbox

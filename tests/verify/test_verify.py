@@ -125,7 +125,7 @@ def checked(path: Path, *, given: Input | None = None, traffic: Traffic | None =
 async def test_a_complete_run_holds_with_all_its_evidence(desk: Desk, ending: str) -> None:
     desk.ending = ending
     report = await desk.run()
-    assert (report.exit.code, report.failures, report.rejected) == (0, 1, 1)
+    assert (report.exit.code, report.figures.failures, report.figures.rejected) == (0, 1, 1)
     traffic = Traffic(desk.sandbox.log, repeats_allowed=PROBES, registered=desk.sandbox.operas.registered)
     given = Input(set(LISTED), lines=25, duplicates=1, invalid=1, blank=1)
     with gather(desk.output, deep=True) as evidence:
@@ -133,7 +133,7 @@ async def test_a_complete_run_holds_with_all_its_evidence(desk: Desk, ending: st
     assert checked(desk.output, given=given, traffic=traffic) == []
     assert found.shown == {}
     assert found.notes == ()
-    assert (found.tally.records, found.tally.records_hashed, found.tally.failure_lines) == (21, 21, 3)
+    assert (found.counts.records, found.counts.records_hashed, found.counts.failure_lines) == (21, 21, 3)
 
 
 async def test_a_stopped_run_holds_and_so_does_the_one_that_finishes_it(desk: Desk) -> None:
@@ -155,13 +155,13 @@ async def test_a_refetch_and_a_retry_hold(desk: Desk) -> None:
 
 async def test_works_that_left_the_list_keep_their_records(desk: Desk) -> None:
     await desk.run()
-    assert (await desk.run(dois(5))).gone == 17
+    assert (await desk.run(dois(5))).figures.gone == 17
     given = Input(set(dois(5)), lines=5)
     with gather(desk.output) as evidence:
         found = verdict(evidence)
     assert checked(desk.output, given=given) == []
     assert found.shown == {}
-    assert (found.tally.works, found.tally.gone, found.tally.records) == (5, 17, 21)
+    assert (found.counts.figures.works, found.counts.figures.gone, found.counts.records) == (5, 17, 21)
 
 
 async def test_a_list_without_a_single_good_doi_holds(desk: Desk) -> None:
@@ -214,7 +214,7 @@ def test_a_job_that_is_named_by_its_ledger_is_the_same_job(copy: Path) -> None:
     with gather(copy / "out.ledger", deep=True) as evidence:
         found = verdict(evidence)
     assert found.shown == {}
-    assert found.tally.records == 21
+    assert found.counts.records == 21
 
 
 async def test_a_registration_alone_holds(desk: Desk) -> None:
@@ -575,7 +575,7 @@ def test_whatever_the_works_an_honest_job_holds(works: list[LedgerWork]) -> None
     found = verdict(evidence_of(works))
     assert found.shown == {}
     listed = [work.state for work in works if work.listed]
-    assert (found.tally.works, found.tally.results) == (len(listed), listed.count(WorkState.RESULT))
+    assert (found.counts.figures.works, found.counts.figures.results) == (len(listed), listed.count(WorkState.RESULT))
 
 
 @given(some_works, st.data())
