@@ -1,4 +1,4 @@
-"""What became of one DOI: a Result, or a Failure with the reason."""
+"""The words that all rooms share: a work, what becomes of it (a Result, or a Failure with the reason), and figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 
 
 class Work(NamedTuple):
-    """A DOI to harvest, with the URLs to register for it; a tuple, because a list may have millions.
+    """A DOI to harvest, with the URLs to register for it. It is a tuple because a list may have millions.
 
     Args:
         doi: canonical (see `harvester.core.doi`).
@@ -48,11 +48,11 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """A line, row or entry of the input with nothing in it that could be a DOI."""
+    """A line, row or entry of the input that has nothing that could be a DOI."""
 
 
 class Result(NamedTuple):
-    """The record of one DOI, as Paperbuzz gave it.
+    """The record of one DOI as Paperbuzz gave it, and how it was had.
 
     Args:
         doi: canonical, and equal to the record's own `doi`.
@@ -60,13 +60,13 @@ class Result(NamedTuple):
         harvested_at: UTC timestamp.
         http_status: of the answer.
         attempts: requests made for it in this run, this one included.
-        elapsed_ms: of the last attempt.
+        elapsed_ms: how long the last attempt took.
         truncated: whether events are missing at the cap of 2,500; None if that cannot be known. Wire fact P6.
-        changed: against the record before; None where there is nothing to compare with.
+        changed: whether it differs from the record before; None if there is none to compare with.
         paperbuzz: the server's own bytes without CR and LF: one JSON object.
         sha256: of these bytes, in hex.
-        landing_urls: URLs that the record itself gives for the work, for registration; none where nobody wants them.
-        added: events by source that came since the record before; None where there is nothing to compare with.
+        landing_urls: URLs that the record gives for the work, to be registered; empty if nobody wants them.
+        added: events that came since the record before, by source; None if there is none to compare with.
     """
 
     doi: str
@@ -90,7 +90,7 @@ class Failure:
     Args:
         doi: canonical, or None if the text is no DOI.
         input: the text as it stood in the input, cut to a readable length.
-        origin: `file:line`.
+        origin: where it was read first, `file:line`.
         kind: a `harvester.core.errors.FailureKind`, or one that a later version wrote.
         http_status: of the last answer, if there was one.
         attempts: requests made for it.
@@ -161,12 +161,12 @@ def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 
 class DueWork(NamedTuple):
-    """A work to be asked for now.
+    """A work that is to be asked for now.
 
     Args:
         work_id: its key.
         doi: canonical.
-        origin: `file:line`, for the failure if it becomes one.
+        origin: where it was read first, `file:line`; a failure names it.
     """
 
     work_id: int

@@ -23,7 +23,7 @@ from harvester.core.model import Outcome
 from harvester.reports.summary import Summary
 
 FETCH_KINDS: Final = tuple(kind for kind in FailureKind if kind not in (FailureKind.INVALID_DOI, FailureKind.REJECTED))
-"""The kinds that works fail with; invalid lines and rejected registrations are counted apart."""
+"""The kinds of failure that works may have. Invalid lines and rejected registrations are counted apart."""
 
 SERVICES: Final = ("paperbuzz", "operas")
 

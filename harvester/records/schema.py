@@ -1,7 +1,7 @@
 """The record format for machines: JSON Schemas (draft 2020-12) of a result, a failure and the summary.
 
-New members may appear within a version; whoever reads must ignore what it does not know. A member that is listed here
-keeps its name, type and meaning for as long as `v` is 1.
+New members may appear within a version, so a reader must ignore members that it does not know. A member that is listed
+here keeps its name, type and meaning as long as `v` is 1.
 """
 
 from typing import Final
@@ -20,7 +20,7 @@ _DOI: Schema = {"type": "string", "pattern": r"^10\..+/"}
 _MAYBE: Schema = {"type": ["boolean", "null"]}
 _STATUS: Schema = {"type": ["integer", "null"], "minimum": 100, "maximum": 599}
 
-_FIGURES = {
+_SUMMARY_COUNTS = {
     "lines": "Lines, rows or entries read.",
     "works": "DOIs in them, each once.",
     "duplicates": "Further mentions of them.",
@@ -55,7 +55,7 @@ def _said(description: str, schema: Schema) -> Schema:
 
 
 def result_schema() -> Schema:
-    """Of a line of the output."""
+    """The schema of a line of the output."""
     record: Schema = {
         "type": "object",
         "required": ["doi", "altmetrics_sources"],
@@ -90,7 +90,7 @@ def result_schema() -> Schema:
 
 
 def failure_schema() -> Schema:
-    """Of a line of the failures file."""
+    """The schema of a line of the failures file."""
     return _object(
         "harvester failure",
         "A line that is no DOI, a work without a record, or a registration that was refused.",
@@ -110,7 +110,7 @@ def failure_schema() -> Schema:
 
 
 def summary_schema() -> Schema:
-    """Of the summary file."""
+    """The schema of the summary file."""
     ending: Schema = {
         "type": "object",
         "required": ["code", "name", "reason"],
@@ -125,7 +125,7 @@ def summary_schema() -> Schema:
         "The figures of a run; those of works include earlier runs with the same ledger.",
         {
             "v": _said("Version of this format.", {"const": 1}),
-            **{name: _said(meaning, _COUNT) for name, meaning in _FIGURES.items()},
+            **{name: _said(meaning, _COUNT) for name, meaning in _SUMMARY_COUNTS.items()},
             "outcomes": _said("Results by outcome.", _COUNTS),
             "failures_by_kind": _said("Failures by kind, invalid lines not among them.", _COUNTS),
             "requests": _said("Requests sent in this run, by service.", {**_COUNTS, "required": list(SERVICES)}),

@@ -14,8 +14,8 @@ class Exit:
 
     Args:
         code: the process's exit code; see docs/reference/exit-codes.md.
-        name: the same in a word.
-        reason: the same in a sentence, with what to do next.
+        name: its name, a word.
+        reason: why it ended so, in a sentence, with what to do next.
     """
 
     code: int

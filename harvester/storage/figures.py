@@ -7,7 +7,10 @@ from harvester.storage.database import Registration
 
 
 def registrations_by_state(db: sqlite3.Connection, reading: int) -> Counter[Registration]:
-    """Registrations of listed works by state; what waits counts in any case. Those that left the list are the few."""
+    """Registrations of listed works, by state. Those that wait count even if their work left the list.
+
+    All registrations are counted, and those of works that left the list taken off again, because these are few.
+    """
     all_of_them = db.execute("SELECT COUNT(*), SUM(state = 1), SUM(state = 2) FROM registration").fetchone()
     of_the_gone = db.execute(
         "SELECT SUM(registration.state = 1), SUM(registration.state = 2) "

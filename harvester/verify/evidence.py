@@ -13,11 +13,11 @@ class Line:
 
     Args:
         number: from 1.
-        doi: that it names; empty if none can be read.
-        outcome, harvested_at, sha256: that it names.
+        doi: the DOI that the line names; empty if none can be read.
+        outcome, harvested_at, sha256: what the line says of its record.
         problem: why it is no record of this format; empty if it is one.
-        record_sha256: of the record's bytes as they stand in the line; None if not computed.
-        record_doi: of the record itself; None if not looked at.
+        record_sha256: digest of the record's bytes as they stand in the line; None if it was not computed.
+        record_doi: the DOI in the record itself; None if nobody looked.
     """
 
     number: int
@@ -35,11 +35,11 @@ class OutputEvidence:
     """The output file.
 
     Args:
-        name: it is published under.
-        committed: length in bytes that the ledger knows to be committed.
+        name: the name under which it is published.
+        committed: bytes that are committed, as far as the ledger knows.
         published: whether the ledger knows it to be published.
-        size: of the file under its name; None if there is none.
-        partial_size: of the file under its partial name; None if there is none.
+        size: bytes of the file with its name; None if there is no such file.
+        partial_size: bytes of the file with its partial name; None if there is no such file.
         lines: its lines up to the committed length, sorted by DOI.
     """
 
@@ -56,10 +56,10 @@ class FailureEntry:
     """A failure, as the ledger or a line of the failures file has it.
 
     Args:
-        doi: of the work; empty for a line of the input that is no DOI.
+        doi: DOI of the work; empty for a line of the input that is no DOI.
         stage: where it arose; empty for a line that cannot be read.
-        kind: what kind it is.
-        content: all of it, as the JSON line it makes; what cannot be read stands as it is.
+        kind: what kind of failure it is.
+        content: the whole failure as a JSON line; a line that cannot be read stands as it is.
         problem: why the line is no failure of this format; empty if it is one.
     """
 
@@ -77,14 +77,14 @@ class FailureEntry:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known of a job; what is unknown is left out and not compared.
+    """All that is known of a job. What is None is unknown, and is not compared.
 
     Args:
-        works: what the ledger knows, sorted by DOI.
-        noted: the ledger's failures of the last reading, sorted by `sort_key`.
+        works: the works in the ledger, sorted by DOI.
+        noted: the failures of the last reading in the ledger, sorted by `sort_key`.
         output: the output file.
-        failures: the failures file, sorted by `sort_key`; None also if it is older than the last run.
-        summary: the same; a text says why it is none.
+        failures: the lines of the failures file, sorted by `sort_key`; None also if it is older than the last run.
+        summary: the summary, or why it cannot be read; None also if it is older than the last run.
         notes: what could not be compared, and why, for people.
     """
 

@@ -35,17 +35,17 @@ T = TypeVar("T")
 def gather(
     path: Path, *, deep: bool = False, ledger: Path | None = None, failures: Path | None = None
 ) -> Iterator[Evidence]:
-    """The evidence of a job on disk, to be used inside the `with`; no run may begin meanwhile.
+    """Gather the evidence of a job on disk. It is to be used inside the `with`; no run can begin meanwhile.
 
     Args:
         path: of the output, or of the ledger.
         deep: look at the bytes of every record as well.
-        ledger: where it is, if not beside the output.
-        failures: the same for the failures file.
+        ledger: path of the ledger, if it is not beside the output.
+        failures: path of the failures file, if it is not beside the output.
 
     Raises:
         InputMissing: there is no ledger, or nothing in it.
-        Misconfigured: it is none, or that of another output.
+        Misconfigured: the file is no ledger, or that of another output.
         LockHeld: a run is at work.
         DiskFailed: something cannot be read.
     """
@@ -126,12 +126,12 @@ def _size(path: Path) -> int | None:
 
 
 def sorted_on_disk(items: Iterable[T], key: Callable[[T], str], kind: Callable[..., T]) -> Iterator[T]:
-    """Items in the order of their keys, sorted in a temporary file so that memory stays flat.
+    """Sort items in a temporary file, so that memory stays flat.
 
     Args:
-        items: dataclasses of texts, numbers, booleans and None.
-        key: what they are sorted by.
-        kind: makes an item of its fields again.
+        items: dataclasses whose fields are texts, numbers, booleans or None.
+        key: gives what an item is sorted by.
+        kind: the class of the items.
 
     Raises:
         DiskFailed: the temporary folder has no room.
@@ -156,7 +156,7 @@ def read_lines(path: Path, length: int, *, deep: bool) -> Iterator[Line]:
 
     Args:
         path: published or partial.
-        length: bytes to look at; what is behind them was never committed.
+        length: bytes to look at; what stands behind them was never committed.
         deep: look at the bytes of every record as well.
 
     Raises:
