@@ -154,8 +154,8 @@ def anomalies(report: Summary, last: Summary | None, extras: NightDetails) -> li
 
 def _mismatches(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
     """One is enough: a service that mixes up DOIs may do so where it cannot be seen."""
-    now = report.failures_by_kind.get("doi-mismatch", 0)
-    then = last.failures_by_kind.get("doi-mismatch", 0) if last else 0
+    now = report.figures.failures_by_kind.get("doi-mismatch", 0)
+    then = last.figures.failures_by_kind.get("doi-mismatch", 0) if last else 0
     if now > then:
         before = f", {then:,} last night" if last else ""
         yield Anomaly(
@@ -181,14 +181,16 @@ def _shares(report: Summary, last: Summary | None) -> Iterator[Anomaly]:
         "night.",
     }
     for outcome, cause in causes.items():
-        now = report.outcomes.get(outcome, 0)
-        then = (last.outcomes.get(outcome, 0), last.results) if last else None
-        if _stands_out(now, report.results, then, FIRST_SHARES[outcome]):
-            yield Anomaly(f"{_share(now, report.results)} of the records are {outcome}{_was(then)}", cause)
-    then = (last.failures, last.results + last.failures) if last else None
-    answered = report.results + report.failures
-    if _stands_out(report.failures, answered, then, FIRST_FAILURES):
-        yield Anomaly(f"{_share(report.failures, answered)} of the works failed{_was(then)}", "See the failures below.")
+        now = report.figures.outcomes.get(outcome, 0)
+        then = (last.figures.outcomes.get(outcome, 0), last.figures.results) if last else None
+        if _stands_out(now, report.figures.results, then, FIRST_SHARES[outcome]):
+            yield Anomaly(f"{_share(now, report.figures.results)} of the records are {outcome}{_was(then)}", cause)
+    then = (last.figures.failures, last.figures.results + last.figures.failures) if last else None
+    answered = report.figures.results + report.figures.failures
+    if _stands_out(report.figures.failures, answered, then, FIRST_FAILURES):
+        yield Anomaly(
+            f"{_share(report.figures.failures, answered)} of the works failed{_was(then)}", "See the failures below."
+        )
 
 
 def _stands_out(now: int, total: int, then: tuple[int, int] | None, limit: float) -> bool:
@@ -218,9 +220,9 @@ def _truncation(report: Summary, last: Summary | None, extras: NightDetails) -> 
     """More than last night by more than chance, given how many records there were then and are now."""
     now, then = extras.truncated or 0, extras.last_truncated
     if then is None:
-        more = report.results >= LEAST_WORKS and now > FIRST_TRUNCATED * report.results
+        more = report.figures.results >= LEAST_WORKS and now > FIRST_TRUNCATED * report.figures.results
     else:
-        alike = then * report.results / last.results if last and last.results else then
+        alike = then * report.figures.results / last.figures.results if last and last.figures.results else then
         more = now > alike + SIGMAS * math.sqrt(alike + 1)
     if more:
         yield Anomaly(

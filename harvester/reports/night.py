@@ -70,22 +70,24 @@ def verdict(report: Summary, last: Summary | None, extras: NightDetails) -> str:
     if report.exit.code in GOES_ON:
         return _one_line(f"Not finished: {_left_to_do(report)} ({reason}){_and_more(len(suspected))}.")
     if report.exit.code == 3:
-        too_many = f"{counted(report.failures, 'work')} failed, more than are allowed"
+        too_many = f"{counted(report.figures.failures, 'work')} failed, more than are allowed"
         return _one_line(f"Look at this: {too_many}{_and_more(len(suspected))}.")
     if suspected:
         return _one_line(f"Look at this: {suspected[0].claim}{_and_more(len(suspected) - 1, 'more')}.")
     if not any(report.requests.values()):
         return "All is well: nothing was due, and nothing was asked."
-    has, failed = "has" if report.results == 1 else "have", f"{report.failures:,} failed"
-    return f"All is well: of {counted(report.works, 'work')} {report.results:,} {has} a record and {failed}."
+    figures = report.figures
+    has, failed = "has" if figures.results == 1 else "have", f"{figures.failures:,} failed"
+    return f"All is well: of {counted(figures.works, 'work')} {figures.results:,} {has} a record and {failed}."
 
 
 def _left_to_do(report: Summary) -> str:
-    parts = []
-    if report.pending:
-        parts.append(f"{report.pending:,} of {counted(report.works, 'work')} {are(report.pending)} still to be asked")
-    if report.registration_pending:
-        waiting = report.registration_pending
+    figures, parts = report.figures, []
+    if figures.pending:
+        works = counted(figures.works, "work")
+        parts.append(f"{figures.pending:,} of {works} {are(figures.pending)} still to be asked")
+    if figures.registration_pending:
+        waiting = figures.registration_pending
         parts.append(f"{waiting:,} {'waits' if waiting == 1 else 'wait'} to be registered")
     return " and ".join(parts) or "the night ended early"
 
@@ -112,7 +114,7 @@ def _suspected(suspected: list[Anomaly]) -> list[str]:
 
 
 def _accounting(report: Summary, last: Summary | None) -> list[str]:
-    outcomes = sorted({*report.outcomes, *(last.outcomes if last else ())})
+    outcomes = sorted({*report.figures.outcomes, *(last.figures.outcomes if last else ())})
     before = _account(last, outcomes) if last else {}
     lines = [_head(last)]
     for label, figure in _account(report, outcomes).items():
@@ -124,18 +126,21 @@ def _account(report: Summary, outcomes: Sequence[str]) -> dict[str, int]:
     """The identities of the accounting, each sum above its parts."""
     return {
         "lines": report.lines,
-        "  = works": report.works,
+        "  = works": report.figures.works,
         "  + duplicates": report.duplicates,
         "  + invalid": report.invalid,
         "  + blank": report.blank,
-        "works": report.works,
-        "  = results": report.results,
-        "  + failures": report.failures,
-        "  + pending": report.pending,
-        "  + resting tonight": report.resting,
-        "results": report.results,
-        **{f"  {'+' if number else '='} {name}": report.outcomes.get(name, 0) for number, name in enumerate(outcomes)},
-        "gone from the list": report.gone,
+        "works": report.figures.works,
+        "  = results": report.figures.results,
+        "  + failures": report.figures.failures,
+        "  + pending": report.figures.pending,
+        "  + resting tonight": report.figures.resting,
+        "results": report.figures.results,
+        **{
+            f"  {'+' if number else '='} {name}": report.figures.outcomes.get(name, 0)
+            for number, name in enumerate(outcomes)
+        },
+        "gone from the list": report.figures.gone,
     }
 
 
@@ -155,7 +160,7 @@ def _failures(report: Summary, last: Summary | None, groups: Sequence[Group]) ->
 
 def _failures_by_kind(report: Summary) -> dict[str, int]:
     """All lines of the failures file by kind: failed works, lines that are no DOIs, refused registrations."""
-    counts = {**report.failures_by_kind, "invalid-doi": report.invalid, "rejected": report.rejected}
+    counts = {**report.figures.failures_by_kind, "invalid-doi": report.invalid, "rejected": report.figures.rejected}
     return {kind: count for kind, count in counts.items() if count}
 
 
@@ -178,11 +183,11 @@ def _records(extras: NightDetails) -> list[str]:
 
 
 def _registration(report: Summary, last: Summary | None) -> list[str]:
-    if not (report.registered or report.rejected or report.registration_pending):
+    if not (report.figures.registered or report.figures.rejected or report.figures.registration_pending):
         return []
     lines = [_head(last)]
     for label, name in {"registered": "registered", "rejected": "rejected", "waiting": "registration_pending"}.items():
-        lines.append(_row(label, getattr(report, name), getattr(last, name) if last else None))
+        lines.append(_row(label, getattr(report.figures, name), getattr(last.figures, name) if last else None))
     return lines
 
 

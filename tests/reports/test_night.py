@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.core.errors import FailureKind
+from harvester.core.model import Figures, Outcome
 from harvester.reports.anomalies import EXAMPLES, Campaign, NightDetails, anomalies
 from harvester.reports.failures import ADVICE, FailureGroups, Group
 from harvester.reports.night import GOES_ON, WIDTH, morning, verdict
 from harvester.reports.summary import Exit, Summary
-from tests.reports.test_summary import REPORT
+from tests.reports.test_summary import REPORT, summary_with
 from tests.support import a_failure, an_invalid_line
 
 NOTHING = NightDetails()
@@ -24,7 +25,7 @@ LATER = replace(REPORT, exit=Exit(4, "stopped-early", "the time limit of 6 h is 
 def with_shares(of: Summary, **outcomes: int) -> Summary:
     """A report with other outcomes whose accounting holds."""
     results = sum(outcomes.values())
-    return replace(of, outcomes=outcomes, results=results, failures=0, failures_by_kind={}, works=results)
+    return summary_with(of, outcomes=outcomes, results=results, failures=0, failures_by_kind={}, works=results)
 
 
 def claims(report: Summary, last: Summary | None, extras: NightDetails = NOTHING) -> list[str]:
@@ -61,7 +62,7 @@ def test_a_suspicion_is_the_verdict_of_a_night_that_is_complete() -> None:
 
 
 def test_of_several_suspicions_the_worst_is_told_and_how_many_there_are() -> None:
-    mixed_up = replace(REPORT, failures_by_kind={"http": 70, "timeout": 29, "doi-mismatch": 1})
+    mixed_up = summary_with(REPORT, failures_by_kind={"http": 70, "timeout": 29, "doi-mismatch": 1})
     odd = NightDetails(median_seconds=1.5, usual_median_seconds=0.4, clock_jumps_seconds=(-3600.0,))
     assert verdict(mixed_up, REPORT, odd) == (
         "Look at this: 1 answer was about another DOI, 0 last night; 2 more below."
@@ -69,24 +70,24 @@ def test_of_several_suspicions_the_worst_is_told_and_how_many_there_are() -> Non
 
 
 def test_a_night_that_goes_on_by_itself_says_what_is_left_and_why() -> None:
-    stopped = replace(LATER, pending=400, works=12_400, lines=12_800)
+    stopped = summary_with(LATER, pending=400, works=12_400, lines=12_800)
     assert verdict(stopped, None, NOTHING) == (
         "Not finished: 400 of 12,400 works are still to be asked (the time limit of 6 h is over)."
     )
-    waiting = replace(stopped, pending=1, registration_pending=30)
+    waiting = summary_with(stopped, pending=1, registration_pending=30)
     assert "1 of 12,400 works is still to be asked and 30 wait to be registered (" in verdict(waiting, None, NOTHING)
     assert verdict(LATER, None, NOTHING) == "Not finished: the night ended early (the time limit of 6 h is over)."
 
 
 def test_suspicions_of_a_night_that_is_not_finished_are_counted_in_its_verdict() -> None:
-    text = verdict(replace(LATER, pending=400), None, NightDetails(clock_jumps_seconds=(3600.0,)))
+    text = verdict(summary_with(LATER, pending=400), None, NightDetails(clock_jumps_seconds=(3600.0,)))
     assert text.startswith("Not finished: ")
     assert text.endswith("; 1 suspicion below.")
 
 
 @pytest.mark.parametrize("code", [1, 2, 11, 12, 65, 66, 70, 74, 78])
 def test_what_only_a_person_can_mend_is_to_be_looked_at(code: int) -> None:
-    report = replace(REPORT, pending=5, exit=Exit(code, "x", "OPERAS does not accept the password. Correct it."))
+    report = summary_with(REPORT, pending=5, exit=Exit(code, "x", "OPERAS does not accept the password. Correct it."))
     assert verdict(report, None, NOTHING) == "Look at this: OPERAS does not accept the password."
 
 
@@ -139,7 +140,7 @@ def test_a_first_night_is_held_against_fixed_shares() -> None:
 
 
 def test_a_night_after_an_outage_counts_as_a_first_one() -> None:
-    outage = replace(REPORT, results=0, outcomes={}, failures=0, failures_by_kind={})
+    outage = summary_with(REPORT, results=0, outcomes={}, failures=0, failures_by_kind={})
     assert claims(with_shares(REPORT, ok=50, empty=50), outage) == ["50.0% of the records are empty"]
 
 
@@ -158,19 +159,23 @@ def test_shares_of_few_works_are_not_judged() -> None:
 
 
 def test_a_night_whose_accounting_does_not_add_up_gets_its_page_all_the_same() -> None:
-    broken = replace(REPORT, outcomes={"empty": 99_999}, exit=Exit(70, "promise-broken", "The accounting is broken."))
+    broken = summary_with(
+        REPORT, outcomes={"empty": 99_999}, exit=Exit(70, "promise-broken", "The accounting is broken.")
+    )
     assert morning(broken, broken, NOTHING).startswith("Look at this: The accounting is broken.")
 
 
 def test_failures_that_rose_are_suspected() -> None:
-    many = replace(REPORT, results=10_000, outcomes={"ok": 10_000}, failures=2_000, failures_by_kind={"timeout": 2_000})
+    many = summary_with(
+        REPORT, results=10_000, outcomes={"ok": 10_000}, failures=2_000, failures_by_kind={"timeout": 2_000}
+    )
     assert claims(many, REPORT) == ["16.7% of the works failed, 0.8% last night"]
     assert claims(many, None) == ["16.7% of the works failed"]
 
 
 def test_one_answer_about_another_doi_is_enough_and_more_than_last_night_too() -> None:
     def night(mismatches: int) -> Summary:
-        return replace(REPORT, failures_by_kind={"http": 100 - mismatches, "doi-mismatch": mismatches})
+        return summary_with(REPORT, failures_by_kind={"http": 100 - mismatches, "doi-mismatch": mismatches})
 
     assert claims(night(1), None) == ["1 answer was about another DOI"]
     assert claims(night(3), night(2)) == ["3 answers were about another DOI, 2 last night"]
@@ -280,7 +285,9 @@ def test_where_nothing_is_suspected_there_is_no_such_section() -> None:
 
 def test_every_figure_of_the_summary_is_on_the_page() -> None:
     page = morning(REPORT, None, NOTHING)
-    for name, value in asdict(REPORT).items():
+    for name, value in (asdict(REPORT) | asdict(REPORT.figures)).items():
+        if name == "figures":
+            continue
         for figure in value.values() if isinstance(value, dict) else [value]:
             if isinstance(figure, int):
                 assert f"{figure:,}" in page, name
@@ -290,7 +297,7 @@ def test_every_figure_of_the_summary_is_on_the_page() -> None:
 
 
 def test_the_accounting_stands_against_last_nights() -> None:
-    more = replace(REPORT, works=12_030, results=11_930, outcomes={"ok": 10_050, "empty": 1_730, "odd": 150})
+    more = summary_with(REPORT, works=12_030, results=11_930, outcomes={"ok": 10_050, "empty": 1_730, "odd": 150})
     rows = [" ".join(line.split()) for line in section(morning(more, REPORT, NOTHING), "Accounting").splitlines()]
     assert rows[0] == "tonight last night change"
     assert "= works 12,030 12,000 +30" in rows
@@ -334,7 +341,7 @@ def test_a_kind_without_an_example_is_not_left_out() -> None:
 
 def test_every_kind_of_failure_has_its_advice_and_one_of_a_later_version_is_shown_all_the_same() -> None:
     assert set(ADVICE) == set(FailureKind)
-    later = replace(REPORT, failures_by_kind={"brand-new": 100})
+    later = summary_with(REPORT, failures_by_kind={"brand-new": 100})
     assert "brand-new: 100\n  Cause: See the failures file." in morning(later, None, NOTHING)
 
 
@@ -356,9 +363,9 @@ def test_failures_that_are_alike_are_counted_together_with_the_first_as_example(
 
 
 def test_registration_is_left_out_where_there_was_none() -> None:
-    none = replace(REPORT, registered=0, rejected=0)
+    none = summary_with(REPORT, registered=0, rejected=0)
     assert "REGISTRATION" not in morning(none, None, NOTHING)
-    waiting = section(morning(replace(LATER, registration_pending=9), REPORT, NOTHING), "Registration")
+    waiting = section(morning(summary_with(LATER, registration_pending=9), REPORT, NOTHING), "Registration")
     assert "waiting 9 0 +9" in " ".join(waiting.split())
 
 
@@ -433,10 +440,10 @@ def counts(names: st.SearchStrategy[str]) -> st.SearchStrategy[Mapping[str, int]
 
 
 REPORTS = st.builds(
-    replace,
+    summary_with,
     st.just(REPORT),
-    **{each.name: ANY_COUNT for each in fields(Summary) if each.type in ("int", int)},
-    outcomes=counts(st.sampled_from(["ok", "empty", "degraded"])),
+    **{each.name: ANY_COUNT for kind in (Summary, Figures) for each in fields(kind) if each.type is int},
+    outcomes=counts(st.sampled_from(Outcome)),
     failures_by_kind=counts(st.sampled_from(FailureKind)),
     budget_left=st.none() | ANY_COUNT,
     duration_seconds=st.floats(0, 10**6),
