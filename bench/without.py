@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 from harvester.cli import main
 from harvester.core import files
-from harvester.core.model import DueWork, Result
+from harvester.core.model import DueWork, Outcome, Result
 from harvester.harvest.fetcher import Fetcher, Tries
 from harvester.politeness import concurrency
 from harvester.politeness.concurrency import LatencyObserved
@@ -42,7 +42,7 @@ def checks() -> None:
     def unread(_: str, response: Response, *__: object, **___: object) -> Record:
         digest = hashlib.sha256(response.body).hexdigest()
         body = response.body.rstrip(b"\n")
-        return Record(body, digest, "ok", False, (), response.status, response.elapsed_seconds)
+        return Record(body, digest, Outcome.OK, False, (), response.status, response.elapsed_seconds)
 
     _put(paperbuzz, "read_record", unread)
 

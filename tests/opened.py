@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from harvester.core.model import Blank, Failure, PendingRegistration, Work
+from harvester.core.model import Blank, Failure, Figures, PendingRegistration, Work
 from harvester.harvest.registration import StoredOutbox
 from harvester.storage.database import Database, WorkState
-from harvester.storage.figures import Figures
 from harvester.storage.ingest import Reading, enrol, last_reading
 from harvester.storage.ledger import Ledger
 from harvester.storage.store import Store

@@ -5,11 +5,11 @@ import hashlib
 import selectors
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from harvester.core.model import Failure, Result, Stage
+from harvester.core.model import Failure, Outcome, Result, Stage
 
 NOW = datetime(2026, 11, 21, 3, 54, 6, 372_000, UTC)
 """When tests begin."""
@@ -104,7 +104,7 @@ def a_result(
     doi: str = "10.5555/a",
     *,
     paperbuzz: bytes | None = None,
-    outcome: Literal["ok", "empty", "degraded"] = "ok",
+    outcome: str = Outcome.OK,
     attempts: int = 1,
     changed: bool | None = None,
     truncated: bool | None = False,
@@ -114,7 +114,7 @@ def a_result(
     record = b'{"doi":"%b"}' % doi.encode() if paperbuzz is None else paperbuzz
     return Result(
         doi=doi,
-        outcome=outcome,
+        outcome=Outcome(outcome),
         harvested_at="2026-11-21T03:54:06.372Z",
         http_status=200,
         attempts=attempts,

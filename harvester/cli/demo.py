@@ -6,13 +6,13 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import click
-import orjson
 
 from harvester.cli.session import begin, close_with, work
 from harvester.config.credentials import Secret
 from harvester.harvest.from_settings import account, list_options, upstream
 from harvester.harvest.job import HarvestJob
 from harvester.harvest.run import run as run_job
+from harvester.records.lines import read
 from harvester.storage.paths import job_paths
 
 RATE = 25
@@ -78,11 +78,10 @@ def _clear(folder: Path) -> None:
 def _liveliest(out: Path) -> tuple[str, dict[str, int]]:
     """The DOI with events from the most sources, and how many each has."""
     found: tuple[str, dict[str, int]] = ("", {})
-    with out.open("rb") as lines:
-        for record in map(orjson.loads, lines):
-            sources = record["paperbuzz"]["altmetrics_sources"]
-            if len(sources) > len(found[1]):
-                found = record["doi"], {source["source_id"]: source["events_count"] for source in sources}
+    for result in read(out):
+        sources = result.record["altmetrics_sources"]
+        if len(sources) > len(found[1]):
+            found = result.doi, {source["source_id"]: source["events_count"] for source in sources}
     return found
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from harvester.core.model import Stage
 from harvester.records.lines import failure_line
 from harvester.storage.status import failures_of
 
@@ -12,7 +13,7 @@ from harvester.storage.status import failures_of
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path), metavar="OUT")
 @click.option("--kind", metavar="KIND", help="Only failures of this kind, such as timeout or invalid-doi.")
-@click.option("--stage", type=click.Choice(["input", "fetch", "register"]), help="Only failures that arose there.")
+@click.option("--stage", type=click.Choice([stage.value for stage in Stage]), help="Only failures that arose there.")
 def failures(path: Path, kind: str | None, stage: str | None) -> None:
     """Print what failed and why, as JSON Lines; OUT is the output of a run, or its ledger. A run may be going on.
 

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from harvester.core.model import LIST_FORMATS
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SETTINGS = {
@@ -30,13 +32,11 @@ SETTINGS = {
     "log_format": "log.format",
     "log_level": "log.level",
 }
-"""Each flag that is a setting, by the name click gives its value, and the setting's key."""
-
-INPUT_FORMATS = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
+"""The flags that are settings: the name that click gives to the value, and the key of the setting."""
 
 
 def flags(given: Mapping[str, object]) -> dict[str, object]:
-    """The settings among a command's parameters that were given, by key."""
+    """Those parameters of a command that are settings and were given, by the key of the setting."""
     return {SETTINGS[name]: value for name, value in given.items() if name in SETTINGS and value is not None}
 
 
@@ -57,7 +57,7 @@ config = partial(
     type=click.Path(dir_okay=False, path_type=Path),
     envvar="HARVESTER_CONFIG",
 )
-"""The file with the settings; each command says in its own words what it takes from there."""
+"""The file with the settings. Each command says in its own words what it takes from there."""
 
 common = _all(
     config(help="Settings in TOML; see config.example.toml."),
@@ -69,7 +69,7 @@ common = _all(
 reading = _all(
     click.option("--doi-column", metavar="NAME", help="Column with the DOIs, by its name or number."),
     click.option("--url-column", metavar="NAME", help="Column with URLs to register."),
-    click.option("--format", type=click.Choice(INPUT_FORMATS), help="Format of the inputs.  [default: auto]"),
+    click.option("--format", type=click.Choice(LIST_FORMATS), help="Format of the inputs.  [default: auto]"),
     click.option("--encoding", metavar="NAME", help="Encoding of the inputs.  [default: auto]"),
 )
 

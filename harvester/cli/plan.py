@@ -1,6 +1,5 @@
 """`harvester plan`: what tonight would ask, and why."""
 
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +11,14 @@ from harvester.core.clock import DAY_SECONDS
 from harvester.core.doi import parse_doi
 from harvester.core.errors import GiveUp, Usage
 from harvester.core.sanitize import printable
+from harvester.core.wording import counted
 from harvester.nightly.cohorts import described
 from harvester.nightly.job import nightly_job
 from harvester.nightly.plan import NightPlan
 from harvester.nightly.plan import plan as make_plan
 from harvester.nightly.revisit import Reason
 from harvester.nightly.state import Explanation
+from harvester.reports.details import Campaign
 
 
 @click.command()
@@ -68,15 +69,19 @@ def _in_words(made: NightPlan) -> str:
     if not chosen.trusted:
         lines.append("               far from what the last nights found, so that the oldest go first")
     if never := made.works - made.covered:
-        lines.append(f"never asked    {never:,}; until all are covered: {_nights(made, never)}")
+        lines.append(f"never asked    {never:,}; until all are covered: {_nights_left(made)}")
     return "\n".join(lines)
 
 
-def _nights(made: NightPlan, never: int) -> str:
-    """How many nights like this it takes; works of an unfinished night are asked in the first, beside the others."""
-    left, pace = max(1, never - made.unfinished), made.selection.count(Reason.NEW)
-    nights = math.ceil(left / pace) if pace else 1 if never <= made.unfinished else None
-    return "not in sight" if nights is None else f"{nights:,} night{'' if nights == 1 else 's'}"
+def _nights_left(made: NightPlan) -> str:
+    """How many nights like this it takes until all works are covered.
+
+    The works of an unfinished night are asked first in the next one, beside those that are chosen for it. So they are
+    as good as covered, but that night is still to come.
+    """
+    campaign = Campaign(made.works, made.covered + made.unfinished, made.selection.count(Reason.NEW))
+    nights = campaign.nights_left
+    return "not in sight" if nights is None else counted(max(1, nights), "night")
 
 
 def _explained(doi: str, found: Explanation) -> str:
@@ -89,12 +94,11 @@ def _explained(doi: str, found: Explanation) -> str:
     else:
         lines += [
             f"cohort         {described(score.cohort)}",
-            f"weight         {score.weight:g}",
             f"rate           {score.rate:.4f} events a day",
             f"exposed        {score.exposed:.1f} days since the last record in which the article was out",
             f"waited         {score.waited:.1f} days since the last record",
             f"expected       {score.expected:.2f} new events",
-            f"score          {score.value:.4f} = weight x rate x exposed x waited",
+            f"score          {score.value:.4f} = rate x exposed x waited",
         ]
     return "\n".join(lines)
 

@@ -21,29 +21,37 @@ def status(path: Path, as_json: bool) -> None:
     harvester status harvest.ledger --json | jq .pending
     """
     found = read_status(path)
-    if as_json:
-        click.echo(orjson.dumps(asdict(found), option=orjson.OPT_INDENT_2).decode())
-    else:
-        click.echo(_in_words(found))
+    click.echo(_for_machines(found) if as_json else _in_words(found))
+
+
+def _for_machines(found: Status) -> str:
+    content = {
+        "ledger": found.ledger,
+        "output": found.output,
+        "complete": found.complete,
+        **asdict(found.figures),
+    }
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
 
 
 def _in_words(found: Status) -> str:
+    figures = found.figures
     output = f"{found.output}, {'complete' if found.complete else 'not complete yet'}" if found.output else "none"
-    became = f"{found.results:,} results + {found.failures:,} failures + {found.pending:,} pending"
-    became += f" + {found.resting:,} resting" if found.resting else ""
+    became = f"{figures.results:,} results + {figures.failures:,} failures + {figures.pending:,} pending"
+    became += f" + {figures.resting:,} resting" if figures.resting else ""
     lines = [
         f"ledger        {found.ledger}",
         f"output        {output}",
-        f"works         {found.works:,} = {became}",
+        f"works         {figures.works:,} = {became}",
     ]
-    for name, counts in (("outcomes", found.outcomes), ("failures", found.failures_by_kind)):
+    for name, counts in (("outcomes", figures.outcomes), ("failures", figures.failures_by_kind)):
         if counts:
             lines.append(f"{name:<13} " + ", ".join(f"{what} {count:,}" for what, count in counts.items()))
-    if found.gone:
-        lines.append(f"gone          {found.gone:,} left the list; what was harvested of them stays")
-    if found.registered or found.rejected or found.registration_pending:
+    if figures.gone:
+        lines.append(f"gone          {figures.gone:,} left the list; what was harvested of them stays")
+    if figures.registered or figures.rejected or figures.registration_pending:
         lines.append(
-            f"registration  {found.registered:,} registered, {found.rejected:,} rejected, "
-            f"{found.registration_pending:,} waiting"
+            f"registration  {figures.registered:,} registered, {figures.rejected:,} rejected, "
+            f"{figures.registration_pending:,} waiting"
         )
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import orjson
 
 from harvester.core.errors import PromiseBroken
 from harvester.core.sanitize import printable
+from harvester.core.wording import counted
 from harvester.verify.checks import PROMISES, Verdict, WorkCounts, verdict
 from harvester.verify.gather import gather
 
@@ -31,8 +32,8 @@ def verify(path: Path, deep: bool, ledger: Path | None, failures: Path | None, a
     with gather(path, deep=deep, ledger=ledger, failures=failures) as evidence:
         found = verdict(evidence)
     click.echo(_for_machines(found) if as_json else _in_words(path, found))
-    if found.counts:
-        broken = ", ".join(PROMISES[promise] for promise in PROMISES if promise in found.counts)
+    if found.violations:
+        broken = ", ".join(PROMISES[promise] for promise in PROMISES if promise in found.violations)
         raise PromiseBroken(
             f"{printable(str(path))} does not hold what was promised: {broken}. Nothing was changed. Put back what was "
             "changed, or start over with --refetch; if nobody changed anything, please report this."
@@ -40,25 +41,50 @@ def verify(path: Path, deep: bool, ledger: Path | None, failures: Path | None, a
 
 
 def _for_machines(found: Verdict) -> str:
+    held = _held(found.counts)
     promises = {
         promise: {
             "name": name,
-            "holds": promise not in found.counts if promise in _held(found.tally) else None,
-            "violations": found.counts[promise],
+            "holds": promise not in found.violations if promise in held else None,
+            "violations": found.violations[promise],
             "shown": [{"doi": each.doi or None, "what": each.words} for each in found.shown.get(promise, ())],
         }
         for promise, name in PROMISES.items()
-        if promise != "G4"
     }
-    content = {"holds": not found.counts, "promises": promises, "figures": found.tally, "notes": found.notes}
+    content = {
+        "holds": not found.violations,
+        "promises": promises,
+        "figures": _figures(found.counts),
+        "notes": found.notes,
+    }
     return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
+
+
+def _figures(counts: WorkCounts) -> dict[str, object]:
+    figures = counts.figures
+    return {
+        "works": figures.works,
+        "results": figures.results,
+        "failures": figures.failures,
+        "pending": figures.pending,
+        "gone": figures.gone,
+        "outcomes": figures.outcomes,
+        "failures_by_kind": figures.failures_by_kind,
+        "invalid": counts.invalid,
+        "registered": figures.registered,
+        "rejected": figures.rejected,
+        "registration_pending": figures.registration_pending,
+        "records": counts.records,
+        "records_hashed": counts.records_hashed,
+        "failure_lines": counts.failure_lines,
+    }
 
 
 def _in_words(path: Path, found: Verdict) -> str:
     lines = [f"verified  {printable(str(path))}"]
-    held = _held(found.tally)
+    held = _held(found.counts)
     for promise, name in PROMISES.items():
-        if promise in found.counts:
+        if promise in found.violations:
             lines += _broken(promise, name, found)
         elif promise in held:
             lines.append(f"{click.style('holds ', fg='green')}    {name:<16} {held[promise]}")
@@ -67,29 +93,26 @@ def _in_words(path: Path, found: Verdict) -> str:
 
 
 def _broken(promise: str, name: str, found: Verdict) -> list[str]:
-    count, shown = found.counts[promise], found.shown[promise]
-    lines = [f"{click.style('BROKEN', fg='red')}    {name:<16} {_count(count, 'violation')}"]
+    count, shown = found.violations[promise], found.shown[promise]
+    lines = [f"{click.style('BROKEN', fg='red')}    {name:<16} {counted(count, 'violation')}"]
     lines += [f"          {each.words}" for each in shown]
     return lines + [f"          … and {count - len(shown):,} more"] * (count > len(shown))
 
 
-def _held(tally: WorkCounts) -> dict[str, str]:
-    """What it means that a promise holds, with figures; only of those that were looked at."""
-    became = f"{_count(tally.results, 'result')} + {_count(tally.failures, 'failure')} + {tally.pending:,} pending"
+def _held(counts: WorkCounts) -> dict[str, str]:
+    """What it means that a promise holds, with figures. Promises that were not looked at are left out."""
+    figures = counts.figures
+    became = f"{counted(figures.results, 'result')} + {counted(figures.failures, 'failure')}"
+    gone = f"; {figures.gone:,} left the list, their records stay" if figures.gone else ""
     held = {
-        "G1": f"{_count(tally.works, 'work')} = {became}"
-        + (f"; {tally.gone:,} left the list, their records stay" if tally.gone else ""),
-        "G2": f"{_count(tally.records, 'record')}, each once, each as the ledger knows it",
+        "G1": f"{counted(figures.works, 'work')} = {became} + {figures.pending:,} pending{gone}",
+        "G2": f"{counted(counts.records, 'record')}, each once, each as the ledger knows it",
         "G3": "every line up to the last committed byte is complete and valid",
     }
-    if tally.registered or tally.rejected or tally.registration_pending:
-        waiting = f"{tally.rejected:,} rejected with a reason, {tally.registration_pending:,} waiting"
-        held["G10"] = f"{tally.registered:,} acknowledged, {waiting}"
-    if tally.records_hashed:
+    if figures.registered or figures.rejected or figures.registration_pending:
+        waiting = f"{figures.rejected:,} rejected with a reason, {figures.registration_pending:,} waiting"
+        held["G10"] = f"{figures.registered:,} acknowledged, {waiting}"
+    if counts.records_hashed:
         held["G11"] = "each record is about the DOI that was asked for"
         held["G12"] = "each record's bytes have the SHA-256 that was taken when it came"
     return held
-
-
-def _count(number: int, one: str) -> str:
-    return f"{number:,} {one if number == 1 else one + 's'}"

@@ -24,6 +24,7 @@ from harvester.config.parsers import (
     as_whole,
 )
 from harvester.core.errors import Misconfigured
+from harvester.core.model import LIST_FORMATS
 
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ class InputSettings:
     files: tuple[str, ...] = _key((), as_path_texts)
     doi_column: str | None = _key(None, as_text)
     url_column: str | None = _key(None, as_text)
-    format: str = _key("auto", as_choice("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart"))
+    format: str = _key("auto", as_choice(*LIST_FORMATS))
     encoding: str = _key("auto", as_text)
 
 

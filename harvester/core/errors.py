@@ -19,6 +19,7 @@ HarvesterError
 └── StopRun                  the run ends; each class carries its exit code
     ├── Usage            2   the command line asks for something that cannot be
     ├── OutOfBudget      4   the daily budget is used up; resumable
+    ├── TimeIsUp         4   the time limit of a night is reached; resumable
     ├── PipeClosed       4   whoever read stdout went away
     ├── LockHeld        11   another run works on the same ledger
     ├── CredentialsRefused 12  OPERAS does not accept e-mail and password
@@ -31,7 +32,22 @@ HarvesterError
     └── Interrupted 130/143  ^C or SIGTERM; resumable
 """
 
+from enum import StrEnum
 from typing import ClassVar
+
+
+class FailureKind(StrEnum):
+    """The kinds of failure, as they stand in the failures file and in the ledger. Each error class names its own."""
+
+    INVALID_DOI = "invalid-doi"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    HTTP = "http"
+    INVALID_JSON = "invalid-json"
+    DOI_MISMATCH = "doi-mismatch"
+    TOO_LARGE = "too-large"
+    REDIRECT = "redirect"
+    REJECTED = "rejected"
 
 
 class HarvesterError(Exception):
@@ -47,7 +63,7 @@ class TryAgain(HarvesterError):
         retry_after: seconds the server asks us to wait, already clamped to be positive; None if it did not say.
     """
 
-    kind: ClassVar[str] = "http"
+    kind: ClassVar[FailureKind] = FailureKind.HTTP
 
     def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -58,19 +74,19 @@ class TryAgain(HarvesterError):
 class TimedOut(TryAgain):
     """No complete answer within the total time allowed for one attempt."""
 
-    kind = "timeout"
+    kind = FailureKind.TIMEOUT
 
 
 class ConnectionLost(TryAgain):
     """No connection could be made (DNS, refused, TLS), or it ended before the answer was complete."""
 
-    kind = "connection"
+    kind = FailureKind.CONNECTION
 
 
 class NotJson(TryAgain):
     """200, but not labelled as JSON: something in front of the service answered in its place."""
 
-    kind = "invalid-json"
+    kind = FailureKind.INVALID_JSON
 
 
 class ServerBusy(TryAgain):
@@ -89,7 +105,7 @@ class GiveUp(HarvesterError):
         status: the HTTP status, if there was an answer.
     """
 
-    kind: ClassVar[str] = "http"
+    kind: ClassVar[FailureKind] = FailureKind.HTTP
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -99,31 +115,31 @@ class GiveUp(HarvesterError):
 class InvalidDoi(GiveUp):
     """The text is no DOI."""
 
-    kind = "invalid-doi"
+    kind = FailureKind.INVALID_DOI
 
 
 class DoiMismatch(GiveUp):
     """The answer is about another DOI than the one asked for (wire fact P2)."""
 
-    kind = "doi-mismatch"
+    kind = FailureKind.DOI_MISMATCH
 
 
 class InvalidJson(GiveUp):
     """The body is no JSON, or not the JSON object the service promises."""
 
-    kind = "invalid-json"
+    kind = FailureKind.INVALID_JSON
 
 
 class TooLarge(GiveUp):
     """The decompressed body is larger than the cap."""
 
-    kind = "too-large"
+    kind = FailureKind.TOO_LARGE
 
 
 class RedirectRefused(GiveUp):
     """A redirect to another origin, of a POST, or one too many."""
 
-    kind = "redirect"
+    kind = FailureKind.REDIRECT
 
 
 class Refused(GiveUp):

@@ -1,9 +1,15 @@
-"""What became of one DOI: a Result, or a Failure with the reason."""
+"""The words that all rooms share: a work, what becomes of it (a Result, or a Failure with the reason), and figures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Final, NamedTuple
+
+SERVICES: Final = ("paperbuzz", "operas")
+"""The services that are asked, by the names under which requests are counted."""
+
+LIST_FORMATS: Final = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
+"""What a list of DOIs may be given as; `auto` finds out."""
 
 
 class Stage(StrEnum):
@@ -14,8 +20,20 @@ class Stage(StrEnum):
     REGISTER = "register"
 
 
+class Outcome(StrEnum):
+    """What a record has in it (wire fact P4).
+
+    `ok`: metadata and open-access data. `empty`: neither metadata nor events. `degraded`: events without metadata, or
+    metadata without open-access data.
+    """
+
+    OK = "ok"
+    EMPTY = "empty"
+    DEGRADED = "degraded"
+
+
 class Work(NamedTuple):
-    """A DOI to harvest, with the URLs to register for it; a tuple, because a list may have millions.
+    """A DOI to harvest, with the URLs to register for it. It is a tuple because a list may have millions.
 
     Args:
         doi: canonical (see `harvester.core.doi`).
@@ -30,30 +48,29 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """A line, row or entry of the input with nothing in it that could be a DOI."""
+    """A line, row or entry of the input that has nothing that could be a DOI."""
 
 
 class Result(NamedTuple):
-    """The record of one DOI, as Paperbuzz gave it.
+    """The record of one DOI as Paperbuzz gave it, and how it was had.
 
     Args:
         doi: canonical, and equal to the record's own `doi`.
-        outcome: `ok`; `empty` (neither metadata nor events); `degraded` (events without metadata, or no
-            open-access data). Wire fact P4.
+        outcome: what the record has in it.
         harvested_at: UTC timestamp.
         http_status: of the answer.
         attempts: requests made for it in this run, this one included.
-        elapsed_ms: of the last attempt.
+        elapsed_ms: how long the last attempt took.
         truncated: whether events are missing at the cap of 2,500; None if that cannot be known. Wire fact P6.
-        changed: against the record before; None where there is nothing to compare with.
+        changed: whether it differs from the record before; None if there is none to compare with.
         paperbuzz: the server's own bytes without CR and LF: one JSON object.
         sha256: of these bytes, in hex.
-        landing_urls: URLs that the record itself gives for the work, for registration; none where nobody wants them.
-        added: events by source that came since the record before; None where there is nothing to compare with.
+        landing_urls: URLs that the record gives for the work, to be registered; empty if nobody wants them.
+        added: events that came since the record before, by source; None if there is none to compare with.
     """
 
     doi: str
-    outcome: Literal["ok", "empty", "degraded"]
+    outcome: Outcome
     harvested_at: str
     http_status: int
     attempts: int
@@ -73,9 +90,8 @@ class Failure:
     Args:
         doi: canonical, or None if the text is no DOI.
         input: the text as it stood in the input, cut to a readable length.
-        origin: `file:line`.
-        kind: one of `invalid-doi`, `timeout`, `connection`, `http`, `invalid-json`, `doi-mismatch`, `too-large`,
-            `redirect`, `rejected`.
+        origin: where it was read first, `file:line`.
+        kind: a `harvester.core.errors.FailureKind`, or one that a later version wrote.
         http_status: of the last answer, if there was one.
         attempts: requests made for it.
         message: what happened, for a person.
@@ -94,13 +110,63 @@ class Failure:
     stage: Stage
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The works of a list, counted. The figures of several lists that share no work can be added up.
+
+    Args:
+        works: DOIs in the list, each once.
+        results: of these, with a record, those of earlier runs included.
+        failures: of these, without a record, for a reason.
+        pending: of these, still to be asked.
+        gone: works with a result or failure that left the list; they count nowhere else.
+        outcomes: results by outcome.
+        failures_by_kind: failures by kind.
+        registered: works that OPERAS acknowledged.
+        rejected: works that OPERAS refuses.
+        registration_pending: works that wait to be registered, those that left the list included.
+        resting: works of the list that a nightly harvest does not ask tonight; 0 in any other run.
+    """
+
+    works: int = 0
+    results: int = 0
+    failures: int = 0
+    pending: int = 0
+    gone: int = 0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    failures_by_kind: Mapping[str, int] = field(default_factory=dict)
+    registered: int = 0
+    rejected: int = 0
+    registration_pending: int = 0
+    resting: int = 0
+
+    def __add__(self, other: "Figures") -> "Figures":
+        return Figures(
+            works=self.works + other.works,
+            results=self.results + other.results,
+            failures=self.failures + other.failures,
+            pending=self.pending + other.pending,
+            gone=self.gone + other.gone,
+            outcomes=_added(self.outcomes, other.outcomes),
+            failures_by_kind=_added(self.failures_by_kind, other.failures_by_kind),
+            registered=self.registered + other.registered,
+            rejected=self.rejected + other.rejected,
+            registration_pending=self.registration_pending + other.registration_pending,
+            resting=self.resting + other.resting,
+        )
+
+
+def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
+
+
 class DueWork(NamedTuple):
-    """A work to be asked for now.
+    """A work that is to be asked for now.
 
     Args:
         work_id: its key.
         doi: canonical.
-        origin: `file:line`, for the failure if it becomes one.
+        origin: where it was read first, `file:line`; a failure names it.
     """
 
     work_id: int

@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from harvester.core.model import Figures
+
 
 @dataclass(slots=True)
 class Tally:
@@ -35,3 +37,13 @@ class Tally:
     bytes: int = 0
     budget_left: int | None = None
     waiting_for: str = ""
+
+    def show(self, figures: Figures) -> None:
+        """Take over the figures of the ledger, from which the run goes on counting."""
+        self.works = figures.works
+        self.results = figures.results
+        self.failures = figures.failures
+        self.pending = figures.pending
+        self.registered = figures.registered
+        self.rejected = figures.rejected
+        self.registration_pending = figures.registration_pending

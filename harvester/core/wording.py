@@ -7,7 +7,13 @@ def are(number: int) -> str:
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """A number with its noun: `1 work`, `2,500 works`; `many` where the plural has no plain s."""
+    """A number with its noun: `1 work`, `2,500 works`.
+
+    Args:
+        number: how many.
+        one: the noun for one of them.
+        many: its plural, where that is not the noun with an s.
+    """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harvester.config.credentials import require_email
 from harvester.core.errors import InputMissing, Usage
+from harvester.core.model import Figures
 from harvester.core.stop import Stop, StoppableClock
 from harvester.core.tasks import run_together
 from harvester.harvest.fetcher import Fetcher
@@ -24,7 +25,6 @@ from harvester.harvest.services import open_provider
 from harvester.harvest.summarize import Summarizer, exit_of_harvest, problem_of, show
 from harvester.reports.summary import Summary
 from harvester.storage.database import Database
-from harvester.storage.figures import Figures
 from harvester.storage.hooks import CommitHook
 from harvester.storage.ingest import Reading, last_reading
 from harvester.storage.lock import lock

@@ -20,9 +20,6 @@ from harvester.transport.aiohttp import AiohttpTransport
 
 OPERAS: Final = "operas"
 
-SERVICES: Final = (PaperbuzzProvider.name, OPERAS)
-"""The services whose requests each summary tells, also where there were none."""
-
 
 @asynccontextmanager
 async def open_provider(

@@ -8,13 +8,12 @@ from datetime import datetime
 from harvester.core.clock import timestamp
 from harvester.core.errors import DiskFailed, OutOfBudget, PipeClosed, PromiseBroken, StopRun
 from harvester.core.files import remove, write_atomically
+from harvester.core.model import SERVICES, Figures
 from harvester.core.sanitize import printable
 from harvester.core.tally import Tally
 from harvester.harvest.job import Context, HarvestJob, Mode
-from harvester.harvest.services import SERVICES
 from harvester.records.lines import failure_line
 from harvester.reports.summary import Exit, Summary, as_json, broken_identities
-from harvester.storage.figures import Figures
 from harvester.storage.ingest import Reading
 from harvester.storage.ledger import Ledger
 from harvester.storage.output_file import partial_of
@@ -25,16 +24,10 @@ log = logging.getLogger("harvester")
 
 REPORT_IT = "Nothing was deleted; please report this with the summary and the ledger."
 
-FIGURES = (
-    *("works", "results", "failures", "pending", "resting", "gone", "outcomes", "failures_by_kind"),
-    *("registered", "rejected"),
-)
-
 
 def show(figures: Figures, tally: Tally, *, registers: bool) -> None:
     """Let progress see what the ledger says."""
-    for name in ("works", "results", "failures", "pending", "registered", "rejected", "registration_pending"):
-        setattr(tally, name, getattr(figures, name))
+    tally.show(figures)
     if not registers:
         tally.registration_pending = 0
 
@@ -96,8 +89,7 @@ class Summarizer:
             duplicates=reading.duplicates,
             invalid=reading.invalid,
             blank=reading.blank,
-            **{name: getattr(figures, name) for name in FIGURES},
-            registration_pending=figures.registration_pending if self._registers else 0,
+            figures=figures if self._registers else replace(figures, registration_pending=0),
             requests={name: tally.requests[name] for name in SERVICES},
             retries=tally.retries,
             bytes=tally.bytes,

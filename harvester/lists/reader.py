@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from harvester.core.doi import lost_full_stop, parse_doi
 from harvester.core.errors import InputUnusable, InvalidDoi, Usage
-from harvester.core.model import Blank, Failure, Stage, Work
+from harvester.core.model import LIST_FORMATS, Blank, Failure, Stage, Work
 from harvester.core.sanitize import printable
 from harvester.core.version import __version__
 from harvester.lists.bibtex import read_bibtex
@@ -25,8 +25,6 @@ from harvester.lists.rows import Row, is_doi, is_nothing
 from harvester.lists.sniff import sniff_format
 from harvester.lists.tabular import DELIMITERS, find_delimiter, plan_table, read_table
 from harvester.lists.tagged import read_ris, read_wos
-
-FORMATS = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
 
 SAMPLE_BYTES = 64 * 1024
 MAX_INPUT_SHOWN = 200
@@ -42,7 +40,7 @@ class ListOptions:
     Args:
         doi_column: the column with the DOIs, by name or by number (from 1), or the JSON key; None to find it.
         url_column: the same for the URLs to register.
-        format: one of `FORMATS`.
+        format: one of `LIST_FORMATS`.
         encoding: the name of a codec, or `auto`.
     """
 
@@ -75,8 +73,8 @@ def read_list(
         InputUnusable: a file holds no list, its DOI column is not clear, or its archive is damaged. Raised while the
             items are read.
     """
-    if options.format not in FORMATS:
-        raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(FORMATS)}.")
+    if options.format not in LIST_FORMATS:
+        raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(LIST_FORMATS)}.")
     if options.encoding != "auto":
         text_codec(options.encoding)
     files = expand(inputs, warn)

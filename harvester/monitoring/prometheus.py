@@ -17,29 +17,16 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from harvester.core.errors import FailureKind
 from harvester.core.files import write_atomically
-from harvester.records.schema import KINDS
+from harvester.core.model import Outcome
 from harvester.reports.summary import Summary
 
-OUTCOMES: Final = ("ok", "empty", "degraded")
-
-FETCH_KINDS: Final = tuple(kind for kind in KINDS if kind not in ("invalid-doi", "rejected"))
-"""The kinds that works fail with; invalid lines and rejected registrations are counted apart."""
+FETCH_KINDS: Final = tuple(kind for kind in FailureKind if kind not in (FailureKind.INVALID_DOI, FailureKind.REJECTED))
+"""The kinds of failure that works may have. Invalid lines and rejected registrations are counted apart."""
 
 READABLE: Final = 0o644
 """The collector runs as another user, and there is nothing to hide; the umask of a hardened service would hide it."""
-
-_FIGURES: Final = {
-    "works": "DOIs in the list, each once.",
-    "pending": "Works still to be asked.",
-    "gone": "Works that left the list.",
-    "registered": "Works that OPERAS acknowledged.",
-    "rejected": "Works that OPERAS refuses.",
-    "registration_pending": "Works that wait to be registered.",
-    "retries": "Requests of the last run beyond the first for each work.",
-    "duration_seconds": "How long the last run took.",
-}
-"""The members of a summary that are written under their own name."""
 
 _LAST_SUCCESS: Final = "last_success_timestamp_seconds"
 
@@ -48,17 +35,17 @@ _LAST_SUCCESS_LINE = re.compile(
 )
 
 
-def write_metrics(path: Path, report: Summary) -> None:
+def write_metrics(path: Path, summary: Summary) -> None:
     """Replace the file by the figures of this run, atomically; if the run failed, the last success stays as it was.
 
     Args:
         path: what the textfile collector reads, `NAME.prom`.
-        report: of the run that just ended.
+        summary: of the run that just ended.
 
     Raises:
         DiskFailed: it cannot be written; the old file is untouched.
     """
-    _replace(path, lambda last_success: metrics_text(report, last_success))
+    _replace(path, lambda last_success: metrics_text(summary, last_success))
 
 
 def write_failure(path: Path, exit_code: int, ended: datetime) -> None:
@@ -94,11 +81,11 @@ def last_success(previous: bytes) -> float | None:
     return float(found[1]) if found else None
 
 
-def metrics_text(report: Summary, last_success: float | None) -> bytes:
+def metrics_text(summary: Summary, last_success: float | None) -> bytes:
     """The figures of a run in the text format of Prometheus.
 
     Args:
-        report: of the run that just ended.
+        summary: of the run that just ended.
         last_success: when a run before it succeeded, in seconds since 1970; None if none is known.
     """
     registry = CollectorRegistry()
@@ -112,18 +99,25 @@ def metrics_text(report: Summary, last_success: float | None) -> bytes:
         for each in dict.fromkeys((*names, *values)):
             family.labels(each).set(values.get(each, 0))
 
-    for name, about in _FIGURES.items():
-        gauge(name, about, getattr(report, name))
-    gauge("invalid_lines", "Lines of the list that are no DOI.", report.invalid)
-    gauges("results", "Works with a record, by outcome.", "outcome", OUTCOMES, report.outcomes)
-    gauges("failures", "Works without a record, by kind of failure.", "kind", FETCH_KINDS, report.failures_by_kind)
-    gauges("requests", "Requests sent in the last run, by service.", "service", (), report.requests)
-    gauge("received_bytes", "Decompressed bytes of records received in the last run.", report.bytes)
-    if report.budget_left is not None:
-        gauge("budget_left", "Requests left in the daily budget when the last run ended.", report.budget_left)
+    figures = summary.figures
+    gauge("works", "DOIs in the list, each once.", figures.works)
+    gauge("pending", "Works still to be asked.", figures.pending)
+    gauge("gone", "Works that left the list.", figures.gone)
+    gauge("registered", "Works that OPERAS acknowledged.", figures.registered)
+    gauge("rejected", "Works that OPERAS refuses.", figures.rejected)
+    gauge("registration_pending", "Works that wait to be registered.", figures.registration_pending)
+    gauge("retries", "Requests of the last run beyond the first for each work.", summary.retries)
+    gauge("duration_seconds", "How long the last run took.", summary.duration_seconds)
+    gauge("invalid_lines", "Lines of the list that are no DOI.", summary.invalid)
+    gauges("results", "Works with a record, by outcome.", "outcome", tuple(Outcome), figures.outcomes)
+    gauges("failures", "Works without a record, by kind of failure.", "kind", FETCH_KINDS, figures.failures_by_kind)
+    gauges("requests", "Requests sent in the last run, by service.", "service", (), summary.requests)
+    gauge("received_bytes", "Decompressed bytes of records received in the last run.", summary.bytes)
+    if summary.budget_left is not None:
+        gauge("budget_left", "Requests left in the daily budget when the last run ended.", summary.budget_left)
 
-    ended = datetime.fromisoformat(report.finished_at).timestamp()
-    _add_end(registry, report.exit.code, ended, ended if report.exit.code == 0 else last_success)
+    ended = datetime.fromisoformat(summary.finished_at).timestamp()
+    _add_end(registry, summary.exit.code, ended, ended if summary.exit.code == 0 else last_success)
     return generate_latest(registry)
 
 

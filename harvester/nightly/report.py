@@ -42,10 +42,10 @@ async def write_report(
     groups = await store.call(_groups, store.ledger)
     details = NightDetails(
         groups,
-        _records(night, is_complete=not summary.pending),
+        _records(night, is_complete=not summary.figures.pending),
         _timing(night, clock_jumps_seconds),
         daily_budget=daily_budget,
-        campaign=_campaign(night, summary.works),
+        campaign=_campaign(night, summary.figures.works),
         files={"page": str(page_of(output))},
     )
     page = text.page(night_report(summary, last_summary(night.outputs), details))

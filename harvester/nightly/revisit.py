@@ -3,8 +3,8 @@
 Theory. The loss is lateness: the days that pass until an event is captured, summed over events. A work that gains
 `rate` events a day and was read `t` days ago has made us `rate · t²/2` event-days late by now, and asking it ends that.
 To ask where most lateness has gathered is the best a steady rate allows: visits then go by the square root of the rate.
-Hence `score = weight · rate · exposed · waited`: `waited` days since the record, `exposed` those in which the article
-was out. For an article older than its record the two are one number, and the score is `rate · t²`.
+Hence `score = rate · exposed · waited`: `waited` days since the record, `exposed` those in which the article was out.
+For an article older than its record the two are one number, and the score is `rate · t²`.
 
 Three traps, each measured in docs/revisit.md:
 
@@ -17,12 +17,13 @@ Three traps, each measured in docs/revisit.md:
 Pure: numbers in, numbers out. Times are in days since 1970 UTC: 1.5 is noon on 2 January 1970. A *day* is a whole one.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import heappush, heapreplace
 from typing import NamedTuple
 
+from harvester.core.model import Outcome
 from harvester.nightly.cohorts import Rates, cohort_of, exposed_days, gained, own_rate
 from harvester.records.events import History
 
@@ -38,9 +39,9 @@ class VisitState(StrEnum):
     """What the last answer about a work was."""
 
     NEW = "new"
-    OK = "ok"
-    DEGRADED = "degraded"
-    EMPTY = "empty"
+    OK = Outcome.OK
+    DEGRADED = Outcome.DEGRADED
+    EMPTY = Outcome.EMPTY
     FAILED = "failed"
 
 
@@ -65,7 +66,6 @@ class Candidate(NamedTuple):
         recorded: when the last record with a history came, a degraded one included; None without one.
         history: of that record.
         misses: answers in a row that were `state`, if that is degraded, empty or failed.
-        weight: how much an event of it matters.
     """
 
     key: int
@@ -74,7 +74,6 @@ class Candidate(NamedTuple):
     recorded: float | None = None
     history: History | None = None
     misses: int = 0
-    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,6 @@ class Score:
     """The rank of one work, part by part.
 
     Args:
-        weight: how much an event of it matters.
         typical: events a day of a work of its cohort.
         rate: its own events a day: those of its last fortnight, shrunk towards `typical`.
         exposed: days since the last record in which the article was out.
@@ -98,7 +96,6 @@ class Score:
         cohort: its number; `described` has it in words.
     """
 
-    weight: float
     typical: float
     rate: float
     exposed: float
@@ -113,7 +110,7 @@ class Score:
     @property
     def value(self) -> float:
         """The product: the higher, the sooner."""
-        return self.weight * self.rate * self.exposed * self.waited
+        return self.rate * self.exposed * self.waited
 
 
 class Pick(NamedTuple):
@@ -182,7 +179,7 @@ def score(candidate: Candidate, rates: Rates, now: float) -> Score | None:
         return None
     cohort = cohort_of(history, recorded, now)
     typical, exposed = rates.rate(cohort), exposed_days(history, recorded, now)
-    return Score(candidate.weight, typical, own_rate(history, typical), exposed, now - recorded, cohort)
+    return Score(typical, own_rate(history, typical), exposed, now - recorded, cohort)
 
 
 def earliest(candidate: Candidate, limits: Intervals) -> float:
@@ -241,16 +238,16 @@ class _Groups:
     def sort(self, candidate: Candidate) -> None:
         """Puts a candidate where it belongs, if it may be asked at all.
 
-        1. Never asked, or asked in the future, by a clock that was wrong then: the weightiest first.
+        1. Never asked, or asked in the future, by a clock that was wrong then: in the order of their keys.
         2. Without a record so far, and due: the longest due first.
         3. Degraded, and due by the doubling pauses: the longest due first. Permanently degraded ones fall behind.
         4. With a record: by score, and by age. Those of case 3 take part here too.
         """
         self.known += 1
-        key, state, asked, recorded, history, misses, weight = candidate
+        key, state, asked, recorded, history, misses = candidate
         now = self._now
         if asked is None or asked > now + self._limits.min_interval:
-            return self.new.offer(weight, key)
+            return self.new.offer(0.0, key)
         if now < (due := earliest(candidate, self._limits)):
             return None
         if history is None or recorded is None:
@@ -259,7 +256,7 @@ class _Groups:
         expected = own_rate(history, self._rates[cohort_of(history, recorded, now)]) * exposed
         if state is VisitState.DEGRADED and (overdue := now - asked - _doubled(misses, self._limits)) >= 0:
             self.degraded.offer(overdue, key, expected)
-        self.scored.offer(weight * expected * waited, key, expected)
+        self.scored.offer(expected * waited, key, expected)
         return self.oldest.offer(waited, key, expected)
 
 
@@ -303,7 +300,8 @@ def tonight(
     6. Room that is left goes to what the bounds of 1 to 3 kept out.
     """
     groups = _Groups(budget, now, rates, limits)
-    _each(groups.sort, candidates)
+    for candidate in candidates:
+        groups.sort(candidate)
     chosen = _Chosen(budget)
     chosen.take(groups.new, (budget + 1) // 2, Reason.NEW)
     chosen.take(groups.degraded, (chosen.left + 1) // 2, Reason.DEGRADED)
@@ -317,8 +315,3 @@ def tonight(
     chosen.take(groups.degraded, chosen.left, Reason.DEGRADED)
     chosen.take(groups.retry, chosen.left, Reason.RETRY)
     return Selection(tuple(chosen.picks.values()), groups.known, trusted)
-
-
-def _each(take: Callable[[Candidate], None], candidates: Iterable[Candidate]) -> None:
-    for candidate in candidates:
-        take(candidate)

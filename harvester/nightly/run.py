@@ -129,7 +129,7 @@ class _NightRunner:
         log.info("%s was not finished; it is finished first", printable(path.name))
         summary = await self._night(path, reading)
         is_broken = summary.exit.code == PromiseBroken.exit_code
-        if summary.pending or is_broken or self._context.stop.requested or path == self._output():
+        if summary.figures.pending or is_broken or self._context.stop.requested or path == self._output():
             return summary
         return await self._tonight(reading)
 
@@ -173,7 +173,7 @@ class _NightRunner:
             clock_jumps_seconds=self._watch.jumps_seconds,
             daily_budget=self._job.harvest.upstream.limits.daily_budget,
         )
-        if not summary.pending:
+        if not summary.figures.pending:
             await self._prune(await self._store.call(self._nights.end, path))
         return summary
 

@@ -10,6 +10,7 @@ import orjson
 
 from harvester.core.errors import (
     CredentialsRefused,
+    FailureKind,
     GiveUp,
     InvalidJson,
     Misconfigured,
@@ -42,7 +43,7 @@ AcknowledgedRow = dict[str, object]
 class BatchRefused(GiveUp):
     """The application itself refused a batch; some entry of it may be bad, and part of it may be stored (O4)."""
 
-    kind = "rejected"
+    kind = FailureKind.REJECTED
 
 
 def read_token(response: Response, now: datetime) -> str:

@@ -1,6 +1,8 @@
 """What a provider of records is."""
 
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+
+from harvester.core.model import Outcome
 
 
 class Record(NamedTuple):
@@ -9,7 +11,7 @@ class Record(NamedTuple):
     Args:
         body: the server's bytes without CR and LF: one JSON object.
         sha256: of the body, in hex.
-        outcome: `ok`, `empty` or `degraded` (P4).
+        outcome: what the record has in it (P4).
         truncated: whether events are missing at the cap; None if that cannot be known (P6).
         landing_urls: URLs that the record gives for the work: Crossref's, then the best open-access location's; empty
             unless the provider was told to look for them.
@@ -19,7 +21,7 @@ class Record(NamedTuple):
 
     body: bytes
     sha256: str
-    outcome: Literal["ok", "empty", "degraded"]
+    outcome: Outcome
     truncated: bool | None
     landing_urls: tuple[str, ...]
     status: int

@@ -1,8 +1,8 @@
-"""What changed between two records of a DOI, decided on content and not on bytes.
+"""What changed between two records of a DOI, decided by their content and not by their bytes.
 
-Neither the order of lists counts, for Paperbuzz gives events in no defined order (P6), nor members that change by
-themselves, nor what is missing because Crossref or oaDOI was down behind the service (P4): a part that is not there
-says nothing, and the part seen before stays.
+Three differences do not count. The order of lists: Paperbuzz gives events in no defined order (P6). Members that change
+without the work, see `VOLATILE`. A missing part: Crossref or oaDOI may have been down behind the service (P4), so the
+part that was seen before stays.
 """
 
 import hashlib
@@ -18,20 +18,20 @@ VOLATILE = frozenset(
         *("updated", "data_standard"),  # oaDOI's
     }
 )
-"""Members that change without the work, at whatever depth."""
+"""Members that change although nothing happened to the work, at any depth."""
 
 DIGEST_BYTES = 12
-"""Enough to tell the versions of one record apart; three of them are kept for each work."""
+"""Length of a digest: enough to tell the versions of one record apart. Three digests are kept for each work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is compared of a record.
+    """The parts of a record that are compared.
 
     Args:
-        events: digest of all events; empty if nothing is known of them.
-        metadata: the same of the metadata.
-        open_access: the same of the open-access data.
+        events: digest of all events.
+        metadata: digest of the metadata; empty if there is none.
+        open_access: digest of the open-access data; empty if there is none.
         counts: events by source.
     """
 
@@ -42,7 +42,7 @@ class Content:
 
 
 def content_of(record: Mapping[str, object]) -> Content:
-    """The content of a Paperbuzz record; members of an unexpected form count as missing."""
+    """The content of a Paperbuzz record. Members of an unexpected form count as missing."""
     sources = record.get("altmetrics_sources")
     return Content(
         _digest(sources if isinstance(sources, list) else []),
@@ -53,7 +53,7 @@ def content_of(record: Mapping[str, object]) -> Content:
 
 
 def counts_of(sources: object) -> dict[str, int]:
-    """Events by source, in the order of their names; a source that comes twice is added up."""
+    """Events by source, in the order of the names. The counts of a source that comes twice are added up."""
     counts: dict[str, int] = {}
     for source in sources if isinstance(sources, list) else []:
         if isinstance(source, dict):
@@ -64,7 +64,7 @@ def counts_of(sources: object) -> dict[str, int]:
 
 
 def differs(before: Content, now: Content) -> bool:
-    """Whether any part that both records have is another one, or one has come that was missing."""
+    """Whether a part differs between two records, or is new. A part that is missing now does not count."""
     parts = (
         (before.events, now.events),
         (before.metadata, now.metadata),
@@ -74,12 +74,12 @@ def differs(before: Content, now: Content) -> bool:
 
 
 def merged(before: Content, now: Content) -> Content:
-    """What is known after both: a part that is missing now stays as it was."""
+    """What is known after both records. A part that is missing now stays as it was before."""
     return Content(now.events, now.metadata or before.metadata, now.open_access or before.open_access, dict(now.counts))
 
 
 def added(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
-    """Events that came by source; a source that lost some is left out."""
+    """How many events came, by source. Sources that gained none are left out."""
     return {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
 
 
@@ -94,7 +94,7 @@ def _digest(part: object) -> bytes:
 
 
 def _stable(part: object) -> object:
-    """A value without volatile members, its lists in an order of their own."""
+    """A value without volatile members, with its lists sorted."""
     if isinstance(part, dict):
         return {name: _stable(value) for name, value in part.items() if name not in VOLATILE}
     if isinstance(part, list):

@@ -1,4 +1,4 @@
-"""What a Paperbuzz record tells of its events, in four small numbers: all that is kept of it to choose by.
+"""Four numbers about the events of a Paperbuzz record. The choice of a night needs no more of a record than these.
 
 Pure: a record in, numbers out. Days are counted since 1970 in UTC.
 """
@@ -13,12 +13,12 @@ FORTNIGHT_DAYS = 14
 
 
 class History(NamedTuple):
-    """What a record told, in four small numbers for the ledger to keep.
+    """Four numbers about the events of a record, small enough for the ledger to keep.
 
     Args:
-        total: events in it.
-        fortnight: those of the fourteen days before it was harvested.
-        last_day: of the last event; None if no event has a date.
+        total: events in the record.
+        fortnight: events of the fourteen days before it was harvested.
+        last_day: day of the last event; None if no event has a date.
         born: day on which the article came out; None if the record does not tell.
     """
 
@@ -29,7 +29,7 @@ class History(NamedTuple):
 
 
 def day_of(text: object) -> int | None:
-    """The day of `2017-01-31` or of a longer text that begins so; None if it is none."""
+    """The day that a text such as `2017-01-31` or `2017-01-31T12:00` begins with; None if it begins with none."""
     if not isinstance(text, str):
         return None
     try:
@@ -39,10 +39,14 @@ def day_of(text: object) -> int | None:
 
 
 def history_of(record: Mapping[str, object], today: int) -> History:
-    """What a Paperbuzz record of this day tells of its events.
+    """The history of a Paperbuzz record.
 
-    Sources come and go, and so do their parts. An event whose date cannot be read, or lies ahead, counts in the total
-    alone.
+    A source may be missing, and so may any part of it. An event without a readable date, or with one in the future,
+    counts in the total only.
+
+    Args:
+        record: as the service gave it.
+        today: day on which it was harvested.
     """
     total, days = 0, list[tuple[int, int]]()
     for source in _objects(record.get("altmetrics_sources")):
@@ -72,7 +76,7 @@ def _daily(value: object) -> Iterator[tuple[int | None, int]]:
 
 
 def _born(metadata: object, first_event: int | None, today: int) -> int | None:
-    """The day the article came out: as issued, or as created where that is not known to the day, or its first event."""
+    """The day on which the article came out: the first known one of its dates, else that of its first event."""
     fields = metadata if isinstance(metadata, dict) else {}
     for name in ("published-online", "issued", "created"):
         day = _date_parts(fields.get(name))

@@ -1,9 +1,9 @@
-"""JSON that is checked whole, and made into Python's objects only where somebody looks.
+"""JSON that is checked as a whole, but built into Python objects only where somebody looks.
 
-orjson builds all of a record, of which harvester looks at some dozen values. simdjson checks as much and builds
-nothing: a record of 18 kB takes a third of the time, and leaves no tree to be taken down. They refuse the same
-documents (see `test_jsonview.py`), save those with integers of more than 64 bits, which only simdjson refuses. So
-simdjson may say yes; where it says no, or is not there, orjson has the last word.
+harvester looks at a dozen values of a record. orjson builds all of it. simdjson checks as much and builds nothing: a
+record of 18 kB takes a third of the time, and leaves no objects to be freed. Both refuse the same documents, except
+those with integers of more than 64 bits, which only simdjson refuses (see `tests/records/test_lazy_json.py`). So what
+simdjson accepts is accepted; where it refuses a document, or is not installed, orjson decides.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ else:
 T = TypeVar("T")
 
 LEAST_BYTES = 4 * 1024
-"""Less than this is built sooner than looked into."""
+"""A smaller document is built faster by orjson than it is looked into."""
 
 MOST_BYTES = 1024 * 1024
 """The largest records have 400 kB. The parser keeps its memory, up to twelve times the size of a document."""
@@ -34,17 +34,21 @@ _parser: Parser | None = Parser(MOST_BYTES)
 
 
 def look_into(body: bytes, look: Callable[[object], T]) -> T:
-    """What somebody sees in a document.
+    """Look into a document.
 
     Args:
         body: the document.
-        look: is given the value that it is, to be looked into with the functions below. It may be a view, which must
-            not be kept. It may be called twice: of several members with one name the last one counts, which a view
-            does not tell, so that everything is built where one is looked for (`each_member` aside).
+        look: a function that takes the document's value and looks into it with the functions below. The value may be a
+            view, which must not be kept. It may be called twice. With duplicate keys the last counts, but a simdjson
+            view returns the first; if a wanted key is repeated, the document is parsed again with orjson
+            (`each_member` does without).
+
+    Returns:
+        What `look` returned.
 
     Raises:
-        ValueError: it is no JSON (RFC 8259), or has what some readers do not take: a number beyond all doubles, half a
-            surrogate pair, a depth of more than a thousand.
+        ValueError: the body is no JSON (RFC 8259), or has something that some readers refuse: a number too large for a
+            double, half a surrogate pair, a depth of more than a thousand.
     """
     # One level deeper, as it will stand in a line of the output: what fits only by itself could not be read there.
     text = b"[%b]" % body
@@ -56,20 +60,20 @@ def look_into(body: bytes, look: Callable[[object], T]) -> T:
 
 
 def is_object(value: object) -> bool:
-    """Whether it can have members."""
+    """Whether a value is a JSON object."""
     return isinstance(value, _OBJECTS)
 
 
 def member(value: object, name: str) -> object:
-    """What stands under a name; None where there is no such member, or `value` is no object."""
+    """The member with this name; None if there is none, or if `value` is no object."""
     return members(value, name)[0]
 
 
 def members(value: object, *wanted: str) -> list[object]:
-    """What stands under each of some names; None for one that is not there, and for all if `value` is no object."""
+    """The members with these names. None stands for each that is missing, and for all if `value` is no object."""
     if not isinstance(value, _OBJECTS):
         return [None] * len(wanted)
-    # A view takes longer to say that it does not have a name than to list those that it has.
+    # Listing all names of a view is faster than asking it for one that it does not have.
     there = tuple(value)
     found = []
     for name in wanted:
@@ -81,10 +85,10 @@ def members(value: object, *wanted: str) -> list[object]:
 
 
 def each_member(values: Sequence[object], name: str) -> list[object]:
-    """What stands under a name in each of some values; None where there is no such member.
+    """The member with this name in each of some values; None where there is none.
 
-    Seven times as quick as `member` for each, for no names are listed where all have it. The price: of several members
-    with that name a view tells the first, a built value the last. So it is for what a server may claim as it likes.
+    Seven times as fast as `member` for each, because no names are listed where all values have it. The price: with
+    duplicate keys a view returns the first and a built value the last. So use it only where that does no harm.
     """
     objects = cast("Sequence[Mapping[str, object]]", values)
     try:
@@ -94,12 +98,12 @@ def each_member(values: Sequence[object], name: str) -> list[object]:
 
 
 def names(value: object) -> Iterable[str]:
-    """The names of an object's members; none if it is no object."""
+    """The names of an object's members; nothing if `value` is no object."""
     return value if isinstance(value, _OBJECTS) else ()
 
 
 def elements(value: object) -> list[object] | None:
-    """The elements of an array; None if it is none."""
+    """The elements of an array; None if `value` is no array."""
     return list(value) if isinstance(value, _ARRAYS) else None
 
 

@@ -1,13 +1,29 @@
-"""The lines of the output and of the failures file."""
+"""The lines of the output and of the failures file: how they are written, and how they are read back.
 
-from collections.abc import Iterable
+This is the only place that knows the members of a line. What they mean is told by `harvester.records.schema`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from pathlib import Path
+from types import UnionType
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from harvester.core.model import Failure, Result
+from harvester.core.errors import InputUnusable
+from harvester.core.model import Failure, Result, Stage
+from harvester.core.sanitize import printable
+from harvester.records.packing import Unreadable, raw_lines
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
+
+RECORD_MEMBER: Final = b',"paperbuzz":'
+"""What stands in a line before the record. It cannot stand there earlier: inside a JSON text its quotation marks would
+be escaped."""
+
+
+# Written
 
 
 def result_lines(results: Iterable[Result]) -> bytes:
@@ -16,7 +32,7 @@ def result_lines(results: Iterable[Result]) -> bytes:
     The record itself is copied in as the server's own bytes, as the last member, so that anyone can cut it out again
     and compare it with `sha256`.
     """
-    # All at once, for a batch of records is larger than the processor's caches.
+    # All at once, because a batch of records is larger than the processor's caches.
     return b"".join(chain.from_iterable(map(_pieces, results)))
 
 
@@ -36,7 +52,7 @@ def _pieces(result: Result) -> tuple[bytes, ...]:
             "sha256": result.sha256,
         }
     )
-    return head[:-1], b',"paperbuzz":', result.paperbuzz, b"}\n"
+    return head[:-1], RECORD_MEMBER, result.paperbuzz, b"}\n"
 
 
 def failure_line(failure: Failure) -> bytes:
@@ -58,3 +74,181 @@ def failure_line(failure: Failure) -> bytes:
         )
         + b"\n"
     )
+
+
+# Read
+
+
+class ResultLine(NamedTuple):
+    """A line of the output, read back. It differs from `Result` in what a file can and cannot tell.
+
+    Args:
+        doi, harvested_at, http_status, attempts, elapsed_ms, truncated, changed, added, sha256: as in `Result`.
+        outcome: an `Outcome`, or another word that a later version wrote.
+        paperbuzz: the record's bytes as they stand in the line; empty if they cannot be found there.
+        record: the same, parsed.
+    """
+
+    doi: str
+    outcome: str
+    harvested_at: str
+    http_status: int
+    attempts: int
+    elapsed_ms: int
+    truncated: bool | None
+    changed: bool | None
+    added: Mapping[str, int] | None
+    sha256: str
+    paperbuzz: bytes
+    record: Mapping[str, Any]
+
+
+class BadLine(ValueError):
+    """A line that is not what it should be.
+
+    Args:
+        problem: what is wrong, to stand behind "line 17"; safe to print.
+        doi: the DOI that the line names all the same; empty if it names none.
+    """
+
+    def __init__(self, problem: str, doi: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.doi = doi
+
+
+_RESULT_MEMBERS: Final[Mapping[str, type | UnionType]] = {
+    "v": int,
+    "doi": str,
+    "outcome": str,
+    "harvested_at": str,
+    "http_status": int,
+    "attempts": int,
+    "elapsed_ms": int,
+    "truncated": bool | None,
+    "changed": bool | None,
+    "added": dict | None,
+    "sha256": str,
+    "paperbuzz": dict,
+}
+
+_FAILURE_MEMBERS: Final[Mapping[str, type | UnionType]] = {
+    "v": int,
+    "doi": str | None,
+    "input": str,
+    "origin": str,
+    "kind": str,
+    "http_status": int | None,
+    "attempts": int,
+    "message": str,
+    "failed_at": str,
+    "stage": str,
+}
+
+
+def read(path: Path, length: int | None = None) -> Iterator[ResultLine]:
+    """The results in an output, in the order in which they stand there.
+
+    Args:
+        path: of the output, published or partial; its ending says how it is packed.
+        length: bytes to read; None for all of them. What stands behind the committed length was never promised.
+
+    Raises:
+        InputUnusable: a line is no result, or cannot be unpacked. All results before it were given.
+        DiskFailed: the file cannot be read.
+    """
+    for number, line in enumerate(raw_lines(path, length), 1):
+        if isinstance(line, Unreadable):
+            raise _unusable(path, number, line.problem)
+        try:
+            result = read_result(line)
+        except BadLine as bad:
+            raise _unusable(path, number, bad.problem) from None
+        yield result
+
+
+def _unusable(path: Path, number: int, problem: str) -> InputUnusable:
+    told = f"{printable(str(path))}: line {number:,} {problem}"
+    return InputUnusable(f"{told}. Nothing was changed; `harvester verify` says what else is wrong.")
+
+
+def read_result(line: bytes) -> ResultLine:
+    """What a line of the output says.
+
+    Args:
+        line: with its line feed.
+
+    Raises:
+        BadLine: it is no result of this format.
+    """
+    content = _object(line)
+    doi = content["doi"] if isinstance(content.get("doi"), str) else ""
+    wrong = _wrong_members(content, _RESULT_MEMBERS)
+    if wrong or content["v"] != SCHEMA_VERSION:
+        raise BadLine(f"is no record of version {SCHEMA_VERSION}: see {', '.join(wrong) or 'v'}", doi)
+    start = line.find(RECORD_MEMBER)
+    return ResultLine(
+        doi=doi,
+        outcome=content["outcome"],
+        harvested_at=content["harvested_at"],
+        http_status=content["http_status"],
+        attempts=content["attempts"],
+        elapsed_ms=content["elapsed_ms"],
+        truncated=content["truncated"],
+        changed=content["changed"],
+        added=content["added"],
+        sha256=content["sha256"],
+        paperbuzz=line[start + len(RECORD_MEMBER) : -2] if start >= 0 else b"",
+        record=content["paperbuzz"],
+    )
+
+
+def read_failure(line: bytes) -> Failure:
+    """What a line of the failures file says.
+
+    Args:
+        line: with its line feed.
+
+    Raises:
+        BadLine: it is no failure of this format.
+    """
+    content = _object(line)
+    if (
+        _wrong_members(content, _FAILURE_MEMBERS)
+        or content["v"] != SCHEMA_VERSION
+        or content["stage"] not in tuple(Stage)
+    ):
+        raise BadLine("is no failure of this format")
+    return Failure(
+        doi=content["doi"],
+        input=content["input"],
+        origin=content["origin"],
+        kind=content["kind"],
+        http_status=content["http_status"],
+        attempts=content["attempts"],
+        message=content["message"],
+        failed_at=content["failed_at"],
+        stage=Stage(content["stage"]),
+    )
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """The JSON object in a line.
+
+    Raises:
+        BadLine: there is none.
+    """
+    if not line.endswith(b"\n"):
+        raise BadLine("is cut off: no line feed ends it")
+    try:
+        content = orjson.loads(line)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise BadLine(f"is no valid JSON: {printable(str(error), 120)}") from None
+    if not isinstance(content, dict):
+        raise BadLine("is JSON, but no object")
+    return content
+
+
+def _wrong_members(content: Mapping[str, object], members: Mapping[str, type | UnionType]) -> list[str]:
+    """The members that are missing or of another type."""
+    return [name for name, kind in members.items() if name not in content or not isinstance(content[name], kind)]

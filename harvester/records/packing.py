@@ -1,7 +1,7 @@
-"""Lines of an output read back, however damaged the file may be.
+"""How an output is packed, and how its lines are read back, however damaged the file may be.
 
-Unlike the libraries' own readers these tell a gzip member or a zstd frame that has no end, and read no further than a
-given length: what stands behind the committed length of an output was never promised.
+The libraries have readers of their own, but these differ in two ways. They tell if the last gzip member or zstd frame
+has no end. And they stop at a given length: what stands behind the committed length of an output was never promised.
 """
 
 import gzip
@@ -33,7 +33,7 @@ def output_format(name: str) -> str:
 
 
 def packer(ending: str) -> Callable[[bytes], bytes]:
-    """The function that makes one unit of the file out of whole lines."""
+    """The function that packs whole lines into one unit of the file: a gzip member, a zstd frame, or plain lines."""
     if ending == ".jsonl.gz":
         return lambda lines: gzip.compress(lines, compresslevel=6, mtime=0)
     if ending == ".jsonl.zst":
@@ -42,26 +42,38 @@ def packer(ending: str) -> Callable[[bytes], bytes]:
 
 
 LONGEST_LINE = 256 * 1024 * 1024
-"""Bytes after which a line is taken for damage: eight times the largest body that a run takes by default."""
+"""A longer line is taken for damage. It is eight times the largest body that a run takes by default."""
 
 
 PACKED_CHUNK = 4096
-"""Bytes that are unpacked at a time; of zstd's densest, 4 bytes for 128 KiB, they make 128 MiB."""
+"""Bytes that are unpacked at a time. At zstd's highest ratio, 4 bytes for 128 KiB, that makes 128 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Where reading came to its end before the file did.
+    """Stands in place of a line from which on the file cannot be read.
 
     Args:
-        problem: why, to stand behind "line 17".
+        problem: why not, to stand behind "line 17".
     """
 
     problem: str
 
 
 def raw_lines(path: Path, length: int | None = None) -> Iterator[bytes | Unreadable]:
-    """The lines of a file with their line feeds; the last one says why no more can be read, if so."""
+    """The lines of a file, each with its line feed.
+
+    Args:
+        path: of an output or a failures file; its ending says how it is packed.
+        length: bytes to read; None for all.
+
+    Yields:
+        Each line. If the file cannot be read to its end, the last item says why.
+
+    Raises:
+        DiskFailed: the file cannot be read.
+        Usage: the ending is none that is known.
+    """
     if not path.is_file():
         yield Unreadable("cannot be read: what has its name is a folder or a device")
         return
@@ -79,7 +91,7 @@ class Prefix(io.RawIOBase):
 
     Args:
         file: open for reading.
-        length: so many; None for all.
+        length: how many bytes; None for all.
     """
 
     def __init__(self, file: BinaryIO, length: int | None) -> None:
@@ -87,11 +99,11 @@ class Prefix(io.RawIOBase):
         self._left = length
 
     def readable(self) -> bool:
-        """It is."""
+        """Always."""
         return True
 
     def readinto(self, buffer: "memoryview[int]", /) -> int:  # type: ignore[override]
-        """Fill a buffer as far as there is something left."""
+        """Fill a buffer, or as much of it as there are bytes left."""
         wanted = len(buffer) if self._left is None else min(len(buffer), self._left)
         content = self._file.read(wanted)
         buffer[: len(content)] = content
@@ -101,7 +113,7 @@ class Prefix(io.RawIOBase):
 
 
 class Unit(Protocol):
-    """What unpacks one unit of an output: one gzip member, or one zstd frame."""
+    """Unpacks one unit of an output: one gzip member, or one zstd frame."""
 
     @property
     def eof(self) -> bool:
@@ -110,20 +122,20 @@ class Unit(Protocol):
 
     @property
     def unused_data(self) -> bytes:
-        """What was given and belongs to the next one."""
+        """Bytes that were given to it, but belong to the next unit."""
         ...
 
     def decompress(self, data: bytes, /) -> bytes:
-        """The lines in some more bytes."""
+        """Unpack some more bytes."""
         ...
 
 
 class Unpacked(io.RawIOBase):
-    """What units hold, one behind the other; unlike the libraries' own readers it tells a unit that has no end.
+    """The content of a packed file, unit after unit. Unlike the libraries' own readers it tells if the last has no end.
 
     Args:
-        packed: the units.
-        fresh: makes what unpacks one.
+        packed: the packed file.
+        fresh: makes an object that unpacks one unit.
     """
 
     def __init__(self, packed: io.RawIOBase, fresh: Callable[[], Unit]) -> None:
@@ -133,11 +145,11 @@ class Unpacked(io.RawIOBase):
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
-        """It is."""
+        """Always."""
         return True
 
     def readinto(self, buffer: "memoryview[int]", /) -> int:  # type: ignore[override]
-        """Fill a buffer with what is unpacked next.
+        """Fill a buffer with the next unpacked bytes.
 
         Raises:
             EOFError: the last unit has no end.

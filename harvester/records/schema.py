@@ -1,10 +1,13 @@
 """The record format for machines: JSON Schemas (draft 2020-12) of a result, a failure and the summary.
 
-New members may appear within a version; whoever reads must ignore what it does not know. A member that is listed here
-keeps its name, type and meaning for as long as `v` is 1.
+New members may appear within a version, so a reader must ignore members that it does not know. A member that is listed
+here keeps its name, type and meaning as long as `v` is 1.
 """
 
 from typing import Final
+
+from harvester.core.errors import FailureKind
+from harvester.core.model import SERVICES, Outcome, Stage
 
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -17,7 +20,7 @@ _DOI: Schema = {"type": "string", "pattern": r"^10\..+/"}
 _MAYBE: Schema = {"type": ["boolean", "null"]}
 _STATUS: Schema = {"type": ["integer", "null"], "minimum": 100, "maximum": 599}
 
-_FIGURES = {
+_SUMMARY_COUNTS = {
     "lines": "Lines, rows or entries read.",
     "works": "DOIs in them, each once.",
     "duplicates": "Further mentions of them.",
@@ -34,18 +37,6 @@ _FIGURES = {
     "retries": "Requests of this run beyond the first for each work.",
     "bytes": "Decompressed bytes of records received in this run.",
 }
-
-KINDS = (
-    "invalid-doi",
-    "timeout",
-    "connection",
-    "http",
-    "invalid-json",
-    "doi-mismatch",
-    "too-large",
-    "redirect",
-    "rejected",
-)
 
 
 def _object(title: str, description: str, members: Schema) -> Schema:
@@ -64,7 +55,7 @@ def _said(description: str, schema: Schema) -> Schema:
 
 
 def result_schema() -> Schema:
-    """Of a line of the output."""
+    """The schema of a line of the output."""
     record: Schema = {
         "type": "object",
         "required": ["doi", "altmetrics_sources"],
@@ -78,7 +69,7 @@ def result_schema() -> Schema:
             "doi": _said("The DOI asked for, in canonical form: without a prefix, ASCII letters in lower case.", _DOI),
             "outcome": _said(
                 "ok; empty: neither metadata nor events; degraded: events without metadata, or no open-access data.",
-                {"enum": ["ok", "empty", "degraded"]},
+                {"enum": list(Outcome)},
             ),
             "harvested_at": _said("When the answer was complete, UTC.", _TIME),
             "http_status": _said("Status of the answer.", {"type": "integer", "minimum": 100, "maximum": 599}),
@@ -99,7 +90,7 @@ def result_schema() -> Schema:
 
 
 def failure_schema() -> Schema:
-    """Of a line of the failures file."""
+    """The schema of a line of the failures file."""
     return _object(
         "harvester failure",
         "A line that is no DOI, a work without a record, or a registration that was refused.",
@@ -108,18 +99,18 @@ def failure_schema() -> Schema:
             "doi": _said("In canonical form; null: the text is no DOI.", {"anyOf": [_DOI, {"type": "null"}]}),
             "input": _said("The text as it stood in the input, cut to a readable length.", {"type": "string"}),
             "origin": _said("File and line it was read from first.", {"type": "string", "pattern": r":\d+$"}),
-            "kind": _said("What kind of failure it is.", {"enum": list(KINDS)}),
+            "kind": _said("What kind of failure it is.", {"enum": list(FailureKind)}),
             "http_status": _said("Status of the last answer; null: there was none.", _STATUS),
             "attempts": _said("Requests made for it.", _COUNT),
             "message": _said("What happened, for people; its wording may change.", {"type": "string", "minLength": 1}),
             "failed_at": _said("When, UTC.", _TIME),
-            "stage": _said("Where it arose.", {"enum": ["input", "fetch", "register"]}),
+            "stage": _said("Where it arose.", {"enum": list(Stage)}),
         },
     )
 
 
 def summary_schema() -> Schema:
-    """Of the summary file."""
+    """The schema of the summary file."""
     ending: Schema = {
         "type": "object",
         "required": ["code", "name", "reason"],
@@ -134,12 +125,10 @@ def summary_schema() -> Schema:
         "The figures of a run; those of works include earlier runs with the same ledger.",
         {
             "v": _said("Version of this format.", {"const": 1}),
-            **{name: _said(meaning, _COUNT) for name, meaning in _FIGURES.items()},
+            **{name: _said(meaning, _COUNT) for name, meaning in _SUMMARY_COUNTS.items()},
             "outcomes": _said("Results by outcome.", _COUNTS),
             "failures_by_kind": _said("Failures by kind, invalid lines not among them.", _COUNTS),
-            "requests": _said(
-                "Requests sent in this run, by service.", {**_COUNTS, "required": ["paperbuzz", "operas"]}
-            ),
+            "requests": _said("Requests sent in this run, by service.", {**_COUNTS, "required": list(SERVICES)}),
             "budget_left": _said(
                 "Requests left in the daily budget; null: there is none, or nothing was asked.",
                 {"type": ["integer", "null"], "minimum": 0},

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from harvester.core.wording import are, counted, in_words
-from harvester.reports.compared import figures_of
 from harvester.reports.details import NightDetails, NightRecords, NightTiming
 from harvester.reports.summary import Summary
 
@@ -117,8 +116,8 @@ def anomalies(summary: Summary, last: Summary | None, details: NightDetails) -> 
 
 def _mismatches(summary: Summary, last: Summary | None) -> Iterator[Anomaly]:
     """One is enough: a service that mixes up DOIs may also do so where it cannot be seen."""
-    now = figures_of(summary).failures_by_kind.get("doi-mismatch", 0)
-    then = figures_of(last).failures_by_kind.get("doi-mismatch", 0) if last else 0
+    now = summary.figures.failures_by_kind.get("doi-mismatch", 0)
+    then = last.figures.failures_by_kind.get("doi-mismatch", 0) if last else 0
     if now > then:
         before = f", {then:,} last night" if last else ""
         yield Anomaly(
@@ -137,7 +136,7 @@ def _shrunk_list(summary: Summary, last: Summary | None) -> Iterator[Anomaly]:
 
 
 def _poor_records(summary: Summary, last: Summary | None) -> Iterator[Anomaly]:
-    figures, before = figures_of(summary), figures_of(last) if last else None
+    figures, before = summary.figures, last.figures if last else None
     for outcome, cause in POOR.items():
         now = _Share(figures.outcomes.get(outcome, 0), figures.results)
         then = _Share(before.outcomes.get(outcome, 0), before.results) if before else None
@@ -146,7 +145,7 @@ def _poor_records(summary: Summary, last: Summary | None) -> Iterator[Anomaly]:
 
 
 def _many_failures(summary: Summary, last: Summary | None) -> Iterator[Anomaly]:
-    figures, before = figures_of(summary), figures_of(last) if last else None
+    figures, before = summary.figures, last.figures if last else None
     now = _Share(figures.failures, figures.results + figures.failures)
     then = _Share(before.failures, before.results + before.failures) if before else None
     if _stands_out(now, then, FIRST_FAILURES):
@@ -200,7 +199,7 @@ def _truncation(summary: Summary, last: Summary | None, records: NightRecords) -
     if records.truncated is None:
         return
     now, then = records.truncated.tonight, records.truncated.last_night
-    if _is_more_truncated(now, then, figures_of(summary).results, figures_of(last).results if last else 0):
+    if _is_more_truncated(now, then, summary.figures.results, last.figures.results if last else 0):
         yield Anomaly(
             f"{counted(now, 'record')} {are(now)} or may be cut at 2,500 events"
             + ("" if then is None else f", {then:,} last night"),

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from harvester.reports.summary import Summary
-
 Number = TypeVar("Number", int, float)
 
 
@@ -28,8 +26,3 @@ class Compared(Generic[Number]):
         # A field rather than a property: whatever writes the fields, such as JSON, then writes the change too.
         change = None if self.last_night is None else self.tonight - self.last_night
         object.__setattr__(self, "change", change)
-
-
-def figures_of(summary: Summary) -> Summary:
-    """The figures of a run over the works of its list. No other place in the night's report knows where they are."""
-    return summary

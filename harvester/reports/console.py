@@ -1,4 +1,4 @@
-"""The figures of a run: counted while it goes, summed up at its end."""
+"""The figures that close a run, for people and as the fields of a log event."""
 
 from collections.abc import Mapping
 
@@ -7,16 +7,24 @@ from harvester.core.wording import counted, in_words
 from harvester.reports.summary import Summary
 
 
-def ending(report: Summary) -> dict[str, object]:
+def ending(summary: Summary) -> dict[str, object]:
     """The figures that close a run, as the fields of one event in a log for machines."""
-    counts = ("lines", "works", "results", "failures", "pending", "resting", "registered", "rejected", "retries")
+    figures = summary.figures
     return {
-        "exit_code": report.exit.code,
-        "exit_name": report.exit.name,
-        **{name: getattr(report, name) for name in counts},
-        **{f"{service}_requests": count for service, count in report.requests.items()},
-        "duration_seconds": report.duration_seconds,
-        "output": report.files.get("output", ""),
+        "exit_code": summary.exit.code,
+        "exit_name": summary.exit.name,
+        "lines": summary.lines,
+        "works": figures.works,
+        "results": figures.results,
+        "failures": figures.failures,
+        "pending": figures.pending,
+        "resting": figures.resting,
+        "registered": figures.registered,
+        "rejected": figures.rejected,
+        "retries": summary.retries,
+        **{f"{service}_requests": count for service, count in summary.requests.items()},
+        "duration_seconds": summary.duration_seconds,
+        "output": summary.files.get("output", ""),
     }
 
 
@@ -24,47 +32,61 @@ AGAIN = "the same command with --retry-failed asks again"
 """What can be done about works that failed in a batch run."""
 
 
-def closing(report: Summary, *, again: str = AGAIN) -> str:
-    """The figures that close a run, for people: the accounting, what was asked, where the files are, the verdict.
+def closing(summary: Summary, *, again: str = AGAIN) -> str:
+    """The figures that close a run, for people: the accounting, what was asked, where the files are, how it ended.
 
     Args:
-        report: of the run.
+        summary: of the run.
         again: what can be done about works that failed.
     """
-    read = f"{counted(report.works, 'work')} + {counted(report.duplicates, 'duplicate')}"
-    became = f"{counted(report.results, 'result')} + {counted(report.failures, 'failure')} + {report.pending:,} pending"
-    became += f" + {report.resting:,} resting" if report.resting else ""
+    lines = [*_accounting(summary), *_activity(summary)]
+    lines += [f"{name:<10} {printable(path, 4096)}" for name, path in summary.files.items()]
+    lines.append(f"exit       {summary.exit.code}, {summary.exit.name}")
+    return "\n".join([*lines, "", printable(summary.exit.reason, 4096), *_next_steps(summary, again)])
+
+
+def _accounting(summary: Summary) -> list[str]:
+    """What became of the lines and works of the list."""
+    figures = summary.figures
+    read = f"{counted(figures.works, 'work')} + {counted(summary.duplicates, 'duplicate')}"
+    became = f"{counted(figures.results, 'result')} + {counted(figures.failures, 'failure')}"
+    became += f" + {figures.pending:,} pending" + (f" + {figures.resting:,} resting" if figures.resting else "")
     lines = [
-        f"lines      {report.lines:>12,} = {read} + {report.invalid:,} invalid + {report.blank:,} blank",
-        f"works      {report.works:>12,} = {became}",
-        f"results    {report.results:>12,}{_detail(report.outcomes)}",
-        f"failures   {report.failures:>12,}{_detail(report.failures_by_kind)}",
+        f"lines      {summary.lines:>12,} = {read} + {summary.invalid:,} invalid + {summary.blank:,} blank",
+        f"works      {figures.works:>12,} = {became}",
+        f"results    {figures.results:>12,}{_detail(figures.outcomes)}",
+        f"failures   {figures.failures:>12,}{_detail(figures.failures_by_kind)}",
     ]
-    if report.gone:
-        lines.append(f"gone       {report.gone:>12,} left the list; what was harvested of them stays")
-    if report.registered or report.rejected or report.registration_pending:
-        waiting = f"{report.rejected:,} rejected, {report.registration_pending:,} waiting"
-        lines.append(f"registered {report.registered:>12,}, {waiting}")
-    asked = ", ".join(f"{count:,} to {service}" for service, count in report.requests.items())
-    budget = "" if report.budget_left is None else f"; {report.budget_left:,} left in the daily budget"
-    lines.append(f"requests   {asked}, {counted(report.retries, 'retry', 'retries')}{budget}")
-    lines.append(f"received   {counted(report.bytes, 'byte')}")
-    lines.append(f"time       {in_words(report.duration_seconds)}, {report.started_at} to {report.finished_at}")
-    lines += [f"{name:<10} {printable(path, 4096)}" for name, path in report.files.items()]
-    lines.append(f"exit       {report.exit.code}, {report.exit.name}")
-    return "\n".join([*lines, "", printable(report.exit.reason, 4096), *_next_steps(report, again)])
+    if figures.gone:
+        lines.append(f"gone       {figures.gone:>12,} left the list; what was harvested of them stays")
+    if figures.registered or figures.rejected or figures.registration_pending:
+        waiting = f"{figures.rejected:,} rejected, {figures.registration_pending:,} waiting"
+        lines.append(f"registered {figures.registered:>12,}, {waiting}")
+    return lines
 
 
-def _next_steps(report: Summary, again: str) -> list[str]:
-    """What can be done about works that were given up; how to go on after a stop is said by its own reason."""
+def _activity(summary: Summary) -> list[str]:
+    """What the run did: requests, bytes, time."""
+    asked = ", ".join(f"{count:,} to {service}" for service, count in summary.requests.items())
+    budget = "" if summary.budget_left is None else f"; {summary.budget_left:,} left in the daily budget"
+    return [
+        f"requests   {asked}, {counted(summary.retries, 'retry', 'retries')}{budget}",
+        f"received   {counted(summary.bytes, 'byte')}",
+        f"time       {in_words(summary.duration_seconds)}, {summary.started_at} to {summary.finished_at}",
+    ]
+
+
+def _next_steps(summary: Summary, again: str) -> list[str]:
+    """What can be done about works that were given up. How to go on after a stop is told by the reason of the exit."""
+    figures = summary.figures
     steps = []
-    if report.failures and not report.pending:
-        steps.append(f"{counted(report.failures, 'work')} failed; {again}.")
-    if report.invalid:
-        steps.append(f"{counted(report.invalid, 'line is no DOI', 'lines are no DOIs')}.")
-    if report.rejected:
-        steps.append(f"OPERAS refuses {counted(report.rejected, 'DOI')}.")
-    if steps and "failures" in report.files:
+    if figures.failures and not figures.pending:
+        steps.append(f"{counted(figures.failures, 'work')} failed; {again}.")
+    if summary.invalid:
+        steps.append(f"{counted(summary.invalid, 'line is no DOI', 'lines are no DOIs')}.")
+    if figures.rejected:
+        steps.append(f"OPERAS refuses {counted(figures.rejected, 'DOI')}.")
+    if steps and "failures" in summary.files:
         steps.append("The failures file says why.")
     return steps
 

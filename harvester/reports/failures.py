@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from harvester.core.errors import FailureKind
 from harvester.core.model import Failure
 
 
@@ -22,41 +23,41 @@ class Advice:
 
 
 ADVICE: Final[Mapping[str, Advice]] = {
-    "invalid-doi": Advice(
+    FailureKind.INVALID_DOI: Advice(
         "The text is no DOI.",
         "Correct the lines in the list; the failures file names file and line.",
     ),
-    "timeout": Advice(
+    FailureKind.TIMEOUT: Advice(
         "No complete answer in time, in any attempt.",
         "Often passes by itself. Where it stays, raise timeout or lower concurrency under [{section}].",
     ),
-    "connection": Advice(
+    FailureKind.CONNECTION: Advice(
         "No connection to {title}, or it broke off, in every attempt.",
         "Look at this machine's network and name resolution; `harvester check` tries both services.",
     ),
-    "http": Advice(
+    FailureKind.HTTP: Advice(
         "{title} answers with an error, in every attempt.",
         "A few 500s are for good, each for its DOI alone. Where there are many, the service has trouble: "
         "`harvester check` says whether it still has.",
     ),
-    "invalid-json": Advice(
+    FailureKind.INVALID_JSON: Advice(
         "The answer is no JSON, or not the object that was promised.",
         "A few: a mistake of the service with these DOIs. Many: something else answers in its place; see base_url "
         "and the network in between.",
     ),
-    "doi-mismatch": Advice(
+    FailureKind.DOI_MISMATCH: Advice(
         "The answer is the record of another DOI; nothing of it was kept.",
         "Compare the spelling of these DOIs with their publisher's: the service cleans and cuts what it is sent.",
     ),
-    "too-large": Advice(
+    FailureKind.TOO_LARGE: Advice(
         "The answer is larger than max_body.",
         "Raise max_body under [{section}] if the machine has the memory.",
     ),
-    "redirect": Advice(
+    FailureKind.REDIRECT: Advice(
         "The answer points to another host, or in circles.",
         "The service may have moved: see base_url under [{section}].",
     ),
-    "rejected": Advice(
+    FailureKind.REJECTED: Advice(
         "OPERAS does not take the DOI or one of its URLs; the record was harvested all the same.",
         "Correct the URLs in the list; the failures file says which.",
     ),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from harvester.reports.anomalies import Anomaly, anomalies
-from harvester.reports.compared import Compared, Number, figures_of
+from harvester.reports.compared import Compared, Number
 from harvester.reports.details import Campaign, NightDetails, NightRecords
 from harvester.reports.failures import FailureGroup, advice_on
 from harvester.reports.summary import Exit, Summary
@@ -169,7 +169,7 @@ def _compare(run: T, last: T | None, figure: Callable[[T], Number]) -> Compared[
 
 
 def _accounting(summary: Summary, last: Summary | None) -> Accounting:
-    figures, before = figures_of(summary), figures_of(last) if last else None
+    figures, before = summary.figures, last.figures if last else None
     outcomes = sorted({*figures.outcomes, *(before.outcomes if before else ())})
     return Accounting(
         lines=_compare(summary, last, lambda run: run.lines),
@@ -205,13 +205,13 @@ def _failures(summary: Summary, last: Summary | None, groups: Sequence[FailureGr
 
 def _failures_by_kind(summary: Summary) -> dict[str, int]:
     """All lines of the failures file by kind: failed works, lines that are no DOIs, refused registrations."""
-    figures = figures_of(summary)
+    figures = summary.figures
     counts = {**figures.failures_by_kind, "invalid-doi": summary.invalid, "rejected": figures.rejected}
     return {kind: count for kind, count in counts.items() if count}
 
 
 def _registration(summary: Summary, last: Summary | None) -> RegistrationFigures | None:
-    figures, before = figures_of(summary), figures_of(last) if last else None
+    figures, before = summary.figures, last.figures if last else None
     if not (figures.registered or figures.rejected or figures.registration_pending):
         return None
     return RegistrationFigures(

@@ -1,9 +1,11 @@
 """The summary of a run: what is written to `summary.json` and shown at the end."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 import orjson
+
+from harvester.core.model import Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,8 +14,8 @@ class Exit:
 
     Args:
         code: the process's exit code; see docs/reference/exit-codes.md.
-        name: the same in a word.
-        reason: the same in a sentence, with what to do next.
+        name: its name, a word.
+        reason: why it ended so, in a sentence, with what to do next.
     """
 
     code: int
@@ -27,19 +29,10 @@ class Summary:
 
     Args:
         lines: lines, rows or entries read.
-        works: DOIs in them, each once.
-        duplicates: further mentions of them.
+        duplicates: further mentions of works.
         invalid: lines that are no DOI; listed in the failures file under the stage `input`.
         blank: lines with nothing in them.
-        results: works with a record, those of earlier runs included.
-        failures: works without one, for a reason; the same.
-        pending: works still to be asked.
-        gone: works with a result or failure that left the list; outside the accounting.
-        outcomes: results by outcome.
-        failures_by_kind: failures by kind.
-        registered: works that OPERAS acknowledged.
-        rejected: works that OPERAS refuses; listed in the failures file under the stage `register`.
-        registration_pending: works that wait to be registered.
+        figures: the works of the list, counted. Registrations count only in a run that registers.
         requests: requests sent in this run, by service.
         retries: attempts of this run beyond the first of each work.
         bytes: decompressed bytes of records received in this run.
@@ -49,23 +42,13 @@ class Summary:
         duration_seconds: wall time between them.
         files: where the output, failures and ledger are, by name.
         exit: how it ended.
-        resting: works of the list that a nightly harvest did not ask tonight; 0 in any other run.
     """
 
     lines: int
-    works: int
     duplicates: int
     invalid: int
     blank: int
-    results: int
-    failures: int
-    pending: int
-    gone: int
-    outcomes: Mapping[str, int]
-    failures_by_kind: Mapping[str, int]
-    registered: int
-    rejected: int
-    registration_pending: int
+    figures: Figures
     requests: Mapping[str, int]
     retries: int
     bytes: int
@@ -75,48 +58,112 @@ class Summary:
     duration_seconds: float
     files: Mapping[str, str]
     exit: Exit
-    resting: int = 0
 
 
-def as_json(report: Summary) -> bytes:
-    """The summary as an indented JSON object with a newline at its end."""
-    summary = {"v": 1, **asdict(report), "files": {name: _text(path) for name, path in report.files.items()}}
-    summary["exit"]["reason"] = _text(report.exit.reason)
-    return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+def as_json(summary: Summary) -> bytes:
+    """The summary as an indented JSON object with a newline at its end; its figures are members like all others."""
+    figures = summary.figures
+    content = {
+        "v": 1,
+        "lines": summary.lines,
+        "works": figures.works,
+        "duplicates": summary.duplicates,
+        "invalid": summary.invalid,
+        "blank": summary.blank,
+        "results": figures.results,
+        "failures": figures.failures,
+        "pending": figures.pending,
+        "gone": figures.gone,
+        "outcomes": figures.outcomes,
+        "failures_by_kind": figures.failures_by_kind,
+        "registered": figures.registered,
+        "rejected": figures.rejected,
+        "registration_pending": figures.registration_pending,
+        "requests": summary.requests,
+        "retries": summary.retries,
+        "bytes": summary.bytes,
+        "budget_left": summary.budget_left,
+        "started_at": summary.started_at,
+        "finished_at": summary.finished_at,
+        "duration_seconds": summary.duration_seconds,
+        "files": {name: _text(path) for name, path in summary.files.items()},
+        "exit": {"code": summary.exit.code, "name": summary.exit.name, "reason": _text(summary.exit.reason)},
+        "resting": figures.resting,
+    }
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def from_json(content: bytes) -> Summary:
-    """A report from its summary.
+    """The summary in the content of a file.
 
     Raises:
-        ValueError, KeyError, TypeError: it is none of this version.
+        JSONDecodeError: it is no JSON.
+        KeyError, TypeError: it lacks members that a summary has.
+        ValueError: a figure in it is none; the message says which, to stand behind "the summary".
     """
-    summary = orjson.loads(content)
-    ended = Exit(**{each.name: summary["exit"][each.name] for each in fields(Exit)})
-    known = {each.name: summary[each.name] for each in fields(Summary) if each.name not in ("exit", "resting")}
-    return Summary(**known, exit=ended, resting=summary.get("resting", 0))
+    members = orjson.loads(content)
+    summary = Summary(
+        lines=members["lines"],
+        duplicates=members["duplicates"],
+        invalid=members["invalid"],
+        blank=members["blank"],
+        figures=Figures(
+            works=members["works"],
+            results=members["results"],
+            failures=members["failures"],
+            pending=members["pending"],
+            gone=members["gone"],
+            outcomes=members["outcomes"],
+            failures_by_kind=members["failures_by_kind"],
+            registered=members["registered"],
+            rejected=members["rejected"],
+            registration_pending=members["registration_pending"],
+            resting=members.get("resting", 0),
+        ),
+        requests=members["requests"],
+        retries=members["retries"],
+        bytes=members["bytes"],
+        budget_left=members["budget_left"],
+        started_at=members["started_at"],
+        finished_at=members["finished_at"],
+        duration_seconds=members["duration_seconds"],
+        files=members["files"],
+        exit=Exit(members["exit"]["code"], members["exit"]["name"], members["exit"]["reason"]),
+    )
+    if wrong := [name for name, value in members.items() if name in _COUNTED and not _is_figure(value)]:
+        raise ValueError(f"has what is no figure as {', '.join(wrong)}")
+    return summary
+
+
+_COUNTED = frozenset({"lines", "duplicates", "invalid", "blank", *(figure.name for figure in fields(Figures))})
+"""The members of a summary that are counted, and held against the ledger by `harvester verify`."""
+
+
+def _is_figure(value: object) -> bool:
+    return all(isinstance(each, int) for each in (value.values() if isinstance(value, dict) else [value]))
 
 
 def _text(name: str) -> str:
-    """A file name is any bytes, JSON is text: what is none stands as `?`."""
+    """A file name is any bytes, JSON is text: a byte that is no text stands as `?`."""
     return name.encode(errors="replace").decode()
 
 
-def broken_identities(report: Summary, *, harvested: bool = True) -> list[str]:
+def broken_identities(summary: Summary, *, harvested: bool = True) -> list[str]:
     """The accounting identities that do not hold, in words; empty when all is well (promise G1).
 
     Args:
-        report: of a run.
-        harvested: whether it was to harvest; registration alone leaves works pending.
+        summary: of a run.
+        harvested: whether the run was to harvest; registration alone leaves works pending.
     """
-    unfinished = report.registration_pending + (report.pending if harvested else 0)
+    figures = summary.figures
+    unfinished = figures.registration_pending + (figures.pending if harvested else 0)
     identities = {
-        "lines = works + duplicates + invalid + blank": report.lines
-        == report.works + report.duplicates + report.invalid + report.blank,
-        "works = results + failures + pending + resting": report.works
-        == report.results + report.failures + report.pending + report.resting,
-        "results = sum of outcomes": report.results == sum(report.outcomes.values()),
-        "failures = sum of failures by kind": report.failures == sum(report.failures_by_kind.values()),
-        "nothing is pending where the exit code is 0": report.exit.code != 0 or not unfinished,
+        "lines = works + duplicates + invalid + blank": summary.lines
+        == figures.works + summary.duplicates + summary.invalid + summary.blank,
+        "works = results + failures + pending + resting": figures.works
+        == figures.results + figures.failures + figures.pending + figures.resting,
+        "results = sum of outcomes": figures.results == sum(figures.outcomes.values()),
+        "failures = sum of failures by kind": figures.failures == sum(figures.failures_by_kind.values()),
+        "nothing is pending where the exit code is 0": summary.exit.code != 0 or not unfinished,
     }
     return [identity for identity, holds in identities.items() if not holds]

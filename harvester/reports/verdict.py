@@ -18,7 +18,6 @@ from typing import Final
 from harvester.core.sanitize import printable, redacted
 from harvester.core.wording import are, counted
 from harvester.reports.anomalies import Anomaly
-from harvester.reports.compared import figures_of
 from harvester.reports.summary import Summary
 
 COMPLETE: Final = 0
@@ -84,7 +83,7 @@ def _concluded(summary: Summary, suspected: Sequence[Anomaly]) -> tuple[Conclusi
     if code in GOES_ON:
         return Conclusion.NOT_FINISHED, f"{_left_to_do(summary)} ({reason}){suspicions}"
     if code == TOO_MANY_FAILURES:
-        failed = counted(figures_of(summary).failures, "work")
+        failed = counted(summary.figures.failures, "work")
         return Conclusion.LOOK_AT_THIS, f"{failed} failed, more than are allowed{suspicions}"
     if code != COMPLETE:
         return Conclusion.LOOK_AT_THIS, f"{reason}{suspicions}"
@@ -96,13 +95,13 @@ def _concluded(summary: Summary, suspected: Sequence[Anomaly]) -> tuple[Conclusi
 def _all_done(summary: Summary) -> str:
     if not any(summary.requests.values()):
         return "nothing was due, and nothing was asked"
-    figures = figures_of(summary)
+    figures = summary.figures
     has = "has" if figures.results == 1 else "have"
     return f"of {counted(figures.works, 'work')} {figures.results:,} {has} a record and {figures.failures:,} failed"
 
 
 def _left_to_do(summary: Summary) -> str:
-    figures, parts = figures_of(summary), []
+    figures, parts = summary.figures, []
     if figures.pending:
         of_works = f"{figures.pending:,} of {counted(figures.works, 'work')}"
         parts.append(f"{of_works} {are(figures.pending)} still to be asked")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import orjson
 
-from harvester.core.model import DueWork, Failure, Finished, Result, Stage, Work
+from harvester.core.model import DueWork, Failure, Figures, Finished, Result, Stage, Work
 from harvester.storage.bulk_load import bulk_load
 from harvester.storage.database import Database, Registration, WorkState, look_at
 from harvester.storage.failures import add_failures
-from harvester.storage.figures import Figures, registrations_by_state
+from harvester.storage.figures import registrations_by_state
 from harvester.storage.outbox import wait_again
 
 RECORD = """

@@ -29,8 +29,8 @@ def lock(ledger: Path) -> Iterator[None]:
     """
     path = ledger
     try:
-        ledger = ledger.resolve()  # a link to a ledger is the same ledger
-        path = ledger.with_name(ledger.name + ".lock")
+        ledger = ledger.resolve()
+        path = lock_file(ledger)
         if not ledger.parent.is_dir():
             raise Misconfigured(f"the folder {ledger.parent} does not exist. Make it, or name another place.")
         refuse_network(ledger.parent)
@@ -43,6 +43,38 @@ def lock(ledger: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):  # it is closed, and the lock gone, whatever the file system says
             os.close(descriptor)
+
+
+def lock_file(ledger: Path) -> Path:
+    """The file that is locked for a ledger. Every run writes into it when it begins."""
+    ledger = ledger.resolve()  # a link to a ledger is the same ledger
+    return ledger.with_name(ledger.name + ".lock")
+
+
+@contextmanager
+def shared_lock(ledger: Path) -> Iterator[None]:
+    """Keep runs from beginning while a ledger is looked at. The lock file stays as the last run wrote it.
+
+    Raises:
+        LockHeld: a run is at work.
+    """
+    try:
+        descriptor = os.open(lock_file(ledger), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # never locked, or not ours to lock: then it cannot be told whether a run is at work
+        yield
+        return
+    try:
+        _share(descriptor, ledger)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _share(descriptor: int, ledger: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockHeld(f"a run works with {ledger}. Nothing was looked at; verify when it has ended.") from None
 
 
 def _take(descriptor: int, ledger: Path) -> None:

@@ -1,12 +1,12 @@
-"""What a ledger says about a harvest, read while a run may be writing."""
+"""What a ledger says about a harvest, read while a run may be writing it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from harvester.core.errors import InputMissing
-from harvester.core.model import Failure
+from harvester.core.model import Failure, Figures, Stage
 from harvester.storage.database import Database
 from harvester.storage.ledger import Ledger
 from harvester.storage.paths import ledger_of
@@ -20,54 +20,64 @@ class Status:
         ledger: its path.
         output: the name of the output it belongs to, if it has one.
         complete: whether that output is published.
-        works, results, failures, pending, gone, outcomes, failures_by_kind, registered, rejected, registration_pending,
-            resting: as in the summary of a run.
+        figures: its works, counted.
     """
 
     ledger: str
     output: str | None
     complete: bool
-    works: int
-    results: int
-    failures: int
-    pending: int
-    gone: int
-    outcomes: Mapping[str, int]
-    failures_by_kind: Mapping[str, int]
-    registered: int
-    rejected: int
-    registration_pending: int
-    resting: int
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerWork:
+    """A work as the ledger knows it.
+
+    Args:
+        doi: canonical.
+        state: a `harvester.storage.database.WorkState`, if all is well.
+        listed: whether the last reading of the input listed it.
+        outcome, harvested_at, sha256: of its record; None without one.
+        failed: whether there is a failure of the stage `fetch`.
+        registration: a `harvester.storage.database.Registration`; None if it was never to be registered.
+        refused: whether there is a failure of the stage `register`.
+    """
+
+    doi: str
+    state: int
+    listed: bool = True
+    outcome: str | None = None
+    harvested_at: str | None = None
+    sha256: str | None = None
+    failed: bool = False
+    registration: int | None = None
+    refused: bool = False
 
 
 def status(path: Path) -> Status:
-    """Read a ledger's figures, while a run may be writing it.
+    """The figures of a ledger.
 
     Args:
         path: of a ledger, or of the output beside it.
 
     Raises:
         InputMissing: there is no ledger.
-        Misconfigured: the file is none.
+        Misconfigured: the file is no ledger.
     """
     with opened_ledger(path) as database:
-        return Status(
-            ledger=database.name,
-            output=database.meta.output,
-            complete=database.meta.published,
-            **asdict(Ledger(database).figures()),
-        )
+        meta = database.meta
+        return Status(database.name, meta.output, meta.published, Ledger(database).figures())
 
 
 def failures_of(path: Path) -> Iterator[Failure]:
-    """What a ledger knows of failures, while a run may be writing it.
+    """The failures that a ledger knows.
 
     Args:
         path: of a ledger, or of the output beside it.
 
     Raises:
         InputMissing: there is no ledger.
-        Misconfigured: the file is none.
+        Misconfigured: the file is no ledger.
     """
     with opened_ledger(path) as database:
         yield from Ledger(database).failures()
@@ -75,14 +85,44 @@ def failures_of(path: Path) -> Iterator[Failure]:
 
 @contextmanager
 def opened_ledger(path: Path) -> Iterator[Database]:
-    """A ledger's file to look at, found by its own path or by that of the output beside it.
+    """Open a ledger's file to look at it.
+
+    Args:
+        path: of the ledger, or of the output beside it.
 
     Raises:
         InputMissing: there is no ledger.
-        Misconfigured: the file is none.
+        Misconfigured: the file is no ledger.
     """
-    ledger_path = ledger_of(path)
-    if not ledger_path.is_file():
-        raise InputMissing(f"there is no ledger {ledger_path}. Name the output of a run, or its ledger.")
-    with closing(Database(ledger_path, read_only=True)) as database:
+    with ledger_at(ledger_of(path)) as database:
         yield database
+
+
+@contextmanager
+def ledger_at(path: Path) -> Iterator[Database]:
+    """Open a ledger's file to look at it, as `opened_ledger` does, but by its own path alone."""
+    if not path.is_file():
+        raise InputMissing(f"there is no ledger {path}. Name the output of a run, or its ledger.")
+    with closing(Database(path, read_only=True)) as database:
+        yield database
+
+
+WORKS_BY_DOI = """
+SELECT doi, work.state, listed >= :reading, outcome, harvested_at, sha256,
+       EXISTS (SELECT 1 FROM failure WHERE failure.work_id = work.id AND stage = :fetch),
+       registration.state,
+       EXISTS (SELECT 1 FROM failure WHERE failure.work_id = work.id AND stage = :register)
+FROM work LEFT JOIN registration ON registration.work_id = work.id ORDER BY doi
+"""
+
+
+def works_by_doi(database: Database) -> Iterator[LedgerWork]:
+    """All works of a ledger in the order of their DOIs, which SQLite compares as Python does: by code points."""
+    stages = {"fetch": Stage.FETCH, "register": Stage.REGISTER}
+    with database.reading() as db:
+        for doi, state, listed, outcome, harvested_at, sha256, failed, registration, refused in db.execute(
+            WORKS_BY_DOI, {"reading": database.meta.reading, **stages}
+        ):
+            yield LedgerWork(
+                doi, state, bool(listed), outcome, harvested_at, sha256, bool(failed), registration, bool(refused)
+            )

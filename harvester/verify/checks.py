@@ -1,6 +1,6 @@
-"""The checker: input, requests, output, failures and ledger against the promises. The oracle of every experiment.
+"""The checker: output, failures, summary and ledger held against the promises.
 
-Theory. `found` is a pure generator over plain evidence: it asks nobody and yields one `Violation` for each thing that
+Theory. `found` is a pure generator over plain evidence. It asks nobody and yields one `Violation` for each thing that
 does not hold, so that a damaged file of any size costs no memory. Both sides of each comparison come in the same order
 and are merged, as one would compare two sorted card indexes. `harvester.verify.gather` makes the evidence from files.
 
@@ -11,31 +11,28 @@ before. None of them is a violation, for the next run goes on from each.
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
-from harvester.core.model import Stage
+from harvester.core.model import Figures, Stage
 from harvester.core.sanitize import printable
 from harvester.reports.summary import Summary, broken_identities
 from harvester.storage.database import Registration, WorkState
-from harvester.verify.evidence import Asked, Evidence, FailureEntry, Input, LedgerWork, Line, OutputEvidence, Traffic
+from harvester.storage.status import LedgerWork
+from harvester.verify.evidence import Evidence, FailureEntry, Line, OutputEvidence
 
 PROMISES: Final = {
     "G1": "accounting",
     "G2": "exactly once",
     "G3": "always readable",
-    "G4": "few repeats",
     "G10": "registration",
     "G11": "right record",
     "G12": "own bytes",
 }
 """Each promise that is looked at, with its name for people."""
-
-
-T = TypeVar("T")
 
 
 Merged = Iterator[tuple[str, int, object]]
@@ -47,8 +44,8 @@ class Violation:
 
     Args:
         promise: a key of `PROMISES`.
-        words: what, naming the DOI; safe to print.
-        doi: whose it is; empty if no single one's.
+        words: what does not hold, with the DOI; safe to print.
+        doi: whose it is; empty if it is not about a single DOI.
     """
 
     promise: str
@@ -58,34 +55,48 @@ class Violation:
 
 @dataclass(slots=True)
 class WorkCounts:
-    """What `found` met on its way: the same figures as in the summary, counted anew.
+    """What `found` met on its way.
 
     Args:
-        works, results, failures, pending: of the last reading.
-        gone: works with an outcome that left the list.
-        outcomes, failures_by_kind: results and failures by kind.
+        states: works of the last reading, by `WorkState`.
+        gone: works with a result or failure that left the list.
+        outcomes: results of the last reading, by outcome.
+        failures_by_kind: failures of the stage `fetch`, by kind.
         invalid: failures of the stage `input`.
-        registered, rejected: of the last reading.
-        registration_pending: works in the outbox, gone ones included.
+        registrations: works of the last reading that were to be registered, by `Registration`.
+        registration_pending: works in the outbox, those that left the list included.
         records: lines in the output.
         records_hashed: of these, those whose bytes were looked at.
         failure_lines: lines in the failures file.
     """
 
-    works: int = 0
-    results: int = 0
-    failures: int = 0
-    pending: int = 0
+    states: Counter[int] = field(default_factory=Counter)
     gone: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     failures_by_kind: Counter[str] = field(default_factory=Counter)
     invalid: int = 0
-    registered: int = 0
-    rejected: int = 0
+    registrations: Counter[int] = field(default_factory=Counter)
     registration_pending: int = 0
     records: int = 0
     records_hashed: int = 0
     failure_lines: int = 0
+
+    @property
+    def figures(self) -> Figures:
+        """The same figures as in the summary of a run, counted anew."""
+        return Figures(
+            works=self.states.total(),
+            results=self.states[WorkState.RESULT],
+            failures=self.states[WorkState.FAILURE],
+            pending=self.states[WorkState.DUE],
+            gone=self.gone,
+            outcomes=self.outcomes,
+            failures_by_kind=self.failures_by_kind,
+            registered=self.registrations[Registration.ACKNOWLEDGED],
+            rejected=self.registrations[Registration.REJECTED],
+            registration_pending=self.registration_pending,
+            resting=self.states[WorkState.RESTING],
+        )
 
 
 @dataclass(slots=True)
@@ -93,54 +104,46 @@ class Verdict:
     """What holds and what does not.
 
     Args:
-        tally: what was met.
-        counts: violations by promise.
+        counts: what was met.
+        violations: how many there are, by promise.
         shown: the first of them, by promise.
         notes: what could not be compared.
     """
 
-    tally: WorkCounts
-    counts: Counter[str]
+    counts: WorkCounts
+    violations: Counter[str]
     shown: dict[str, list[Violation]]
     notes: tuple[str, ...]
 
 
-def violations(evidence: Evidence) -> list[Violation]:
-    """Everything that does not hold, from the evidence alone; empty when all is well."""
-    return list(found(evidence, WorkCounts()))
-
-
 def verdict(evidence: Evidence, shown: int = 20) -> Verdict:
-    """The violations counted, the first `shown` of each promise kept."""
+    """Count the violations, and keep the first `shown` of each promise."""
     result = Verdict(WorkCounts(), Counter(), {}, evidence.notes)
-    for violation in found(evidence, result.tally):
-        result.counts[violation.promise] += 1
-        if result.counts[violation.promise] <= shown:
+    for violation in found(evidence, result.counts):
+        result.violations[violation.promise] += 1
+        if result.violations[violation.promise] <= shown:
             result.shown.setdefault(violation.promise, []).append(violation)
     return result
 
 
-def found(evidence: Evidence, tally: WorkCounts) -> Iterator[Violation]:
-    """Each thing that does not hold; the iterables of the evidence are used up by it.
+def found(evidence: Evidence, counts: WorkCounts) -> Iterator[Violation]:
+    """Each thing that does not hold. The iterables of the evidence are used up.
 
     Args:
         evidence: what is known.
-        tally: is counted up.
+        counts: is counted up on the way.
     """
-    requests = _Requests(evidence.traffic)
-    unseen = set(evidence.input.dois) if evidence.input else set()
     if evidence.output:
         yield from _of_file(evidence.output)
     lines = evidence.output.lines if evidence.output else ()
     merged = _merged(evidence.works, lines, attrgetter("doi"))
     for doi, group in groupby(merged, key=lambda item: item[0]):
-        yield from _of_work(doi, group, evidence, tally, requests, unseen)
-    for doi in sorted(unseen):
-        yield _violation("G1", doi, "is in the input, but the ledger does not list it")
-    yield from _of_failures(evidence, tally)
-    if evidence.summary is not None:
-        yield from _of_summary(evidence.summary, evidence, tally)
-    yield from requests.leftovers(evidence.input)
+        yield from _of_work(doi, group, evidence, counts)
+    yield from _of_failures(evidence, counts)
+    if isinstance(evidence.summary, Summary):
+        yield from _of_summary(evidence.summary, evidence, counts)
+    elif evidence.summary is not None:
+        yield Violation("G1", f"the summary {evidence.summary}")
 
 
 def _violation(promise: str, doi: str, words: str) -> Violation:
@@ -151,6 +154,9 @@ def _merged(left: Iterable[object], right: Iterable[object], key: Callable[[Any]
     """The items of two sorted sides in one order, each with its key and its side: 0 is left, which comes first."""
     sides = ((key(item), 0, item) for item in left), ((key(item), 1, item) for item in right)
     return heapq.merge(*sides, key=lambda item: item[:2])
+
+
+# The output as a file
 
 
 def _of_file(output: OutputEvidence) -> Iterator[Violation]:
@@ -169,31 +175,27 @@ def _of_file(output: OutputEvidence) -> Iterator[Violation]:
         yield Violation("G3", f"{name} holds {output.size:,} bytes, but {known}")
 
 
-def _of_work(
-    doi: str, group: Merged, evidence: Evidence, tally: WorkCounts, requests: "_Requests", unseen: set[str]
-) -> Iterator[Violation]:
+# Works and their lines
+
+
+def _of_work(doi: str, group: Merged, evidence: Evidence, counts: WorkCounts) -> Iterator[Violation]:
     """One DOI: what the ledger knows of it, then its lines in the output."""
     work, seen = None, 0
     for _, _, item in group:
         if isinstance(item, LedgerWork):
             work = item
-            yield from _of_known(work, evidence, tally)
-            yield from requests.of_work(work, evidence)
-            if work.listed and evidence.input and work.doi not in evidence.input.dois:
-                yield _violation("G1", doi, "is listed in the ledger, but is not in the input")
-            if work.listed:
-                unseen.discard(doi)
+            yield from _of_known(work, evidence, counts)
         elif isinstance(item, Line):
             seen += 1
-            tally.records += 1
-            yield from _of_line(item, work, seen, tally)
+            counts.records += 1
+            yield from _of_line(item, work, seen, counts)
     if evidence.output and work and work.state == WorkState.RESULT and work.sha256 and not seen:
         yield _violation("G2", doi, "has a record by the ledger, but there is none in the output: it is lost")
 
 
-def _of_known(work: LedgerWork, evidence: Evidence, tally: WorkCounts) -> Iterator[Violation]:
+def _of_known(work: LedgerWork, evidence: Evidence, counts: WorkCounts) -> Iterator[Violation]:
     """A work's entries in the ledger, counted and compared with each other."""
-    _count(work, tally)
+    _count(work, counts)
     if work.state not in tuple(WorkState):
         yield _violation("G1", work.doi, f"has the unknown state {work.state} in the ledger")
     elif (work.state == WorkState.FAILURE) != work.failed:
@@ -206,23 +208,20 @@ def _of_known(work: LedgerWork, evidence: Evidence, tally: WorkCounts) -> Iterat
         yield _violation("G1", work.doi, "has a record by the ledger, but no sha256 of it")
 
 
-def _count(work: LedgerWork, tally: WorkCounts) -> None:
-    tally.registration_pending += work.registration == Registration.WAITING
+def _count(work: LedgerWork, counts: WorkCounts) -> None:
+    counts.registration_pending += work.registration == Registration.WAITING
     if not work.listed:
-        tally.gone += work.state in (WorkState.RESULT, WorkState.FAILURE)
+        counts.gone += work.state in (WorkState.RESULT, WorkState.FAILURE)
         return
-    tally.registered += work.registration == Registration.ACKNOWLEDGED
-    tally.rejected += work.registration == Registration.REJECTED
-    tally.works += 1
-    tally.failures += work.state == WorkState.FAILURE
-    tally.pending += work.state == WorkState.DUE
+    counts.states[work.state] += 1
     if work.state == WorkState.RESULT:
-        tally.results += 1
-        tally.outcomes[work.outcome or ""] += 1
+        counts.outcomes[work.outcome or ""] += 1
+    if work.registration is not None:
+        counts.registrations[work.registration] += 1
 
 
-def _of_line(line: Line, work: LedgerWork | None, seen: int, tally: WorkCounts) -> Iterator[Violation]:
-    """A line of the output; the first of its DOI is compared with the ledger, each further one is one too many."""
+def _of_line(line: Line, work: LedgerWork | None, seen: int, counts: WorkCounts) -> Iterator[Violation]:
+    """A line of the output. The first of its DOI is compared with the ledger, each further one is one too many."""
     where = f"(line {line.number:,})"
     if line.problem:
         has = "has" if line.doi else "the output has"
@@ -237,168 +236,115 @@ def _of_line(line: Line, work: LedgerWork | None, seen: int, tally: WorkCounts) 
         yield _violation("G1", line.doi, f"has a record in the output, but is a failure in the ledger {where}")
     elif work.state == WorkState.DUE:
         yield _violation("G2", line.doi, f"has a record in the output, but is still due in the ledger {where}")
-    else:
+    elif not line.problem:
         yield from _of_record(line, work, where)
-    yield from _of_bytes(line, where, tally)
+    yield from _of_bytes(line, where, counts)
 
 
 def _of_record(line: Line, work: LedgerWork, where: str) -> Iterator[Violation]:
-    for name in ("outcome", "harvested_at", "sha256"):
-        here, known = getattr(line, name), getattr(work, name)
-        if here != known and not line.problem:
+    for name, here, known in (
+        ("outcome", line.outcome, work.outcome),
+        ("harvested_at", line.harvested_at, work.harvested_at),
+        ("sha256", line.sha256, work.sha256),
+    ):
+        if here != known:
             told = f"{name} {printable(here, 80)} in the output, {printable(str(known), 80)} in the ledger"
             yield _violation("G2", line.doi, f"has {told} {where}")
 
 
-def _of_bytes(line: Line, where: str, tally: WorkCounts) -> Iterator[Violation]:
+def _of_bytes(line: Line, where: str, counts: WorkCounts) -> Iterator[Violation]:
     if line.record_sha256 is None:
         return
-    tally.records_hashed += 1
+    counts.records_hashed += 1
     if line.record_sha256 != line.sha256:
         yield _violation("G12", line.doi, f"has a record whose bytes have another sha256 than the line says {where}")
     if line.record_doi != line.doi:
         yield _violation("G11", line.doi, f"has the record of {printable(line.record_doi or 'no DOI')} {where}")
 
 
-def _of_failures(evidence: Evidence, tally: WorkCounts) -> Iterator[Violation]:
+# Failures
+
+
+def _of_failures(evidence: Evidence, counts: WorkCounts) -> Iterator[Violation]:
     """The failures file is the ledger's failures of the last reading, neither more nor less."""
-    merged = _merged(evidence.noted, evidence.failures or (), attrgetter("place"))
+    merged = _merged(evidence.noted, evidence.failures or (), attrgetter("sort_key"))
     for _, group in groupby(merged, key=lambda item: item[0]):
         sides = [0, 0]
         for _, side, item in group:
-            note = cast("FailureEntry", item)
+            entry = cast("FailureEntry", item)
             sides[side] += 1
-            _count_failure(note, side, tally)
-        if note.problem:
-            yield Violation("G3", f"the failures file {note.problem}")
+            _count_failure(entry, side, counts)
+        if entry.problem:
+            yield Violation("G3", f"the failures file {entry.problem}")
         elif evidence.failures is not None and sides[0] > sides[1]:
-            yield _violation("G1", note.doi, f"{_told(note)} is in the ledger, but not in the failures file")
+            yield _violation("G1", entry.doi, f"{_told(entry)} is in the ledger, but not in the failures file")
         elif evidence.failures is not None and sides[0] < sides[1]:
-            yield _violation("G1", note.doi, f"{_told(note)} is in the failures file, but not in the ledger")
+            yield _violation("G1", entry.doi, f"{_told(entry)} is in the failures file, but not in the ledger")
 
 
-def _count_failure(note: FailureEntry, side: int, tally: WorkCounts) -> None:
+def _count_failure(entry: FailureEntry, side: int, counts: WorkCounts) -> None:
     if side == 1:
-        tally.failure_lines += 1
-    elif note.stage == Stage.INPUT:
-        tally.invalid += 1
-    elif note.stage == Stage.FETCH:
-        tally.failures_by_kind[note.kind] += 1
+        counts.failure_lines += 1
+    elif entry.stage == Stage.INPUT:
+        counts.invalid += 1
+    elif entry.stage == Stage.FETCH:
+        counts.failures_by_kind[entry.kind] += 1
 
 
-def _told(note: FailureEntry) -> str:
-    if note.doi:
-        return f"has a failure ({printable(note.kind)}, stage {printable(note.stage)}) that"
-    return f"a failure without a DOI ({printable(note.content, 200)})"
+def _told(entry: FailureEntry) -> str:
+    if entry.doi:
+        return f"has a failure ({printable(entry.kind)}, stage {printable(entry.stage)}) that"
+    return f"a failure without a DOI ({printable(entry.content, 200)})"
 
 
-def _of_summary(summary: Summary | str, evidence: Evidence, tally: WorkCounts) -> Iterator[Violation]:
-    """The summary's identities, and its figures against those that were met."""
-    if isinstance(summary, str):
-        yield Violation("G1", f"the summary {summary}")
-        return
+# The summary
+
+
+def _of_summary(summary: Summary, evidence: Evidence, counts: WorkCounts) -> Iterator[Violation]:
+    """The summary's identities, its figures against those that were met, and whether the files are as it says."""
     for identity in broken_identities(summary, harvested=evidence.output is not None):
         yield Violation("G1", f"the summary does not add up: {identity} does not hold")
-    names = ("works", "results", "failures", "pending", "gone", "outcomes", "failures_by_kind", "invalid")
-    for name in (*names, "registered", "rejected"):
-        said, met = getattr(summary, name), getattr(tally, name)
-        if said != met:
-            yield Violation("G1", f"the summary has {name} = {_figure(said)}, the ledger {_figure(met)}")
-    if summary.registration_pending not in (0, tally.registration_pending):
-        told = f"{summary.registration_pending:,}, the ledger {tally.registration_pending:,}"
-        yield Violation("G10", f"the summary has registration_pending = {told}")
+    yield from _of_figures(summary, counts)
     if evidence.failures is not None:
-        expected = summary.invalid + summary.failures + summary.rejected
-        if tally.failure_lines != expected:
-            told = f"{tally.failure_lines:,} lines, but invalid + failures + rejected are {expected:,}"
+        expected = summary.invalid + summary.figures.failures + summary.figures.rejected
+        if counts.failure_lines != expected:
+            told = f"{counts.failure_lines:,} lines, but invalid + failures + rejected are {expected:,}"
             yield Violation("G1", f"the failures file has {told}")
     output = evidence.output
-    if output and output.size is None and not summary.pending and summary.exit.code in (0, 3):
+    if output and output.size is None and not summary.figures.pending and summary.exit.code in (0, 3):
         yield Violation("G3", f"the summary says complete, but {printable(output.name)} is not there under its name")
     if output and output.size is not None and not output.published:
         yield Violation("G3", f"{printable(output.name)} is published, but the ledger does not know it")
-    yield from _of_input(summary, evidence.input)
 
 
-def _figure(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{printable(str(name))} {count:,}" for name, count in sorted(value.items())) or "none"
-    return f"{value:,}"
+Count = int | Mapping[str, int]
+"""A figure, or one by name."""
 
 
-def _of_input(summary: Summary, given: Input | None) -> Iterator[Violation]:
-    if given is None:
-        return
-    for name in ("lines", "duplicates", "invalid", "blank"):
-        said, met = getattr(summary, name), getattr(given, name)
-        if met is not None and said != met:
-            yield Violation("G1", f"the summary has {name} = {said:,}, the input {met:,}")
+def _of_figures(summary: Summary, counts: WorkCounts) -> Iterator[Violation]:
+    said, met = summary.figures, counts.figures
+    compared: tuple[tuple[str, Count, Count], ...] = (
+        ("works", said.works, met.works),
+        ("results", said.results, met.results),
+        ("failures", said.failures, met.failures),
+        ("pending", said.pending, met.pending),
+        ("gone", said.gone, met.gone),
+        ("outcomes", said.outcomes, met.outcomes),
+        ("failures_by_kind", said.failures_by_kind, met.failures_by_kind),
+        ("invalid", summary.invalid, counts.invalid),
+        ("registered", said.registered, met.registered),
+        ("rejected", said.rejected, met.rejected),
+    )
+    for name, here, known in compared:
+        if here != known:
+            yield Violation("G1", f"the summary has {name} = {_shown(here)}, the ledger {_shown(known)}")
+    # A run that did not register says 0, whatever waits in the ledger.
+    if said.registration_pending not in (0, met.registration_pending):
+        told = f"{said.registration_pending:,}, the ledger {met.registration_pending:,}"
+        yield Violation("G10", f"the summary has registration_pending = {told}")
 
 
-class _Requests:
-    """The request log, summed up by DOI."""
-
-    def __init__(self, traffic: Traffic | None) -> None:
-        self._traffic = traffic
-        self._asked: Counter[str] = Counter()
-        self._good: Counter[str] = Counter()
-        self._posts: list[tuple[float, float]] = []
-        self._stray: set[str] = set()
-        for request in traffic.requests if traffic else ():
-            self._take(request)
-        self._stray.update(self._asked)
-
-    def _take(self, request: Asked) -> None:
-        if request.service == "paperbuzz" and request.key.startswith("10."):
-            self._asked[request.key] += 1
-            self._good[request.key] += request.status == 200 and request.fault in (None, "slow")
-        elif request.service == "operas" and request.method == "POST" and request.path.startswith("/api/uriset"):
-            self._take_post(request)
-
-    def _take_post(self, request: Asked) -> None:
-        """One without a status was broken off; whether somebody still waited for it, the log cannot tell."""
-        if request.status and request.elapsed_seconds is not None:
-            self._posts.append((request.time, request.time + request.elapsed_seconds))
-
-    def of_work(self, work: LedgerWork, evidence: Evidence) -> Iterator[Violation]:
-        """Whether one work was asked for and registered."""
-        if self._traffic is None:
-            return
-        self._stray.discard(work.doi)
-        if work.state == WorkState.RESULT and not self._good[work.doi] and evidence.output:
-            yield _violation("G11", work.doi, "has a record, but no request for it was answered well")
-        if work.state == WorkState.FAILURE and not self._asked[work.doi]:
-            yield _violation("G1", work.doi, "is a failure, but was never asked for")
-        registered = self._traffic.registered
-        if registered is None:
-            return
-        if work.registration == Registration.ACKNOWLEDGED and work.doi not in registered:
-            yield _violation("G10", work.doi, "is registered by the ledger, but OPERAS does not hold it")
-        is_complete = isinstance(evidence.summary, Summary) and evidence.summary.exit.code == 0
-        wanted = work.listed and (work.state == WorkState.RESULT or evidence.output is None)
-        if is_complete and wanted and work.registration in (None, Registration.WAITING):
-            yield _violation("G10", work.doi, "was neither acknowledged nor rejected by OPERAS")
-
-    def leftovers(self, given: Input | None) -> Iterator[Violation]:
-        """What concerns no single work."""
-        if self._traffic is None:
-            return
-        for doi in sorted(self._stray.difference(given.dois if given else ())):
-            yield _violation("G11", doi, "was asked for, but is in no list")
-        repeats = sum(good - 1 for good in self._good.values() if good > 1)
-        if repeats > self._traffic.repeats_allowed:
-            doi, most = self._good.most_common(1)[0]
-            allowed = f"{repeats:,} good answers were asked for again, where {self._traffic.repeats_allowed:,} may be"
-            yield _violation("G4", doi, f"was answered well {most:,} times; in all {allowed}")
-        at_once = _overlaps(self._posts)
-        if at_once > self._traffic.kills:
-            yield Violation("G10", f"{at_once:,} POSTs were sent while another was under way")
-
-
-def _overlaps(spans: list[tuple[float, float]]) -> int:
-    """How many spans begin before one that began earlier has ended."""
-    count, last = 0, float("-inf")
-    for start, end in sorted(spans):
-        count += start < last
-        last = max(last, end)
-    return count
+def _shown(count: Count) -> str:
+    if isinstance(count, Mapping):
+        return ", ".join(f"{printable(name)} {number:,}" for name, number in sorted(count.items())) or "none"
+    return f"{count:,}"

@@ -28,7 +28,7 @@ from harvester.core.errors import (
     TryAgain,
 )
 from harvester.core.limits import ServiceLimits
-from harvester.core.model import DueWork, Failure, Result
+from harvester.core.model import DueWork, Failure, Outcome, Result
 from harvester.core.stop import Stop, StoppableClock
 from harvester.core.tally import Tally
 from harvester.harvest.fetcher import MAX_FAILED_TRIALS, Fetcher
@@ -96,7 +96,7 @@ class Faulty:
 
     async def record(self, doi: str) -> Record:
         await self._answer(doi)
-        return Record(b'{"doi":"%b"}' % doi.encode(), "0" * 64, "ok", False, (), 200, LATENCY)
+        return Record(b'{"doi":"%b"}' % doi.encode(), "0" * 64, Outcome.OK, False, (), 200, LATENCY)
 
     async def alive(self) -> None:
         await self._answer(PAGE)

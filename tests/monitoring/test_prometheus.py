@@ -10,11 +10,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from harvester.core import files
-from harvester.core.errors import DiskFailed
+from harvester.core.errors import DiskFailed, FailureKind
+from harvester.core.model import Outcome
 from harvester.monitoring.prometheus import last_success, metrics_text, write_metrics
-from harvester.records.schema import KINDS
-from harvester.reports.summary import Exit, Summary
-from tests.reports.test_summary import REPORT
+from harvester.reports.summary import Exit
+from tests.reports.test_summary import REPORT, summary_with
 
 ENDED = 1_795_234_628.372
 """`REPORT.finished_at`, in seconds since 1970."""
@@ -66,10 +66,11 @@ def test_each_figure_of_a_night_is_told(name: str, labels: dict[str, str], expec
 
 
 def test_what_did_not_happen_is_told_as_zero_so_that_an_alert_has_something_to_watch() -> None:
-    text = metrics_text(replace(REPORT, outcomes={}, failures_by_kind={}, requests={"paperbuzz": 0, "operas": 0}), None)
-    for outcome in ("ok", "empty", "degraded"):
+    nothing = {"paperbuzz": 0, "operas": 0}
+    text = metrics_text(summary_with(REPORT, outcomes={}, failures_by_kind={}, requests=nothing), None)
+    for outcome in Outcome:
         assert value(text, "results", outcome=outcome) == 0
-    for kind in set(KINDS) - {"invalid-doi", "rejected"}:
+    for kind in set(FailureKind) - {FailureKind.INVALID_DOI, FailureKind.REJECTED}:
         assert value(text, "failures", kind=kind) == 0
     for service in ("paperbuzz", "operas"):
         assert value(text, "requests", service=service) == 0
@@ -197,7 +198,7 @@ def test_an_old_file_that_cannot_be_read_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_report_with_kinds_of_later_versions_is_told_whole() -> None:
-    later: Summary = replace(REPORT, failures_by_kind={"http": 1, "brand-new": 2})
+    later = summary_with(REPORT, failures_by_kind={"http": 1, "brand-new": 2})
     assert value(metrics_text(later, None), "failures", kind="brand-new") == 2
 
 

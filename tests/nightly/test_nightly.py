@@ -41,10 +41,10 @@ from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
 from harvester.storage.lock import lock
 from harvester.storage.paths import job_paths
-from harvester.verify.checks import violations as broken
 from harvester.verify.gather import gather
 from tests.jobs import harvest_job
 from tests.opened import OpenedLedger, OpenedStore
+from tests.oracle import violations as broken
 from tests.tool import Tool, dois, records
 
 FIRST = datetime(2026, 3, 27, 2, 17, tzinfo=UTC)
@@ -147,7 +147,7 @@ def nights(tmp_path: Path) -> Iterator[Nights]:
 async def test_the_first_night_harvests_everything_the_budget_allows(nights: Nights) -> None:
     nights.listed(dois(30))
     report = await nights.night()
-    assert (report.exit.code, report.results, report.resting) == (0, 30, 0)
+    assert (report.exit.code, report.figures.results, report.figures.resting) == (0, 30, 0)
     assert Path(report.files["output"]).name == "2026-03-27.jsonl"
     assert sorted(record["doi"] for record in nights.output(report)) == dois(30)
 
@@ -157,8 +157,8 @@ async def test_more_dois_than_the_budget_are_covered_night_after_night(nights: N
     nights.budget = 20
     nights.listed(dois(35))
     reports = [await nights.night() for _ in range(3)]
-    assert [report.results for report in reports] == [19, 19, 19]
-    assert [report.resting for report in reports] == [16, 16, 16]
+    assert [report.figures.results for report in reports] == [19, 19, 19]
+    assert [report.figures.resting for report in reports] == [16, 16, 16]
     assert {record["doi"] for report in reports for record in nights.output(report)} == set(dois(35))
     assert len(nights.asked()) == 57
 
@@ -169,7 +169,7 @@ async def test_nothing_is_asked_twice_within_a_day(nights: Nights) -> None:
     await nights.night()
     nights.clock.wall -= timedelta(hours=12)
     report = await nights.night()
-    assert (report.results, report.resting) == (0, 10)
+    assert (report.figures.results, report.figures.resting) == (0, 10)
     assert len(nights.asked()) == 10
 
 
@@ -202,7 +202,7 @@ async def test_only_what_changed_is_written_if_so_wished(nights: Nights) -> None
     nights.more["output.only_changed"] = True
     report = await nights.night()
     written = nights.output(report)
-    assert report.results == 60
+    assert report.figures.results == 60
     assert 0 < len(written) < 60
     assert all(record["changed"] for record in written)
     with gather(Path(report.files["output"]), ledger=nights.folder / "nights.ledger", deep=True) as evidence:
@@ -226,7 +226,7 @@ async def test_a_list_may_change_from_night_to_night(nights: Nights) -> None:
     await nights.night()
     nights.listed([*dois(10)[5:], *dois(3, "10.1234")])
     report = await nights.night()
-    assert report.works == 8
+    assert report.figures.works == 8
     assert {record["doi"] for record in nights.output(report)} == {*dois(10)[5:], *dois(3, "10.1234")}
 
 
@@ -241,7 +241,7 @@ async def test_a_night_that_was_not_finished_is_finished_first(nights: Nights) -
     world.stop.request()
     stopped = await running
     nights.sandbox.latency_seconds = 0
-    assert stopped.pending
+    assert stopped.figures.pending
     await nights.night()
     names = {path.name for path in nights.folder.glob("*.jsonl") if "failures" not in path.name}
     assert names == {"2026-03-27.jsonl", "2026-03-28.jsonl"}
@@ -261,7 +261,7 @@ async def test_the_nights_learn_what_became_of_failures_that_were_asked_by_hand(
     job = harvest_job(nights.settings, [], paths, mode=Mode.ONLY_FAILED)
     assert is_of_nights(nights.folder / "nights.ledger")
     by_hand = await retry(job, intervals(nights.settings), nights.world, only_changed=False)
-    assert (by_hand.exit.code, by_hand.results) == (0, 2)
+    assert (by_hand.exit.code, by_hand.figures.results) == (0, 2)
     asked = len(nights.asked())
     nights.clock.wall += timedelta(hours=20)
     await nights.night()
@@ -271,11 +271,11 @@ async def test_the_nights_learn_what_became_of_failures_that_were_asked_by_hand(
 async def test_failures_are_asked_again_on_another_night(nights: Nights) -> None:
     nights.listed(["10.5555/500-1", *dois(5)])
     first = await nights.night()
-    assert first.failures == 1
+    assert first.figures.failures == 1
     second = await nights.night()
-    assert second.failures == 1
+    assert second.figures.failures == 1
     third = await nights.night()
-    assert (third.failures, third.resting) == (0, 1)
+    assert (third.figures.failures, third.figures.resting) == (0, 1)
 
 
 async def test_each_night_has_a_report_and_old_nights_are_deleted(nights: Nights) -> None:
@@ -393,7 +393,7 @@ async def stopped_after(nights: Nights, requests: int) -> Summary:
     world.stop.request(Interrupted(15))
     nights.sandbox.latency_seconds = 0
     stopped = await running
-    assert stopped.pending
+    assert stopped.figures.pending
     return stopped
 
 
@@ -416,7 +416,7 @@ async def test_a_stopped_night_that_goes_on_the_same_day_is_reported_once_and_wh
     nights.sandbox.advance(30)
     await stopped_after(nights, 6)
     report = await nights.night()
-    assert (report.exit.code, report.results) == (0, 40)
+    assert (report.exit.code, report.figures.results) == (0, 40)
     assert report.requests["paperbuzz"] > 0
     changed = sum(record["changed"] for record in nights.output(report))
     assert changed > 1
@@ -430,8 +430,8 @@ async def test_each_night_of_one_call_counts_its_own_requests(nights: Nights) ->
     nights.listed(dois(40))
     report = await nights.night()
     finished = from_json((nights.folder / "2026-03-27.summary.json").read_bytes())
-    assert finished.requests["paperbuzz"] == before.pending
-    assert report.requests["paperbuzz"] == report.results == 10 + before.results
+    assert finished.requests["paperbuzz"] == before.figures.pending
+    assert report.requests["paperbuzz"] == report.figures.results == 10 + before.figures.results
 
 
 async def test_a_night_is_finished_where_it_was_begun(nights: Nights) -> None:
@@ -455,7 +455,7 @@ async def test_operas_being_down_keeps_no_night_from_being_begun(nights: Nights)
     report = await nightly(nightly_job(nights.settings, Secret("sandbox")), nights.world)
     assert report.exit.code == 69
     assert Path(report.files["output"]).name == "2026-03-28.jsonl"
-    assert report.results == 10 + before.results
+    assert report.figures.results == 10 + before.figures.results
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -496,10 +496,9 @@ async def test_what_is_listed_no_more_is_left_out_of_an_open_night_and_rests(nig
     stopped = await stopped_after(nights, 6)
     nights.listed(dois(1, "10.1234"))
     report = await nights.night()
-    assert f"{stopped.pending} DOIs of the last reading are listed no more and were not asked yet; left out" in (
-        nights.notices
-    )
-    assert report.pending == 0
+    left_out = stopped.figures.pending
+    assert f"{left_out} DOIs of the last reading are listed no more and were not asked yet; left out" in nights.notices
+    assert report.figures.pending == 0
     nights.listed(dois(30))
     await nights.night()
     assert sorted(set(nights.asked()) & set(dois(30))) == dois(30)
@@ -514,7 +513,7 @@ async def test_the_records_of_two_services_are_not_mixed_and_the_advice_is_one_f
         await nights.night()
     assert "--refetch" not in str(refused.value)
     del nights.more["paperbuzz.base_url"]
-    assert (await nights.night()).results == 5
+    assert (await nights.night()).figures.results == 5
 
 
 async def test_a_ledger_of_a_batch_run_is_refused(nights: Nights) -> None:
@@ -533,8 +532,8 @@ async def test_the_plan_finishes_an_open_night_first_as_the_night_does(nights: N
     made = await plan(nightly_job(nights.settings), nights.world)
     before = len(nights.asked())
     await nights.night()
-    assert made.unfinished == stopped.pending
-    assert len(nights.asked()) - before == stopped.pending + len(made.selection.picks)
+    assert made.unfinished == stopped.figures.pending
+    assert len(nights.asked()) - before == stopped.figures.pending + len(made.selection.picks)
 
 
 async def test_the_plan_knows_what_the_nights_have_learnt(nights: Nights) -> None:
@@ -586,7 +585,7 @@ async def test_who_waits_for_the_lock_is_ready(nights: Nights) -> None:
         )
         while not said:  # noqa: ASYNC110 - what is tested is that somebody says it
             await asyncio.sleep(0.01)
-    assert (await running).results == 3
+    assert (await running).figures.results == 3
 
 
 async def test_metrics_that_cannot_be_written_do_not_change_how_a_night_ends(nights: Nights) -> None:

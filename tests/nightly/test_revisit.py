@@ -271,13 +271,13 @@ def test_every_history_has_a_cohort(total: int, fortnight: int, last_day: int | 
 # --- score
 
 
-def test_a_score_is_weight_times_rate_times_days_squared() -> None:
-    told = score(known(1, 10.0, weight=2.0), Rates(), NOW)
+def test_a_score_is_rate_times_days_squared() -> None:
+    told = score(known(1, 10.0), Rates(), NOW)
     assert told is not None
-    assert (told.weight, told.exposed, told.waited) == (2.0, 10.0, 10.0)
+    assert (told.exposed, told.waited) == (10.0, 10.0)
     assert told.typical == pytest.approx(PRIOR_RATE)
     assert told.expected == told.rate * 10
-    assert told.value == pytest.approx(2.0 * told.rate * 10 * 10)
+    assert told.value == pytest.approx(told.rate * 10 * 10)
 
 
 def test_a_work_is_held_to_its_cohort_until_its_own_fortnight_says_otherwise() -> None:
@@ -391,12 +391,8 @@ def test_scores_that_are_not_trusted_decide_nothing() -> None:
     assert [pick[:2] for pick in selection.picks] == [(key, Reason.OLDEST) for key in (79, 78, 77, 76, 75)]
 
 
-def test_weight_moves_a_work_up() -> None:
-    assert keys(chosen([known(1), known(2, weight=3.0), known(3)], 1)) == [2]
-
-
 def test_what_is_overdue_goes_first_if_the_budget_can_afford_it() -> None:
-    works = [known(1, 95.0, weight=0.0), *(known(key) for key in range(2, 30))]
+    works = [known(1, 95.0), *(known(key) for key in range(2, 30))]
     assert chosen(works, 2).picks[0][:2] == (1, Reason.OVERDUE)
     assert chosen(works, 2, limits=Intervals(1.0, 20.0)).count(Reason.OVERDUE) == 0
 
@@ -418,7 +414,6 @@ ANY = st.builds(
     st.none() | st.floats(NOW - 200, NOW),
     st.none() | st.builds(History, st.integers(0, 3000), st.integers(0, 20), st.none() | st.integers(19_000, 20_000)),
     st.integers(0, 9),
-    st.floats(0, 10),
 )
 
 

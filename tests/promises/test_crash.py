@@ -19,8 +19,8 @@ from harvester.harvest.pipeline import UNCOMMITTED
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
-from harvester.verify.checks import violations
 from harvester.verify.gather import gather
+from tests.oracle import violations
 from tests.tool import Tool, dois
 
 DOIS = int(os.environ.get("HARVESTER_CRASH_DOIS", "20000"))

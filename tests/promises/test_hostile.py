@@ -48,9 +48,8 @@ from harvester.sandbox.faults.rates import faults_of, parse_faults
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.transport.aiohttp import AiohttpTransport
-from harvester.verify.checks import violations
-from harvester.verify.evidence import Input
 from harvester.verify.gather import gather
+from tests.oracle import Input, violations
 from tests.support import a_result
 from tests.tool import PASSWORD, Tool, dois
 from tests.transport.test_transport import Exchange, ok, serving
@@ -519,10 +518,7 @@ def test_each_fault_costs_at_most_a_failure_of_the_doi_that_met_it(
     failures = run.tool.lines("out.failures.jsonl")
     assert sorted(results + [failure["doi"] for failure in failures]) == run.listed
     with gather(run.tool.folder / "out.jsonl", deep=True) as evidence:
-        evidence_with_input = type(evidence)(
-            **{name: getattr(evidence, name) for name in evidence.__slots__} | {"input": Input(run.listed)}
-        )
-        assert violations(evidence_with_input) == []
+        assert violations(evidence, given=Input(run.listed)) == []
     assert_costs(case, run, failures, expected)
     assert_is_safe(stderr)
 

@@ -35,9 +35,9 @@ from harvester.sandbox.requestlog import LoggedRequest
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
 from harvester.storage.paths import job_paths
-from harvester.verify.checks import violations
 from harvester.verify.gather import gather
 from tests.jobs import harvest_job
+from tests.oracle import violations
 from tests.promises.test_run import wait_for
 from tests.support import LoopClock
 from tests.tool import PASSWORD, Tool, dois, records
@@ -182,7 +182,7 @@ class Desk:
 
     def check_complete(self, report: Summary) -> None:
         """Every DOI has its record, once; nothing was written off, and all promises hold."""
-        assert (report.exit.code, report.pending, report.failures) == (0, 0, 0), report
+        assert (report.exit.code, report.figures.pending, report.figures.failures) == (0, 0, 0), report
         assert self.results().keys() == set(self.listed)
         assert (self.folder / "out.failures.jsonl").read_bytes() == b""
         self.check_promises()
@@ -192,7 +192,8 @@ class Desk:
             assert violations(evidence) == []
 
     def check_registered(self, report: Summary) -> None:
-        assert (report.registered, report.rejected, report.registration_pending) == (len(self.listed), 0, 0)
+        figures = report.figures
+        assert (figures.registered, figures.rejected, figures.registration_pending) == (len(self.listed), 0, 0)
         assert self.sandbox.operas.registered.keys() == set(self.listed)
 
 
@@ -313,7 +314,8 @@ def test_a_service_that_stays_away_ends_the_run_with_69_after_our_patience(tmp_p
             desk = Desk(tmp_path, sandbox, dois(100))
             report = await desk.run()
             assert PATIENCE <= now() <= PATIENCE + 60
-            assert (report.exit.code, report.pending, report.failures, report.results) == (69, 100, 0, 0)
+            figures = report.figures
+            assert (report.exit.code, figures.pending, figures.failures, figures.results) == (69, 100, 0, 0)
             assert 0 < len(sandbox.log) <= bearable(PATIENCE, kind)
             assert they_double(pauses_between_probes(sandbox.log)[:-1])  # the last one ends with our patience
             desk.check_promises()
@@ -329,13 +331,13 @@ def test_what_was_harvested_before_a_service_stays_away_is_kept_and_not_asked_fo
         async with Sandbox(options(outages=(PlannedOutage("paperbuzz", 10, PATIENCE + DOWN),))) as sandbox:
             desk = Desk(tmp_path, sandbox, dois(200))
             report = await desk.run()
-            assert (report.exit.code, report.failures) == (69, 0)
-            assert 50 < report.results == 200 - report.pending
+            assert (report.exit.code, report.figures.failures) == (69, 0)
+            assert 50 < report.figures.results == 200 - report.figures.pending
             desk.check_promises()
             asked = len(sandbox.log)
             await asyncio.sleep(DOWN)
             desk.check_complete(await desk.run())
-            assert len(sandbox.log) - asked == report.pending
+            assert len(sandbox.log) - asked == report.figures.pending
 
     simulated(story())
 
@@ -403,8 +405,9 @@ def test_an_operas_that_stays_away_ends_a_finished_harvest_with_69_and_the_next_
         async with Sandbox(options(outages=(PlannedOutage("operas", 0, PATIENCE + DOWN, kind),))) as sandbox:
             desk = Desk(tmp_path, sandbox, dois(200), register=True)
             report = await desk.run()
-            assert (report.exit.code, report.results, report.pending, report.failures) == (69, 200, 0, 0)
-            assert (report.registered, report.rejected, report.registration_pending) == (0, 0, 200)
+            figures = report.figures
+            assert (report.exit.code, figures.results, figures.pending, figures.failures) == (69, 200, 0, 0)
+            assert (figures.registered, figures.rejected, figures.registration_pending) == (0, 0, 200)
             assert desk.results().keys() == set(desk.listed)  # published: the harvest is complete
             desk.check_promises()
             assert len(posts_and_tokens(sandbox, 0, now())) <= probes_within(PATIENCE) + 3
@@ -426,14 +429,14 @@ def test_an_operas_that_goes_away_half_way_is_not_told_again_what_it_acknowledge
             await until(lambda: len(sandbox.operas.registered) >= 100)
             sandbox.set_outage("operas", "refuse")
             report = await harvest
-            assert (report.exit.code, report.results, report.pending) == (69, 300, 0)
-            assert report.registered + report.registration_pending == 300
-            assert report.registered in (len(sandbox.operas.registered), len(sandbox.operas.registered) - 20)
+            assert (report.exit.code, report.figures.results, report.figures.pending) == (69, 300, 0)
+            assert report.figures.registered + report.figures.registration_pending == 300
+            assert report.figures.registered in (len(sandbox.operas.registered), len(sandbox.operas.registered) - 20)
             sandbox.set_outage("operas", None)
             posts = sandbox.operas.posts
             again = await desk.run()
             desk.check_registered(again)
-            assert sandbox.operas.posts - posts <= report.registration_pending / 20 + 1
+            assert sandbox.operas.posts - posts <= report.figures.registration_pending / 20 + 1
 
     simulated(story())
 

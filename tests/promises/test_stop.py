@@ -28,8 +28,8 @@ from harvester.sandbox.requestlog import LoggedRequest
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
 from harvester.sandbox.service import SERVICES
-from harvester.verify.checks import violations
 from harvester.verify.gather import gather
+from tests.oracle import violations
 from tests.tool import Tool, dois
 
 T = TypeVar("T")

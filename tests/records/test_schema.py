@@ -1,11 +1,13 @@
 """The record format: what is really written holds to the schemas, and the reference names every member."""
 
 import io
+import re
 from collections.abc import Iterable
 from copy import deepcopy
+from dataclasses import fields
 from pathlib import Path
 from random import Random
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import orjson
 import pytest
@@ -14,14 +16,15 @@ from jsonschema import Draft202012Validator
 from harvester.config.load import load
 from harvester.core import errors
 from harvester.core.clock import SystemClock
-from harvester.core.model import Failure, Result, Stage
+from harvester.core.errors import FailureKind
+from harvester.core.model import Failure, Figures, Outcome, Result, Stage
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.harvest.job import Context
 from harvester.harvest.registration import register
 from harvester.harvest.run import run
 from harvester.records.lines import failure_line, result_lines
-from harvester.records.schema import KINDS, SCHEMAS, failure_schema, result_schema, summary_schema
+from harvester.records.schema import SCHEMAS, failure_schema, result_schema, summary_schema
 from harvester.reports.summary import Summary, as_json, broken_identities
 from harvester.sandbox.faults.rates import parse_faults
 from harvester.sandbox.options import DEMO_ACCOUNTS, SandboxOptions
@@ -35,7 +38,7 @@ REFERENCE = ROOT / "docs" / "reference"
 
 RESULT = Result(
     doi="10.5334/bbc",
-    outcome="ok",
+    outcome=Outcome.OK,
     harvested_at="2026-11-21T03:54:06.372Z",
     http_status=200,
     attempts=1,
@@ -95,7 +98,8 @@ def test_every_member_is_described_and_stands_in_the_reference(name: str) -> Non
 def test_the_schema_lists_exactly_what_a_line_holds() -> None:
     assert list(orjson.loads(result_lines([RESULT]))) == result_schema()["required"]
     assert list(orjson.loads(failure_line(FAILURE))) == failure_schema()["required"]
-    assert set(orjson.loads(as_json(REPORT))) == set(get_type_hints(Summary)) | {"v"}
+    members = {each.name for each in (*fields(Summary), *fields(Figures))}
+    assert set(orjson.loads(as_json(REPORT))) == members - {"figures"} | {"v"}
     required: Any = summary_schema()["required"]
     assert set(orjson.loads(as_json(REPORT))) == set(required)
 
@@ -137,14 +141,18 @@ def subclasses(kind: type[Any]) -> set[type[Any]]:
     return found
 
 
-def test_every_kind_that_an_error_carries_is_in_the_schema() -> None:
+def test_every_kind_of_failure_is_carried_by_an_error_and_is_in_the_schema_and_the_reference() -> None:
     carried = {each.kind for each in subclasses(errors.TryAgain) | subclasses(errors.GiveUp)}
-    assert carried | {"rejected"} == set(KINDS)
+    assert carried == set(FailureKind)
+    members: Any = failure_schema()["properties"]
+    assert members["kind"]["enum"] == list(FailureKind)
+    text = (REFERENCE / "records.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z-]+)` \| (?:input|fetch|register) \|", text, re.MULTILINE) == list(FailureKind)
 
 
 def test_every_outcome_is_in_the_schema() -> None:
     members: Any = result_schema()["properties"]
-    assert members["outcome"]["enum"] == list(get_args(get_type_hints(Result)["outcome"]))
+    assert members["outcome"]["enum"] == list(Outcome)
 
 
 def test_every_exit_code_stands_in_the_reference_with_its_name() -> None:
@@ -198,9 +206,9 @@ async def test_what_a_run_through_both_services_writes_holds_to_the_schemas(tmp_
         alone = Paths(None, tmp_path / "r.ledger", tmp_path / "r.failures.jsonl", tmp_path / "r.summary.json")
         registered = await register(registration_job(settings, inputs, alone, password), outside(tmp_path))
     assert broken_identities(report) == []
-    assert report.failures
-    assert report.rejected
-    assert registered.registered
+    assert report.figures.failures
+    assert report.figures.rejected
+    assert registered.figures.registered
     assert complaints(result_schema(), lines_of(tmp_path / "harvest.jsonl")) == []
     for name in ("harvest", "r"):
         assert complaints(failure_schema(), lines_of(tmp_path / f"{name}.failures.jsonl")) == []

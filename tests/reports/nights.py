@@ -6,11 +6,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from harvester.records.schema import KINDS
+from harvester.core.errors import FailureKind
+from harvester.core.model import Figures, Outcome
 from harvester.reports.compared import Compared
 from harvester.reports.details import Campaign, NightDetails, NightRecords, NightTiming
 from harvester.reports.failures import FailureGroup
 from harvester.reports.summary import Exit, Summary
+from tests.reports import test_summary
 from tests.reports.test_summary import REPORT
 
 Night = tuple[Summary, Summary | None, NightDetails]
@@ -20,8 +22,8 @@ NOTHING = NightDetails()
 
 
 def summary_with(of: Summary = REPORT, **changes: Any) -> Summary:
-    """A summary with other figures; the one place in the tests of the night's report that knows where they are."""
-    return replace(of, **changes)
+    """A summary with other values, be they its own or its figures'."""
+    return test_summary.summary_with(of, **changes)
 
 
 def ended_with(code: int, name: str, reason: str, **changes: Any) -> Summary:
@@ -207,9 +209,9 @@ def counts(names: st.SearchStrategy[str]) -> st.SearchStrategy[Mapping[str, int]
 
 SUMMARIES: st.SearchStrategy[Summary] = st.builds(
     summary_with,
-    **{each.name: ANY_COUNT for each in fields(Summary) if each.type in ("int", int)},
-    outcomes=counts(st.sampled_from(["ok", "empty", "degraded"])),
-    failures_by_kind=counts(st.sampled_from(KINDS)),
+    **{each.name: ANY_COUNT for kind in (Summary, Figures) for each in fields(kind) if each.type in ("int", int)},
+    outcomes=counts(st.sampled_from(Outcome)),
+    failures_by_kind=counts(st.sampled_from(FailureKind)),
     budget_left=MAYBE_COUNT,
     duration_seconds=st.floats(0, 10**6),
     files=st.just({}),
@@ -220,7 +222,7 @@ DETAILS: st.SearchStrategy[NightDetails] = st.builds(
     details_of,
     groups=st.lists(
         st.builds(
-            FailureGroup, st.sampled_from(KINDS), st.none() | st.integers(100, 599), ANY_COUNT, ANY_TEXT, ANY_TEXT
+            FailureGroup, st.sampled_from(FailureKind), st.none() | st.integers(100, 599), ANY_COUNT, ANY_TEXT, ANY_TEXT
         ),
         max_size=5,
     ),

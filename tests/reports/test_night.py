@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.records.schema import KINDS
+from harvester.core.errors import FailureKind
 from harvester.reports import text as text_page
 from harvester.reports.anomalies import anomalies
 from harvester.reports.details import Campaign, NightDetails
@@ -340,7 +340,7 @@ def test_a_kind_without_an_example_is_not_left_out() -> None:
 
 
 def test_every_kind_of_failure_has_its_advice_and_one_of_a_later_version_is_shown_all_the_same() -> None:
-    assert set(ADVICE) == set(KINDS)
+    assert set(ADVICE) == set(FailureKind)
     later = summary_with(failures_by_kind={"brand-new": 100})
     assert "brand-new: 100\n  Cause: See the failures file." in text_of(later, None, NOTHING)
 
