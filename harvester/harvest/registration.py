@@ -91,7 +91,7 @@ class Registration:
         Raises:
             Misconfigured: it was another one before.
         """
-        await self._store.call(self._store.outbox.belongs_to, self._account.base_url)
+        await self._store.call(self._store.outbox.claim, self._account.base_url)
 
     async def fill(self, *, harvested_only: bool, retry_rejected: bool = False) -> None:
         """Put works into the outbox that were never in it, and from here on whatever is committed.

@@ -53,7 +53,7 @@ class Nights:
         if output is None:
             return None
         path = output if output.is_absolute() else folder / output
-        self._store.take_up(path)
+        self._store.switch_output(path)
         return path
 
     def take_up_again(self, output: Path) -> bool:
@@ -65,7 +65,7 @@ class Nights:
             and not self._state.is_open()
         )
         if is_over:
-            self._store.take_up(output)
+            self._store.switch_output(output)
         return is_over
 
     def begin(self, output: Path, budget: int, now: datetime) -> Selection:
@@ -82,7 +82,7 @@ class Nights:
         """
         self._refuse_ledger_of_a_run()
         selection = self._state.choose(budget, now)
-        self._store.take_up(output, is_new=True)
+        self._store.switch_output(output, is_new=True)
         self._state.begin(selection, output)
         self._store.ledger.begin_night(output.name, (pick.key for pick in selection.picks))
         return selection

@@ -51,7 +51,7 @@ async def plan(job: NightlyJob, context: Context, doi: str | None = None, at: da
     now = at or context.clock.now()
     async with Store(None, None) as store:
         if job.ledger.exists():
-            await store.call(store.database.copy_of, job.ledger)
+            await store.call(store.database.copy_from, job.ledger)
         state = await store.call(NightlyState, store.database, job.intervals)
         harvest = job.harvest
         reading = await read_inputs(store, harvest.inputs, harvest.options, context, enrol_as=harvest.enrol_as)

@@ -9,19 +9,19 @@ from harvester.storage.database import Registration
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The works of the last reading, counted.
+    """How many works of the last reading stand where.
 
     Args:
         works: listed works.
         results: of these, with a record.
         failures: of these, with a failure.
         pending: of these, with neither.
-        gone: works with an outcome that the last reading did not list.
+        gone: works with a record or a failure that the last reading did not list.
         outcomes: results by outcome.
         failures_by_kind: failures by kind.
         registered: of these, acknowledged by OPERAS.
         rejected: of these, refused by OPERAS.
-        registration_pending: works in the outbox, those that left the list included.
+        registration_pending: works that wait in the outbox, those that left the list included.
         resting: of the listed works, not asked tonight.
     """
 
@@ -39,7 +39,10 @@ class Figures:
 
 
 def registrations_by_state(db: sqlite3.Connection, reading: int) -> Counter[Registration]:
-    """Registrations of listed works by state; what waits counts in any case. Those that left the list are the few."""
+    """Count registrations by state: the acknowledged and rejected ones of listed works, and all that wait.
+
+    All are counted first. Then those of works that left the list are subtracted: they are few and quick to find.
+    """
     all_of_them = db.execute("SELECT COUNT(*), SUM(state = 1), SUM(state = 2) FROM registration").fetchone()
     of_the_gone = db.execute(
         "SELECT SUM(registration.state = 1), SUM(registration.state = 2) "

@@ -1,4 +1,4 @@
-"""What a ledger says about a harvest, read while a run may be writing."""
+"""What a ledger says about a harvest; it can be read while a run writes it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -14,11 +14,11 @@ from harvester.storage.paths import ledger_of
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A ledger in figures.
+    """The figures of a ledger.
 
     Args:
         ledger: its path.
-        output: the name of the output it belongs to, if it has one.
+        output: the name of the output that it belongs to; None if it has none yet.
         complete: whether that output is published.
         works, results, failures, pending, gone, outcomes, failures_by_kind, registered, rejected, registration_pending,
             resting: as in the summary of a run.
@@ -41,14 +41,14 @@ class Status:
 
 
 def status(path: Path) -> Status:
-    """Read a ledger's figures, while a run may be writing it.
+    """Read the figures of a ledger; a run may be writing it.
 
     Args:
         path: of a ledger, or of the output beside it.
 
     Raises:
         InputMissing: there is no ledger.
-        Misconfigured: the file is none.
+        Misconfigured: the file is no ledger.
     """
     with opened_ledger(path) as database:
         return Status(
@@ -60,14 +60,14 @@ def status(path: Path) -> Status:
 
 
 def failures_of(path: Path) -> Iterator[Failure]:
-    """What a ledger knows of failures, while a run may be writing it.
+    """The failures in a ledger; a run may be writing it.
 
     Args:
         path: of a ledger, or of the output beside it.
 
     Raises:
         InputMissing: there is no ledger.
-        Misconfigured: the file is none.
+        Misconfigured: the file is no ledger.
     """
     with opened_ledger(path) as database:
         yield from Ledger(database).failures()
@@ -75,11 +75,11 @@ def failures_of(path: Path) -> Iterator[Failure]:
 
 @contextmanager
 def opened_ledger(path: Path) -> Iterator[Database]:
-    """A ledger's file to look at, found by its own path or by that of the output beside it.
+    """Open a ledger for reading, by its own path or by that of the output beside it.
 
     Raises:
         InputMissing: there is no ledger.
-        Misconfigured: the file is none.
+        Misconfigured: the file is no ledger.
     """
     ledger_path = ledger_of(path)
     if not ledger_path.is_file():
