@@ -60,7 +60,7 @@ class StoredOutbox:
         """DOI prefixes that OPERAS has seen from us."""
         return await self._store.call(self._store.outbox.prefixes)
 
-    async def prefix_known(self, prefix: str) -> None:
+    async def add_prefix(self, prefix: str) -> None:
         """Remember that OPERAS knows a prefix."""
         await self._store.call(self._store.outbox.add_prefix, prefix)
 
