@@ -37,7 +37,7 @@ class OpenedStore(Store):
             enrol,
             self.ledger,
             lines,
-            is_stopped=lambda: is_stopped() or self.is_leaving(),
+            is_stopped=lambda: is_stopped() or self.is_closing(),
             fingerprint=fingerprint,
             enrol_as=enrol_as,
         )

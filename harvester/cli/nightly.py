@@ -10,7 +10,7 @@ from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
 from harvester.config.credentials import Secret
 from harvester.harvest.job import Context
-from harvester.nightly.notify import nightly_and_tell
+from harvester.nightly.notify import nightly_and_notify
 from harvester.reports.summary import Summary
 
 
@@ -34,7 +34,7 @@ def nightly(wait_lock: bool, config_path: Path | None, quiet: bool, **given: obj
         return session.password() if session.settings.operas.enabled else None
 
     def job(context: Context) -> Awaitable[Summary]:
-        return nightly_and_tell(session.settings, password, context, os.environ, wait_lock=wait_lock)
+        return nightly_and_notify(session.settings, password, context, os.environ, wait_lock=wait_lock)
 
     summary = work(lambda context: session.watched(context, job(context)))
     return close_with(summary, quiet=quiet, again="a later night asks again")

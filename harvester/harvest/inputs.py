@@ -38,7 +38,7 @@ async def read_inputs(
         enrol,
         store.ledger,
         read_list(inputs, options, warn=context.warn, now=now, stdin=context.stdin),
-        is_stopped=lambda: context.stop.requested or store.is_leaving(),
+        is_stopped=lambda: context.stop.requested or store.is_closing(),
         fingerprint=lambda: fingerprint(inputs, options),
         enrol_as=enrol_as,
     )

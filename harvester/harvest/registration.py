@@ -60,7 +60,7 @@ class StoredOutbox:
         """DOI prefixes that OPERAS has seen from us."""
         return await self._store.call(self._store.outbox.prefixes)
 
-    async def prefix_known(self, prefix: str) -> None:
+    async def add_prefix(self, prefix: str) -> None:
         """Remember that OPERAS knows a prefix."""
         await self._store.call(self._store.outbox.add_prefix, prefix)
 
@@ -91,7 +91,7 @@ class Registration:
         Raises:
             Misconfigured: it was another one before.
         """
-        await self._store.call(self._store.outbox.belongs_to, self._account.limits.base_url)
+        await self._store.call(self._store.outbox.claim, self._account.limits.base_url)
 
     async def fill(self, *, harvested_only: bool, retry_rejected: bool = False) -> None:
         """Put works into the outbox that were never in it, and from here on whatever is committed.

@@ -1,4 +1,4 @@
-"""The scheduled harvest: which works tonight, what a night remembers, its report, its files, old nights.
+"""The nightly harvest: which works to ask tonight, what a night remembers, its report, its files, old nights.
 
-A night calls `harvest` with a list of works; the course of one run is not decided here.
+A night makes works due and calls `harvest`. The course of a run is decided there, not here.
 """

@@ -1,4 +1,4 @@
-"""How many events a day are to be expected of works that are alike: learnt by cohort, as the nights go by.
+"""How many events a day to expect of works that are alike: learned for each cohort, as the nights go by.
 
 Pure: numbers in, numbers out. Times are in days since 1970 UTC: 1.5 is noon on 2 January 1970. A *day* is a whole one.
 What was tried is in docs/revisit.md.
@@ -12,25 +12,26 @@ from operator import mul
 
 from harvester.records.events import FORTNIGHT_DAYS, History
 
-MAX_GAINED = 20
-"""What one visit may teach about a cohort. Without it a single burst rules a cohort for months."""
+MAX_NEW_EVENTS = 20
+"""How many new events of one visit count at most. Without this bound a single burst rules a cohort for months."""
 
 SHORTEST_EXPOSURE_DAYS = 0.5
 
 DECAY_A_NIGHT = 0.995
-"""What is learnt loses half its weight in 139 nights."""
+"""What was learned loses half its weight in 139 nights."""
 
 PRIOR_RATE = 0.005
-"""Events a day and work before anything is learnt: the prior of revisit_simulation.py, 0.02 events in four days."""
+"""Events a day of a work before anything is learned: the prior of revisit_simulation.py, 0.02 events in four days."""
 PRIOR_DAYS = 4.0
 PRIOR_EVENTS = 3.0
-"""How many events' worth of doubt each factor carries."""
+"""Strength of the prior of each factor, in events: a factor that rests on few events stays near 1."""
 COHORT_EVENTS = 50.0
-"""How many events a cohort needs before its own rate counts as much as the product of the factors."""
+"""How many events a cohort needs until its own rate counts as much as the product of the factors."""
 OWN_EVENTS = 5.0
-"""How many events of its own fortnight a work needs to be believed as much as its cohort is; 2 to 15 do as well."""
+"""How many events of its last fortnight a work needs until its own rate counts as much as that of its cohort. Anything
+from 2 to 15 does as well."""
 SWEEPS = 8
-"""Rounds of fitting the factors in turn; more of them change the rates by under 2 %."""
+"""Rounds in which the factors are fitted in turn. More rounds change the rates by under 2 %."""
 
 TOTAL_STEPS = (1, 4, 32)
 QUIET_STEPS = (2, 5, 30)
@@ -44,13 +45,13 @@ SHAPE = (len(TOTAL_STEPS) + 1, len(QUIET_STEPS) + 1, len(AGE_STEPS) + 2, len(FOR
 COHORTS = prod(SHAPE)
 
 
-def gained(before: History | None, after: History) -> int:
-    """New events between two records, as far as one visit may teach. Fewer events than before are none gained."""
-    return min(max(after.total - (before.total if before else 0), 0), MAX_GAINED)
+def new_events(before: History | None, after: History) -> int:
+    """New events between two records, at most `MAX_NEW_EVENTS`; 0 if there are fewer events than before."""
+    return min(max(after.total - (before.total if before else 0), 0), MAX_NEW_EVENTS)
 
 
 def cohort_of(history: History, recorded: float, now: float) -> int:
-    """The number of the cohort that a work belongs to `now`, given its record of `recorded`."""
+    """The number of the cohort that a work belongs to at the time `now`, by its record of the time `recorded`."""
     total, fortnight, last_day, born = history
     quiet = NEVER_QUIET if last_day is None else int(recorded) - last_day
     age = AGE_UNKNOWN if born is None else bisect_right(AGE_STEPS, now - born)
@@ -59,12 +60,12 @@ def cohort_of(history: History, recorded: float, now: float) -> int:
 
 
 def own_rate(history: History, typical: float) -> float:
-    """Events a day of a work: those of its last fortnight, shrunk towards what is typical of its cohort."""
-    return (min(history.fortnight, MAX_GAINED) + OWN_EVENTS) / (FORTNIGHT_DAYS + OWN_EVENTS / typical)
+    """Events a day of one work: those of its last fortnight, shrunk towards the rate that is typical of its cohort."""
+    return (min(history.fortnight, MAX_NEW_EVENTS) + OWN_EVENTS) / (FORTNIGHT_DAYS + OWN_EVENTS / typical)
 
 
 def exposed_days(history: History, recorded: float, now: float) -> float:
-    """Days since the record in which the article was out, so that events could come."""
+    """Days since the record in which the article was already published, so that events could come."""
     waited = now - recorded
     age = waited if history.born is None else now - history.born
     return max(min(waited, age), SHORTEST_EXPOSURE_DAYS)
@@ -108,28 +109,28 @@ MEMBERS = _members()
 
 
 class Rates:
-    """Events a day by cohort, learnt as the nights go by.
+    """Events a day for each cohort, learned as the nights go by.
 
-    Gained events and exposed days are kept for each cohort. Its rate is their quotient, held to what its levels
-    suggest: a base rate times one factor each for total, quiet days, age and last fortnight, fitted in turn until they
-    agree with the sums over each level (iterative proportional fitting). The fewer events a cohort has seen, the more
-    the product counts.
+    New events and exposed days are summed for each cohort. The rate of a cohort is their quotient, shrunk towards what
+    its levels suggest: a base rate times one factor each for total events, quiet days, age and last fortnight. The
+    factors are fitted in turn until they agree with the sums over each level (iterative proportional fitting). The
+    fewer events a cohort has seen, the more this product counts.
     """
 
     def __init__(self) -> None:
-        self._gained = [0.0] * COHORTS
+        self._events = [0.0] * COHORTS
         self._exposed = [0.0] * COHORTS
         self._fitted: tuple[float, ...] | None = None
 
-    def learn(self, cohort: int, gained: float, days: float) -> None:
-        """Takes in one visit to a work of this cohort: `lesson` has the three."""
-        self._gained[cohort] += gained
+    def learn(self, cohort: int, events: float, days: float) -> None:
+        """Add one visit to a work of this cohort. `harvester.nightly.revisit.observation` makes the three arguments."""
+        self._events[cohort] += events
         self._exposed[cohort] += days
         self._fitted = None
 
-    def end_night(self) -> None:
-        """Lets what was learnt so far count a little less."""
-        self._gained = [value * DECAY_A_NIGHT for value in self._gained]
+    def decay(self) -> None:
+        """Let everything that was learned so far count a little less; called once a night."""
+        self._events = [value * DECAY_A_NIGHT for value in self._events]
         self._exposed = [value * DECAY_A_NIGHT for value in self._exposed]
         self._fitted = None
 
@@ -138,28 +139,29 @@ class Rates:
         return self.all()[cohort]
 
     def all(self) -> tuple[float, ...]:
-        """The rates of all cohorts, fitted at the first call after something was learnt."""
+        """The rates of all cohorts. They are fitted at the first call after something was learned."""
         if self._fitted is None:
             self._fitted = tuple(
                 (events + COHORT_EVENTS) / (days + COHORT_EVENTS / typical)
-                for events, days, typical in zip(self._gained, self._exposed, self._products(), strict=True)
+                for events, days, typical in zip(self._events, self._exposed, self._products(), strict=True)
             )
         return self._fitted
 
     def numbers(self) -> list[float]:
-        """All that was learnt, for the ledger."""
-        return [*self._gained, *self._exposed]
+        """Everything that was learned, to be stored in the ledger."""
+        return [*self._events, *self._exposed]
 
     @classmethod
     def of_numbers(cls, numbers: Sequence[float]) -> "Rates":
-        """The rates from what `numbers` gave; of another length, for an older set of cohorts, they begin anew."""
+        """The rates from what `numbers` returned. If that was another set of cohorts, learning starts anew."""
         rates = cls()
         if len(numbers) == 2 * COHORTS:
-            rates._gained, rates._exposed = list(numbers[:COHORTS]), list(numbers[COHORTS:])
+            rates._events, rates._exposed = list(numbers[:COHORTS]), list(numbers[COHORTS:])
         return rates
 
     def _products(self) -> list[float]:
-        events, days = self._gained, self._exposed
+        """For each cohort, the base rate times its four factors."""
+        events, days = self._events, self._exposed
         base = (sum(events) + PRIOR_RATE * PRIOR_DAYS) / (sum(days) + PRIOR_DAYS)
         products = [base] * COHORTS
         sums = [[sum(events[c] for c in level) for level in levels] for levels in MEMBERS]

@@ -1,4 +1,4 @@
-"""What a nightly harvest calls its files: one ledger for all nights, and an output for each with others beside it."""
+"""The names of a nightly harvest's files: one ledger for all nights; for each night an output and files beside it."""
 
 import re
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from harvester.records.packing import output_format
 from harvester.reports.summary import Summary, from_json
 
 PLACEHOLDERS = ("{date}", "{run_id}")
-"""What a nightly harvest fills in in the name of its output."""
+"""What a nightly harvest replaces in the name of its output."""
 
 
-FIRST_NIGHT = datetime(1970, 1, 1, tzinfo=UTC)
-"""Any night will do to see whether a template does."""
+ANY_NIGHT = datetime(1970, 1, 1, tzinfo=UTC)
+"""Serves to check a template: whether it is usable does not depend on the night."""
 
 
 def nights_ledger(settings: Settings) -> Path:
-    """The ledger of the nights.
+    """The ledger of the nights, from settings that are checked first.
 
     Raises:
-        Misconfigured: the settings do not do for nights: something is missing, or is for `harvester run` alone.
+        Misconfigured: something that nights need is missing, or something is set that only `harvester run` knows.
     """
     for name, value in (("[input] files", settings.input.files), ("[output] path", settings.output.path)):
         if not value:
@@ -38,7 +38,7 @@ def nights_ledger(settings: Settings) -> Path:
         raise Misconfigured(
             "[output] failures is for harvester run: each night's failures lie beside its output. Leave it out."
         )
-    output_of(settings.output.path or "", FIRST_NIGHT)
+    output_of(settings.output.path or "", ANY_NIGHT)
     return settings.ledger.path
 
 
@@ -46,7 +46,7 @@ def output_of(template: str, night: datetime) -> str:
     """The output of a night: the template with `{date}` (2026-11-22) and `{run_id}` (20261122T021700Z) filled in.
 
     Raises:
-        Misconfigured: it has other places, or none, so that each night would meet the output of the one before.
+        Misconfigured: it has other placeholders, or none, so that each night would find the output of the night before.
     """
     folder, _, name = template.rpartition("/")
     filled = name.replace("{date}", f"{night:%Y-%m-%d}").replace("{run_id}", f"{night:%Y%m%dT%H%M%SZ}")
@@ -66,18 +66,22 @@ def stem_of(path: Path) -> str:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of a night, by its output."""
+    """All files of a night, by the path of its output."""
     stem = stem_of(path)
     return [path, *(path.with_name(f"{stem}.{name}") for name in ("failures.jsonl", "summary.json", "report.txt"))]
 
 
 def page_of(path: Path) -> Path:
-    """Where the page of a night lies, by its output."""
+    """The path of the report of a night, by the path of its output."""
     return path.with_name(f"{stem_of(path)}.report.txt")
 
 
 def last_summary(outputs: Sequence[str]) -> Summary | None:
-    """The summary of the night before, if it can still be read."""
+    """The summary of the last of these nights; None if it cannot be read any more.
+
+    Args:
+        outputs: of nights, the latest last.
+    """
     if not outputs:
         return None
     path = Path(outputs[-1])

@@ -1,4 +1,4 @@
-"""What a nightly harvest is asked to do, made from its settings."""
+"""The job of a nightly harvest, made from its settings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,16 @@ from harvester.storage.paths import Paths
 
 @dataclass(frozen=True, slots=True)
 class NightlyJob:
-    """What every night is asked to do.
+    """What every night is to do.
 
     Args:
         harvest: the harvest of each night, without its output.
         ledger: of all nights.
-        output: template of the outputs, with placeholders.
+        output: template for the path of an output, with placeholders.
         intervals: how often a work may be asked.
         only_changed: leave records that did not change out of the output.
-        time_limit: seconds that the nights of one call may take.
-        keep_nights: nights whose files are kept.
+        time_limit: seconds that the nights of one call may take together.
+        keep_nights: how many nights' files are kept.
     """
 
     harvest: HarvestJob
@@ -38,14 +38,14 @@ class NightlyJob:
 
 
 def nightly_job(settings: Settings, password: Secret | None = None) -> NightlyJob:
-    """The job of the nights.
+    """Make the job of the nights from settings.
 
     Args:
         settings: of the nights.
-        password: of the OPERAS account; None where nothing is registered.
+        password: of the OPERAS account; None if nothing is to be registered.
 
     Raises:
-        Misconfigured: the settings do not do for nights.
+        Misconfigured: the settings cannot be used for nights.
     """
     ledger = nights_ledger(settings)
     harvest = HarvestJob(

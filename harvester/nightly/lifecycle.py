@@ -1,6 +1,6 @@
-"""The life of a night in the ledger: begun, perhaps gone on with, ended, pruned.
+"""The life of a night in the ledger: it is begun, resumed if it was interrupted, ended, and one day pruned.
 
-A night is open from the moment its choice of works is committed until its output is published.
+A night is open from the moment its choice of works is committed until none of them is left to be asked.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from harvester.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class NightProgress:
-    """What is to be told of a night, at its end or where it had to stop.
+    """What the report of a night says about it, at its end or where it had to stop.
 
     Args:
-        night: what it was expected to find, and found.
+        night: what it was expected to find, and what it found.
         figures: of its records.
-        covered: listed works that were asked at least once.
+        covered: listed works that were asked at least once, in this night or an earlier one.
         paces: how the nights before it went, the latest last.
         outputs: paths of the outputs of the nights before it, the latest last.
     """
@@ -33,7 +33,7 @@ class NightProgress:
 
 
 class Nights:
-    """The nights in a ledger. Its methods are steps for the writer thread: `await store.call(nights.begin, ...)`.
+    """The nights in a ledger. The methods run on the writer thread: `await store.call(nights.begin, ...)`.
 
     Args:
         store: open.
@@ -43,37 +43,38 @@ class Nights:
     def __init__(self, store: Store, state: NightlyState) -> None:
         self._store, self._state = store, state
 
-    def go_on(self, folder: Path) -> Path | None:
-        """Take up the output of a night that was not finished, if there is one; returns its path.
+    def resume(self, folder: Path) -> Path | None:
+        """Go on with a night that was not finished; returns the path of its output, None if there is no such night.
 
         Args:
-            folder: where it lies if the ledger knows its name alone, as older ones do.
+            folder: of the output, if the ledger knows only its name, as older ledgers do.
         """
         output = self._state.output() if self._state.is_open() else None
         if output is None:
             return None
         path = output if output.is_absolute() else folder / output
-        self._store.take_up(path)
+        self._store.switch_output(path)
         return path
 
-    def take_up_again(self, output: Path) -> bool:
-        """Take up the output of the last night if it is this one and the night is over; returns whether it is."""
-        # Of a night that did not get to its beginning, the output does not have its name yet.
+    def reopen(self, output: Path) -> bool:
+        """Go back to the last night if it has this output and is over already; returns whether it is so."""
+        # Both names have to be this one: the night's path is noted before the ledger gets the output. After a crash in
+        # between, the ledger still has the output of the night before.
         is_over = (
             self._store.database.meta.output == output.name
             and self._state.output() == output
             and not self._state.is_open()
         )
         if is_over:
-            self._store.take_up(output)
+            self._store.switch_output(output)
         return is_over
 
     def begin(self, output: Path, budget: int, now: datetime) -> Selection:
         """Choose tonight's works and make them due, for an output of their own.
 
         Args:
-            output: its path.
-            budget: works that may be asked.
+            output: path of the output.
+            budget: how many works may be asked.
             now: when the night begins.
 
         Raises:
@@ -82,13 +83,14 @@ class Nights:
         """
         self._refuse_ledger_of_a_run()
         selection = self._state.choose(budget, now)
-        self._store.take_up(output, is_new=True)
+        self._store.switch_output(output, is_new=True)
         self._state.begin(selection, output)
+        # Last, since this opens the night: after a crash before it, the next start chooses anew.
         self._store.ledger.begin_night(output.name, (pick.key for pick in selection.picks))
         return selection
 
     def _refuse_ledger_of_a_run(self) -> None:
-        """What a batch run still has to ask, or has written, would be forgotten."""
+        """Refuse the ledger of a batch run: a night would forget what that run still has to ask, and its output."""
         owned = self._store.database.meta.output
         if owned is not None and self._state.output() is None:
             raise Misconfigured(
@@ -97,15 +99,15 @@ class Nights:
             )
 
     def progress(self) -> NightProgress:
-        """What is to be told of the open night."""
+        """What the report says about the open night."""
         state = self._state
         return NightProgress(*state.so_far(), state.covered(), tuple(state.paces()), tuple(state.outputs()))
 
     def end(self, output: Path) -> list[str]:
-        """End the night with this output; returns the outputs of all nights that are kept, the latest last."""
+        """End the night with this output; returns the outputs of all nights that are still kept, the latest last."""
         self._state.end(output)
         return self._state.outputs()
 
     def keep(self, outputs: list[str]) -> None:
-        """Forget the outputs of all other nights, whose files are gone."""
+        """Remember these outputs only; the files of all other nights are deleted."""
         self._state.keep(outputs)

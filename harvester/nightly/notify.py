@@ -1,4 +1,4 @@
-"""A night, and everybody who wants to know is told how it goes: systemd, Prometheus, a ping service, progress."""
+"""Run a night and tell others how it goes: systemd, Prometheus, a ping service."""
 
 import asyncio
 import logging
@@ -22,13 +22,14 @@ log = logging.getLogger("harvester")
 
 
 STATUS_SECONDS = 10.0
-"""How often systemd is told how far it is."""
+"""How often systemd is told how far the night is."""
 
 
 BUG = StopRun.exit_code
+"""The exit code that is reported if the night ends neither with a summary nor with a `StopRun`."""
 
 
-async def nightly_and_tell(
+async def nightly_and_notify(
     settings: Settings,
     password: Callable[[], Secret | None],
     context: Context,
@@ -36,46 +37,52 @@ async def nightly_and_tell(
     *,
     wait_lock: bool = False,
 ) -> Summary:
-    """A night, and everybody who wants to know is told how it goes and went; see `nightly`.
+    """Run a night and tell systemd, Prometheus and a ping service how it goes and how it ended; see `nightly`.
 
     Args:
         settings: of the nights.
-        password: looks up that of the OPERAS account, if there is to be one.
+        password: looks up the password of the OPERAS account; returns None if nothing is to be registered.
         context: what is passed in from outside.
-        environ: tells whether systemd listens.
+        environ: shows whether systemd listens.
         wait_lock: wait for another run on the same ledger.
+
+    Returns:
+        The summary of the last night that was worked on.
+
+    Raises:
+        StopRun: no night could begin, or one had to end without a summary. It is reported as well.
     """
     url, watch = settings.metrics.ping_url, ClockWatch(context.clock)
-    code, reason, report = BUG, "a mistake in harvester itself; see the log", None
-    alive = asyncio.create_task(_say_alive(context, environ, watch))
+    code, reason, summary = BUG, "a mistake in harvester itself; see the log", None
+    heartbeat = asyncio.create_task(_heartbeat(context, environ, watch))
     async with AiohttpTransport(connections=1) as transport:
         if url:
             await ping(transport, url, "start")
         try:
             job = nightly_job(settings, password())
-            report = await nightly(
+            summary = await nightly(
                 job, context, wait_lock=wait_lock, watch=watch, ready=lambda: notify(environ, "READY=1")
             )
-            code, reason = report.exit.code, report.exit.reason
+            code, reason = summary.exit.code, summary.exit.reason
         except StopRun as problem:
             code, reason = problem.exit_code, str(problem)
             raise
         finally:
-            alive.cancel()
+            heartbeat.cancel()
             notify(environ, "STOPPING=1")
-            _write_metrics(settings, context, code, report)
+            _write_metrics(settings, context, code, summary)
             if url:
                 await ping(transport, url, code, redacted(reason))
-    return report
+    return summary
 
 
-def _write_metrics(settings: Settings, context: Context, code: int, report: Summary | None) -> None:
-    """Write the figures, or that there are none; what was harvested stays harvested if that fails."""
+def _write_metrics(settings: Settings, context: Context, code: int, summary: Summary | None) -> None:
+    """Write the metrics of the night, or those of a failed one. If that fails, it is only logged."""
     if (path := settings.metrics.textfile) is None:
         return
     try:
-        if report is not None:
-            write_metrics(path, report)
+        if summary is not None:
+            write_metrics(path, summary)
         else:
             write_failure(path, code, context.clock.now())
     except DiskFailed as problem:
@@ -86,8 +93,9 @@ def _write_metrics(settings: Settings, context: Context, code: int, report: Summ
         )
 
 
-async def _say_alive(context: Context, environ: Mapping[str, str], watch: ClockWatch) -> None:
-    """Tell systemd how far we are, and, as often as its watchdog wants, that we are still there; watch the clock."""
+async def _heartbeat(context: Context, environ: Mapping[str, str], watch: ClockWatch) -> None:
+    """Tell systemd how far the night is, often enough for its watchdog; look at the clock each time."""
+    # Half the watchdog's time, so that one late message does not get us killed.
     pause = (watchdog_seconds(environ) or 2 * STATUS_SECONDS) / 2
     tally = context.tally
     while True:

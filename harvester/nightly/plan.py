@@ -1,4 +1,4 @@
-"""What tonight would ask, and why; nothing is asked and nothing is changed."""
+"""Plan a night: which works it would ask, and why. Nothing is asked and nothing is changed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from harvester.politeness.quota import book_of, requests_left
 from harvester.storage.store import Store
 
 SHARE_FOR_RETRIES = 0.05
-"""Of the budget that is left, kept for second attempts, so that a night with some faults still comes to its end."""
+"""Share of the budget that is kept for second attempts, so that a night with some faults can still be finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class NightPlan:
 
     Args:
         works: in the list.
-        unfinished: works that are left of a night that was not finished, and are asked first.
-        budget: requests that would be spent on all others.
-        selection: which, and why.
-        covered: listed works asked at least once.
-        explanation: of the one DOI that was asked about, if it is listed.
+        unfinished: works left over from a night that was not finished; they are asked first.
+        budget: requests that would be left for all other works.
+        selection: which of these would be asked, and why.
+        covered: listed works that were asked at least once.
+        explanation: of the DOI in question; None if there is none, or it is not listed.
     """
 
     works: int
@@ -37,12 +37,12 @@ class NightPlan:
 
 
 async def plan(job: NightlyJob, context: Context, doi: str | None = None, at: datetime | None = None) -> NightPlan:
-    """Find out what tonight would ask, on a copy of the ledger; nothing is asked and nothing is changed.
+    """Find out what tonight would ask, on a copy of the ledger. Nothing is asked and nothing is changed.
 
     Args:
         job: of the nights.
-        context: its clock says what is left of the budget.
-        doi: canonical, to be explained.
+        context: its clock and state folder tell what is left of the daily budget.
+        doi: a canonical DOI to be explained; None for none.
         at: when the night would begin; None for now.
 
     Raises:
@@ -51,7 +51,7 @@ async def plan(job: NightlyJob, context: Context, doi: str | None = None, at: da
     now = at or context.clock.now()
     async with Store(None, None) as store:
         if job.ledger.exists():
-            await store.call(store.database.copy_of, job.ledger)
+            await store.call(store.database.copy_from, job.ledger)
         state = await store.call(NightlyState, store.database, job.intervals)
         harvest = job.harvest
         reading = await read_inputs(store, harvest.inputs, harvest.options, context, enrol_as=harvest.enrol_as)
@@ -64,18 +64,18 @@ async def plan(job: NightlyJob, context: Context, doi: str | None = None, at: da
             budget,
             await store.call(state.choose, budget, now),
             await store.call(state.covered),
-            await store.call(state.explained, doi, now) if doi else None,
+            await store.call(state.explain, doi, now) if doi else None,
         )
 
 
 async def night_budget(job: NightlyJob, context: Context, *, taken: int = 0, ahead_seconds: float = 0.0) -> int:
-    """How many works can be asked within the time limit.
+    """How many works can be asked within the time limit and the daily budget.
 
     Args:
         job: of the nights.
-        context: its clock says what is left of the daily budget.
-        taken: requests that are for other works.
-        ahead_seconds: until the night begins.
+        context: its clock and state folder tell what is left of the daily budget.
+        taken: requests that are needed for other works.
+        ahead_seconds: time until the night begins; by then the daily budget has grown.
     """
     limits = job.harvest.upstream.limits
     requests = int(limits.rate * job.time_limit)

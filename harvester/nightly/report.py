@@ -1,4 +1,4 @@
-"""The report of a night: what it is made of, and where it is written."""
+"""Gather what the report of a night is made of, and write it beside the night's output."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,15 +26,15 @@ async def write_report(
     clock_jumps_seconds: Sequence[float],
     daily_budget: int,
 ) -> None:
-    """Write the page of a night beside its output.
+    """Write the report of a night beside its output.
 
     Args:
         store: open.
-        output: of the night.
+        output: path of the night's output.
         summary: of the night's harvest.
-        night: what is to be told of it.
-        clock_jumps_seconds: by how much the clock was set while it went on, each time.
-        daily_budget: requests in 24 hours; 0 for any number.
+        night: its forecast and figures, and how earlier nights went.
+        clock_jumps_seconds: by how much the clock was set during the night, each time.
+        daily_budget: requests allowed in 24 hours; 0 for any number.
 
     Raises:
         DiskFailed: it cannot be written.
@@ -80,5 +80,5 @@ def _timing(night: NightProgress, clock_jumps_seconds: Sequence[float]) -> Night
 
 
 def _campaign(night: NightProgress, works: int) -> Campaign | None:
-    """How far the first visits to all works are; None when every work was asked."""
+    """How many works were asked for the first time, tonight and so far; None if every work was asked."""
     return Campaign(works, night.covered, night.figures.first) if night.covered < works else None

@@ -1,4 +1,4 @@
-"""The failed works of a night, asked again by `harvester run --only-failed` as the night would have asked them."""
+"""`harvester run --only-failed` on a ledger of nights: failed works are asked again as the night would have done it."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -13,13 +13,13 @@ from harvester.storage.database import Database, WorkState
 
 
 def is_of_nights(ledger: Path) -> bool:
-    """Whether a nightly harvest keeps its memory in a ledger."""
+    """Whether a ledger is that of a nightly harvest."""
     with closing(Database(ledger, read_only=True)) as database:
         return database.meta.night is not None
 
 
 async def retry(job: HarvestJob, intervals: Intervals, context: Context, *, only_changed: bool) -> Summary:
-    """Run a job on the ledger of nights; the nights learn of it.
+    """Run a job on a ledger of nights, so that later nights know what it found.
 
     Args:
         job: what to do.

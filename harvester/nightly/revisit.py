@@ -1,18 +1,18 @@
-"""Which DOIs tonight: known works ranked by the events that probably wait there, times the days they have waited.
+"""Which DOIs to ask tonight: works are ranked by the events that probably wait there, times the days they have waited.
 
-Theory. The loss is lateness: the days that pass until an event is captured, summed over events. A work that gains
-`rate` events a day and was read `t` days ago has made us `rate · t²/2` event-days late by now, and asking it ends that.
-To ask where most lateness has gathered is the best a steady rate allows: visits then go by the square root of the rate.
+Theory. The cost is lateness: the days that pass until an event is captured, summed over all events. A work that gets
+`rate` events a day and was read `t` days ago has made us late by `rate · t²/2` event-days, and asking it ends that. If
+rates are steady, it is best to ask where most lateness has gathered; visits are then as the square root of the rate.
 Hence `score = rate · exposed · waited`: `waited` days since the record, `exposed` those in which the article was out.
 For an article older than its record the two are one number, and the score is `rate · t²`.
 
 Three traps, each measured in docs/revisit.md:
 
-1. *A rate of its own for each cohort is noise* (`cohorts.py`). Events come in bursts, so that one lucky visit makes a
-   cohort look hot and an unlucky one starves it. So a cohort's rate is held to a product of four factors, a visit
-   counts 20 events at most, and a work's own last fortnight moves it only a little away from its cohort.
+1. *A rate of its own for each cohort is noise* (`cohorts.py`). Events come in bursts: one lucky visit makes a cohort
+   look hot, and one unlucky visit starves it. So the rate of a cohort is shrunk towards a product of four factors, one
+   visit counts 20 events at most, and its own last fortnight moves a work only a little away from its cohort.
 2. *An article that came out three days ago had three days for its events*, however old our record is.
-3. *What is never asked is never learnt.* A tenth of the budget goes to the oldest, whatever the scores say.
+3. *What is never asked is never learned.* A tenth of the budget goes to the oldest, whatever the scores say.
 
 Pure: numbers in, numbers out. Times are in days since 1970 UTC: 1.5 is noon on 2 January 1970. A *day* is a whole one.
 """
@@ -24,15 +24,16 @@ from heapq import heappush, heapreplace
 from typing import NamedTuple
 
 from harvester.core.model import Outcome
-from harvester.nightly.cohorts import Rates, cohort_of, exposed_days, gained, own_rate
+from harvester.nightly.cohorts import Rates, cohort_of, exposed_days, new_events, own_rate
 from harvester.records.events import History
 
 GIANT_EVENTS = 1_000
-"""The server keeps answers of more events than this for a week (docs/sandbox.md): asking sooner tells nothing new."""
+"""The server caches answers with more events than this for a week (docs/sandbox.md): asking sooner is useless."""
 
 GIANT_INTERVAL_DAYS = 7.0
 
 SHARE_FOR_OLDEST = 0.1
+"""Of the budget, whatever the scores say; see trap 3."""
 
 
 class VisitState(StrEnum):
@@ -60,12 +61,12 @@ class Candidate(NamedTuple):
     """A listed work, as the ledger knows it.
 
     Args:
-        key: its key in the ledger; breaks ties, the smaller first.
+        key: its id in the ledger. Of two works that are equal otherwise, the smaller id goes first.
         state: of the last answer.
-        asked: when it was asked last, whatever came of it; None if never.
+        asked: when it was asked last, with or without success; None if never.
         recorded: when the last record with a history came, a degraded one included; None without one.
         history: of that record.
-        misses: answers in a row that were `state`, if that is degraded, empty or failed.
+        misses: how many answers in a row were `state`, if that is degraded, empty or failed.
     """
 
     key: int
@@ -126,8 +127,8 @@ class Selection:
     """Tonight's works, in the order to ask them.
 
     Args:
-        picks: at most the budget.
-        known: candidates in all, those that may not be asked tonight included.
+        picks: at most as many as the budget.
+        known: how many candidates there were, those that may not be asked tonight included.
         trusted: whether the scores counted; otherwise the oldest go first.
     """
 
@@ -146,24 +147,25 @@ class Selection:
 
 
 class NightForecast(NamedTuple):
-    """What was expected of a night's works with a history, and what they gave, by `gained`."""
+    """New events that were expected of a night's works with a history, and that were found, counted by `new_events`."""
 
     expected: float
     found: float
 
 
-def lesson(before: Candidate, after: History, now: float) -> tuple[int, float, float] | None:
-    """What a visit teaches, for `Rates.learn`: cohort, events gained, days. None if there was no record before."""
+def observation(before: Candidate, after: History, now: float) -> tuple[int, float, float] | None:
+    """What a visit shows about a cohort, for `Rates.learn`: cohort, new events, days. None if no record came before."""
     if before.history is None or before.recorded is None:
         return None
     cohort = cohort_of(before.history, before.recorded, now)
-    return cohort, gained(before.history, after), exposed_days(before.history, before.recorded, now)
+    return cohort, new_events(before.history, after), exposed_days(before.history, before.recorded, now)
 
 
-def is_worthless(nights: Sequence[NightForecast]) -> bool:
-    """Whether what was expected of the last nights says so little that tonight had better go oldest first.
+def is_unreliable(nights: Sequence[NightForecast]) -> bool:
+    """Whether the forecasts of the last nights were so wrong that tonight the oldest works should go first.
 
-    It does if they found over four times as much as expected, or under a quarter. Under 50 events in all say nothing.
+    They were if the nights found over four times as many events as expected, or under a quarter. Fewer than 50 events
+    in all are too few to tell.
     """
     expected, found = sum(night.expected for night in nights), sum(night.found for night in nights)
     return max(expected, found) >= 50 and not expected / 4 <= found <= expected * 4
@@ -183,12 +185,13 @@ def score(candidate: Candidate, rates: Rates, now: float) -> Score | None:
 
 
 def earliest(candidate: Candidate, limits: Intervals) -> float:
-    """From when on a work may be asked again.
+    """The time from which on a work may be asked again.
 
     1. Never asked: at once.
-    2. `empty` or failed: after `min_interval`, then 2, 4, 8 … times that, up to `max_interval`.
+    2. `empty` or failed: after `min_interval`, then after 2, 4, 8 … times that, up to `max_interval`.
     3. Anything else: after `min_interval`.
-    Giants never before seven days have passed.
+
+    In cases 2 and 3 a giant waits at least seven days.
     """
     if candidate.asked is None:
         return 0.0
@@ -201,12 +204,12 @@ def earliest(candidate: Candidate, limits: Intervals) -> float:
 
 
 def _doubled(misses: int, limits: Intervals) -> float:
-    """The pause after so many misses in a row."""
+    """The pause after so many misses in a row: it doubles with each miss, from `min_interval` up to `max_interval`."""
     return min(limits.min_interval * 2.0 ** min(max(misses - 1, 0), 60), max(limits.max_interval, limits.min_interval))
 
 
 class _Best:
-    """The entries of the highest value, at most `size`: what flat memory is made of. The smaller key wins a tie."""
+    """The entries of the highest values, at most `size`, so that memory stays flat. The smaller key wins a tie."""
 
     __slots__ = ("_heap", "_size")
 
@@ -227,7 +230,7 @@ class _Best:
 
 
 class _Groups:
-    """One pass over the candidates: for each group of them the best, as many as the budget could take."""
+    """The groups from which tonight's works are taken, filled in one pass: the best of each, as many as the budget."""
 
     def __init__(self, budget: int, now: float, rates: Rates, limits: Intervals) -> None:
         self._now, self._limits, self._rates = now, limits, rates.all()
@@ -236,7 +239,7 @@ class _Groups:
         self.known = 0
 
     def sort(self, candidate: Candidate) -> None:
-        """Puts a candidate where it belongs, if it may be asked at all.
+        """Put a candidate into its groups, if it may be asked at all.
 
         1. Never asked, or asked in the future, by a clock that was wrong then: in the order of their keys.
         2. Without a record so far, and due: the longest due first.
@@ -261,7 +264,7 @@ class _Groups:
 
 
 class _Chosen:
-    """Tonight's list as it fills, each work once."""
+    """Tonight's works while they are being chosen, each of them once."""
 
     def __init__(self, budget: int) -> None:
         self.picks: dict[int, Pick] = {}
@@ -272,7 +275,7 @@ class _Chosen:
         return self._budget - len(self.picks)
 
     def take(self, best: _Best, at_most: int, reason: Reason, at_least: float = float("-inf")) -> None:
-        """Takes the best that are not on the list yet, of that value or more."""
+        """Choose the best that are not chosen yet, with a value of `at_least` or more."""
         end = len(self.picks) + min(at_most, self.left)
         for value, key, expected in best.ordered():
             if len(self.picks) >= end or value < at_least:
@@ -290,14 +293,15 @@ def tonight(
     *,
     trusted: bool = True,
 ) -> Selection:
-    """Chooses at most `budget` works to ask, in one pass, with memory for the budget and not for the candidates.
+    """Choose at most `budget` works to ask, in one pass. Memory grows with the budget, not with the candidates.
 
     1. Never harvested: at most half of the budget.
     2. Degraded and due: at most half of the rest.
     3. Without a record so far (`empty`, failed), and due: at most a tenth of the budget.
     4. Not read for `max_interval`, if the budget could read every work twice in that time.
-    5. Nine tenths of what is left by score; the last tenth oldest first, as all of it if the scores are not `trusted`.
-    6. Room that is left goes to what the bounds of 1 to 3 kept out.
+    5. Nine tenths of what is left by score, the last tenth oldest first. If the scores are not `trusted`, all of it
+       oldest first.
+    6. If there is still budget left, it goes to works that the bounds of 1 to 3 kept out.
     """
     groups = _Groups(budget, now, rates, limits)
     for candidate in candidates:

@@ -1,7 +1,8 @@
 """Run one night: choose works, harvest them into their own output, write the night report, prune old nights.
 
-A night is a harvest of the works that were chosen for it; everything else rests. A night that was not finished is
-finished first, and only then is the next one begun, with what is left of the budget: a missed night is not repeated.
+A night is a harvest of the works that were chosen for it; all other works rest. A night that was not finished is
+finished first. Only then the next one is begun, with what is left of the budget. A night that was missed altogether is
+not made up for.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ log = logging.getLogger("harvester")
 
 
 LOCK_SECONDS = 5.0
-"""How often whoever waits for the lock looks."""
+"""How often a run that waits for the lock tries to take it."""
 
 
 async def nightly(
@@ -49,14 +50,14 @@ async def nightly(
     watch: ClockWatch | None = None,
     ready: Callable[[], object] = lambda: None,
 ) -> Summary:
-    """Finish the night that was not finished, if there is one, then begin and do tonight's.
+    """Finish the night that was not finished, if there is one, then run tonight's.
 
     Args:
         job: of the nights.
         context: what is passed in from outside.
         wait_lock: wait for another run on the same ledger.
-        watch: on the clock, looked at now and then by the caller.
-        ready: called when the lists are read and the night is under way, or waits for the lock.
+        watch: notices when the clock is set; the caller lets it look from time to time.
+        ready: called when the lists are read, and before if the run has to wait for the lock.
 
     Returns:
         The summary of the last night that was worked on.
@@ -81,6 +82,7 @@ async def nightly(
 async def _acquire_lock(
     stack: AsyncExitStack, ledger: Path, context: Context, *, wait: bool, ready: Callable[[], object]
 ) -> None:
+    """Take the lock of the ledger for as long as the stack lives; wait for it if `wait` says so."""
     clock = StoppableClock(context.clock, context.stop)
     while True:
         try:
@@ -90,7 +92,7 @@ async def _acquire_lock(
                 raise
             if not context.tally.waiting_for:
                 log.info("waiting: %s", held)
-                ready()  # systemd waits only so long for it, while the other run may take all night
+                ready()  # systemd gives up after a while if nobody is ready, and the other run may take all night
             context.tally.waiting_for = str(held)
             try:
                 await clock.sleep(LOCK_SECONDS)
@@ -117,13 +119,13 @@ class _NightRunner:
         self._watch, self._ready = watch, ready
 
     async def run(self) -> Summary:
-        """Finish the open night, then do tonight's, unless that was the same, or somebody wants to end."""
+        """Finish the open night, then run tonight's, unless they are the same or the first had to stop."""
         harvest = self._job.harvest
         reading = await read_inputs(
             self._store, harvest.inputs, harvest.options, self._context, enrol_as=harvest.enrol_as
         )
         self._ready()
-        path = await self._store.call(self._nights.go_on, self._output().parent)
+        path = await self._store.call(self._nights.resume, self._output().parent)
         if path is None:
             return await self._tonight(reading)
         log.info("%s was not finished; it is finished first", printable(path.name))
@@ -135,8 +137,9 @@ class _NightRunner:
 
     async def _tonight(self, reading: Reading) -> Summary:
         now, path = self._context.clock.now(), self._output()
-        if await self._store.call(self._nights.take_up_again, path):
-            # The summary stays that of the night: next morning is compared with it.
+        if await self._store.call(self._nights.reopen, path):
+            # Tonight's works are done; this only registers what still waits. No summary is written: the next night is
+            # to be compared with the one that the night itself wrote.
             return await self._harvest(replace(self._paths(path), summary=None)).run(reading)
         check_paths(self._job.harvest.inputs, self._paths(path))
         budget = await night_budget(self._job, self._context)
@@ -149,7 +152,7 @@ class _NightRunner:
         return await self._night(path, reading)
 
     def _output(self) -> Path:
-        """Where a night that begins now writes."""
+        """The path of the output of a night that begins now."""
         return Path(output_of(self._job.output, self._context.clock.now())).resolve()
 
     def _paths(self, path: Path) -> Paths:
@@ -162,7 +165,7 @@ class _NightRunner:
         return Harvest(replace(self._job.harvest, paths=paths), self._context, self._store)
 
     async def _night(self, path: Path, reading: Reading) -> Summary:
-        """Work on a night, and write its report; where nothing is left to be asked the night is over."""
+        """Harvest the works of a night and write its report; end the night if none of them is left to be asked."""
         summary = await self._harvest(self._paths(path)).run(reading)
         self._watch.look()
         await write_report(
@@ -178,16 +181,17 @@ class _NightRunner:
         return summary
 
     async def _prune(self, outputs: list[str]) -> None:
-        """Delete what is older than `keep_nights`."""
+        """Delete the files of all but the last `keep_nights` nights."""
         kept = outputs[-self._job.keep_nights :]
         for old in set(outputs) - set(kept):
             for file in files_of(Path(old)):
                 await self._store.call(remove, file)
+        # After the files: if a crash comes before, their names are still known and they are deleted next time.
         await self._store.call(self._nights.keep, kept)
 
 
 async def _with_time_limit(runner: _NightRunner, limit_seconds: float, context: Context) -> Summary:
-    """Stop in an orderly way when the time is up."""
+    """Run the nights, and request a stop when the time limit is reached: answers under way are still committed."""
 
     async def watch() -> None:
         with suppress(Stopped):

@@ -1,7 +1,7 @@
-"""What a night learns and remembers: how each record differs from the one before, and how well the choice was made.
+"""What a night learns and remembers: how each record differs from the one before, and how good the choice of works was.
 
-Kept in the ledger, in the transaction that commits the records, so that a crash forgets neither more nor less than the
-outcomes themselves. One thread uses it: the store's.
+It is kept in the ledger and written in the transaction that commits the records. So after a crash it always agrees with
+the results and failures that are there. Only the writer thread of the store uses it.
 """
 
 import sqlite3
@@ -15,7 +15,7 @@ import orjson
 
 from harvester.core.clock import DAY_SECONDS
 from harvester.core.model import DueWork, Finished, Result
-from harvester.nightly.cohorts import Rates, gained
+from harvester.nightly.cohorts import Rates, new_events
 from harvester.nightly.revisit import (
     Candidate,
     Intervals,
@@ -24,28 +24,28 @@ from harvester.nightly.revisit import (
     Selection,
     VisitState,
     earliest,
-    is_worthless,
-    lesson,
+    is_unreliable,
+    observation,
     score,
     tonight,
 )
-from harvester.nightly.visits import Visit, Visits, note
+from harvester.nightly.visits import Visit, Visits, add_visits
 from harvester.records.changes import Content, added, content_of, differs, merged
 from harvester.records.events import history_of
 from harvester.storage.database import Database
 from harvester.storage.hooks import CommitHook
 
 NIGHTS_JUDGED = 7
-"""Nights whose expectation is compared with what they found, and whose pace is the usual one."""
+"""How many of the last nights are remembered, for how good their forecasts were and for the usual pace."""
 
 
 class NightPace(NamedTuple):
-    """How a night went, for those that follow to be compared with.
+    """How a night went; later nights are compared with it.
 
     Args:
         records: received.
         truncated: of these, at the cap of events, or so near that it cannot be told.
-        median_seconds: of the answers; None without one.
+        median_seconds: how long an answer took; None if there was none.
     """
 
     records: int
@@ -55,15 +55,15 @@ class NightPace(NamedTuple):
 
 @dataclass(slots=True)
 class NightFigures:
-    """What the open night found so far; the same in memory however many works it asks.
+    """What the open night found so far. It takes the same memory however many works are asked.
 
     Args:
-        found: new events, by `gained`.
+        found: new events, counted by `new_events`.
         first: works that were asked for the first time.
         records: received.
-        changed: of these, other than the ones before.
+        changed: of these, different from the record before.
         truncated: of these, at the cap of events, or so near that it cannot be told.
-        milliseconds: how many answers took so long, to two digits.
+        milliseconds: how many answers took how many milliseconds, rounded to two digits.
     """
 
     found: int = 0
@@ -74,25 +74,25 @@ class NightFigures:
     milliseconds: dict[str, int] = field(default_factory=dict)
 
     def add(self, result: Result) -> None:
-        """One more record."""
+        """Count one more record."""
         self.records += 1
         self.changed += result.changed is True
-        self.truncated += result.truncated is not False  # merged pages hide it: near the cap nobody can tell (P6)
+        self.truncated += result.truncated is not False  # None counts too: near the cap merged pages hide it (P6)
         took = f"{result.elapsed_ms:.2g}"
         self.milliseconds[took] = self.milliseconds.get(took, 0) + 1
 
     @property
     def pace(self) -> NightPace:
-        """How it went."""
+        """How the night went, for later nights."""
         return NightPace(self.records, self.truncated, _median_seconds(self.milliseconds))
 
     @classmethod
     def from_json(cls, text: str | None) -> Self:
-        """What was remembered of an open night; a new one if nothing was."""
+        """The figures that `as_json` wrote; new ones if there is no text."""
         return cls(**orjson.loads(text)) if text else cls()
 
     def as_json(self) -> str:
-        """To be remembered."""
+        """The figures as text, for the ledger."""
         return orjson.dumps(asdict(self)).decode()
 
 
@@ -107,11 +107,11 @@ def _median_seconds(milliseconds: Mapping[str, int]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a DOI is asked when.
+    """When a DOI may be asked again, and how it ranks.
 
     Args:
         candidate: what is known of it.
-        earliest: from when on it may be asked again, in days since 1970.
+        earliest: the time from which on it may be asked again, in days since 1970.
         score: its rank, part by part; None without a record.
     """
 
@@ -135,17 +135,22 @@ class NightlyState(CommitHook):
         self._visits = Visits(database)
         self._rates = Rates.of_numbers(_numbers(self._meta.rates))
         self._figures = NightFigures.from_json(self._meta.night_figures)
-        self._noted: list[Visit] = []
+        self._visits_to_add: list[Visit] = []
 
     # What a night may ask
 
     def choose(self, budget: int, now: datetime) -> Selection:
-        """The works to ask tonight, and why."""
-        trusted = not is_worthless(self.nights())
+        """Choose the works to ask tonight.
+
+        Args:
+            budget: how many may be asked.
+            now: when the night begins.
+        """
+        trusted = not is_unreliable(self.nights())
         return tonight(self._visits.candidates(), budget, _days(now), self._rates, self._intervals, trusted=trusted)
 
-    def explained(self, doi: str, now: datetime) -> Explanation | None:
-        """What is known of a DOI, and its score; None if it is not listed."""
+    def explain(self, doi: str, now: datetime) -> Explanation | None:
+        """What is known of a DOI, and its score; None if the list does not have it."""
         with self._file.reading() as db:
             row = db.execute("SELECT id FROM work WHERE doi = ? AND listed >= ?", (doi, self._meta.reading)).fetchone()
         if row is None:
@@ -156,15 +161,15 @@ class NightlyState(CommitHook):
     # What the nights before found
 
     def nights(self) -> list[NightForecast]:
-        """What the last nights were expected to find, and found."""
+        """What the last nights were expected to find, and what they found."""
         return [NightForecast(*night) for night in orjson.loads(self._meta.nights or "[]")]
 
     def paces(self) -> list[NightPace]:
-        """How the last nights went, the latest last."""
+        """How the last nights went; the latest is the last."""
         return [NightPace(*pace) for pace in orjson.loads(self._meta.paces or "[]")]
 
     def outputs(self) -> list[str]:
-        """Paths of the outputs of all nights that are over and still kept, the latest last."""
+        """Paths of the outputs of all nights that are over and still kept; the latest is the last."""
         return [str(path) for path in orjson.loads(self._meta.outputs or "[]")]
 
     def keep(self, outputs: Sequence[str]) -> None:
@@ -173,6 +178,7 @@ class NightlyState(CommitHook):
 
     def output(self) -> Path | None:
         """The output of the night that was begun last; None before the first one."""
+        # An older ledger has the name of the output alone, not its path.
         path = self._meta.night_path or self._meta.output
         return Path(path) if path is not None and self._meta.night is not None else None
 
@@ -181,7 +187,7 @@ class NightlyState(CommitHook):
         return bool(self._meta.night)
 
     def covered(self) -> int:
-        """Listed works that were asked at least once, whatever came of it."""
+        """How many listed works were asked at least once, with or without success."""
         with self._file.reading() as db:
             return int(
                 db.execute(
@@ -193,23 +199,23 @@ class NightlyState(CommitHook):
     # The open night
 
     def begin(self, selection: Selection, output: Path) -> None:
-        """A night begins that is expected to find something."""
+        """Begin a night: start its figures anew, and remember its output and what it is expected to find."""
         self._figures = NightFigures()
         with self._file.transaction():
             self._meta.night_expected = orjson.dumps(selection.expected).decode()
             self._meta.night_figures, self._meta.night_path = self._figures.as_json(), str(output)
 
     def so_far(self) -> tuple[NightForecast, NightFigures]:
-        """What the open night was expected to find and found, and all its figures."""
+        """What the open night was expected to find and what it found so far, and all its figures."""
         return NightForecast(float(self._meta.night_expected or 0), self._figures.found), self._figures
 
     def end(self, output: Path) -> None:
-        """The night is over: what it found is held against what was expected, and older lessons fade."""
+        """End the night: remember how it went beside what was expected of it, and let what was learned before fade."""
         night, figures = self.so_far()
         nights = [*self.nights(), night][-NIGHTS_JUDGED:]
         paces = [*self.paces(), figures.pace][-NIGHTS_JUDGED:]
         outputs = [*self.outputs(), str(output)]
-        self._rates.end_night()
+        self._rates.decay()
         with self._file.transaction():
             self._meta.nights = orjson.dumps([[*each] for each in nights]).decode()
             self._meta.paces = orjson.dumps([[*each] for each in paces]).decode()
@@ -219,37 +225,37 @@ class NightlyState(CommitHook):
     # Its commits
 
     def prepare(self, finished: Sequence[Finished]) -> Sequence[Finished]:
-        """Say of each record what changed since the one before; the visits are kept for `record`."""
+        """Add to each result what changed since the record before; keep the visits, which `record` writes."""
         keys = [due.work_id for due, _ in finished]
         before, contents = self._visits.known(keys), self._visits.contents(keys)
-        said: list[Finished] = []
-        self._noted = []
-        for due, became in finished:
+        prepared: list[Finished] = []
+        self._visits_to_add = []
+        for due, ended in finished:
             self._figures.first += due.work_id not in before
-            if isinstance(became, Result):
-                became, visit = self._compared(due, became, before.get(due.work_id), contents.get(due.work_id))
+            if isinstance(ended, Result):
+                ended, visit = self._compare(due, ended, before.get(due.work_id), contents.get(due.work_id))
             else:
-                visit = Visit(due.work_id, _seconds(became.failed_at), VisitState.FAILED)
-            said.append((due, became))
-            self._noted.append(visit)
-        return said
+                visit = Visit(due.work_id, _seconds(ended.failed_at), VisitState.FAILED)
+            prepared.append((due, ended))
+            self._visits_to_add.append(visit)
+        return prepared
 
     def is_written(self, result: Result) -> bool:
-        """Whether a record has a line in the output."""
+        """Whether a record gets a line in the output: not if it did not change and only changed ones are wanted."""
         return not (self._only_changed and result.changed is False)
 
     def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:  # noqa: ARG002 - they were prepared
-        """Write the visits and what they taught down."""
-        note(db, self._noted)
+        """Write the visits and what was learned from them."""
+        add_visits(db, self._visits_to_add)
         self._meta.rates, self._meta.night_figures = self._as_text(), self._figures.as_json()
 
-    def _compared(
+    def _compare(
         self, due: DueWork, result: Result, before: Candidate | None, known: Content | None
     ) -> tuple[Result, Visit]:
-        """A result that says what changed, and its visit.
+        """The result completed with what changed, and the visit to remember.
 
-        A record with nothing in it says nothing about the work: mostly Crossref was down behind the service (P4). What
-        was known before stays, and the policy learns nothing.
+        An empty record says nothing about the work: mostly Crossref was down behind the service (P4). So what was known
+        before is kept, and nothing is learned from the visit.
         """
         at, state = _seconds(result.harvested_at), VisitState(result.outcome)
         record = orjson.loads(result.paperbuzz)
@@ -259,9 +265,9 @@ class NightlyState(CommitHook):
         self._figures.add(result)
         if state is VisitState.EMPTY:
             return result, Visit(due.work_id, at, state)
-        if before is not None and (taught := lesson(before, history, at / DAY_SECONDS)):
-            self._rates.learn(*taught)
-            self._figures.found += gained(before.history, history)
+        if before is not None and (observed := observation(before, history, at / DAY_SECONDS)):
+            self._rates.learn(*observed)
+            self._figures.found += new_events(before.history, history)
         return result, Visit(due.work_id, at, state, merged(known, content) if known else content, history)
 
     def _as_text(self) -> str:
@@ -271,12 +277,12 @@ class NightlyState(CommitHook):
 def _changes(
     state: VisitState, before: Candidate | None, known: Content | None, now: Content
 ) -> tuple[bool | None, dict[str, int] | None]:
-    """Whether a record changed, and the events that were added by source.
+    """Whether a record changed, and how many events of each source were added. None: there is nothing to compare with.
 
-    1. It is empty: no change where there was a record before, empty or not.
-    2. There was one with content: compared with that.
-    3. The one before was empty: all of it is new.
-    4. There was none.
+    1. The record is empty: no change if there was a record before, empty or not.
+    2. There was a record with content before: it is compared with that.
+    3. The record before was empty: everything is new.
+    4. There was no record before: nothing to compare with.
     """
     was_empty = before is not None and before.state is VisitState.EMPTY
     if state is VisitState.EMPTY:

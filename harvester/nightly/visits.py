@@ -1,7 +1,8 @@
-"""What the ledger remembers of each work from visit to visit: content, counts, and what a policy needs to know of it.
+"""What the ledger remembers of each work from visit to visit: content, counts, and what the policy needs to know.
 
-One row for each work that was ever asked in a nightly harvest, and one in `history` for each visit that found other
-counts than the one before. Times are seconds since 1970, in whole numbers.
+The policy is `harvester.nightly.revisit`. The table `visit` has one row for each work that was ever asked in a nightly
+harvest. The table `history` has one row for each visit that found other counts than the visit before. Times are whole
+seconds since 1970.
 """
 
 import sqlite3
@@ -19,19 +20,19 @@ from harvester.storage.database import Database, WorkState
 from harvester.storage.status import opened_ledger
 
 KEYS_A_QUERY = 500
-"""Works that are looked up together; SQLite takes 999 parameters at least."""
+"""How many works are looked up in one query. SQLite takes at least 999 parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What became of one work at one visit.
+    """What one visit to a work found.
 
     Args:
-        work_id: its key.
+        work_id: id of the work.
         at: when, in seconds since 1970.
         state: what the answer was.
-        content: of the record, merged with what was known before; None without a record.
-        history: of the record, for the policy; None without one.
+        content: of the record, merged with what was known before; None without a record, or with an empty one.
+        history: of the record, for the policy; None without a record, or with an empty one.
     """
 
     work_id: int
@@ -52,7 +53,7 @@ class Visits:
         self._file = database
 
     def contents(self, works: Sequence[int]) -> dict[int, Content]:
-        """What is known of the records of some works; those without one are left out."""
+        """The known content of some works; works without any are left out."""
         found: dict[int, Content] = {}
         with self._file.reading() as db:
             for start in range(0, len(works), KEYS_A_QUERY):
@@ -67,7 +68,7 @@ class Visits:
         return found
 
     def known(self, works: Sequence[int]) -> dict[int, Candidate]:
-        """Some works as the policy sees them; those never asked are left out."""
+        """Some works as the policy sees them; works that were never asked are left out."""
         found: dict[int, Candidate] = {}
         with self._file.reading() as db:
             for start in range(0, len(works), KEYS_A_QUERY):
@@ -81,7 +82,7 @@ class Visits:
         return found
 
     def history(self, doi: str) -> list[tuple[int, dict[str, int]]]:
-        """How the counts of a DOI grew: when, and events by source; the earliest first."""
+        """How the counts of a DOI grew: a time and the events of each source; the earliest first."""
         with self._file.reading() as db:
             rows = db.execute(
                 "SELECT at, history.counts FROM history JOIN work ON work.id = work_id WHERE doi = ? ORDER BY at",
@@ -90,9 +91,9 @@ class Visits:
         return [(at, orjson.loads(counts)) for at, counts in rows]
 
     def candidates(self) -> Iterator[Candidate]:
-        """The works of the last reading as the policy sees them, in the order of their keys; times in days.
+        """The works of the last reading as the policy sees them, in the order of their ids; times in days.
 
-        Those that an open night still has to ask are left out: they are asked anyway.
+        Works that an open night still has to ask are left out, because that night asks them anyway.
         """
         with self._file.reading() as db:
             rows = db.execute(
@@ -106,18 +107,26 @@ class Visits:
 
 
 def visits_of(path: Path, doi: str) -> list[tuple[int, dict[str, int]]]:
-    """How the counts of a DOI grew over the nights: when, in seconds since 1970, and events by source.
+    """How the counts of a DOI grew over the nights.
+
+    Args:
+        path: of a ledger, or of the output beside it.
+        doi: canonical.
+
+    Returns:
+        A time in seconds since 1970, and the events of each source; the earliest first.
 
     Raises:
         InputMissing: there is no ledger.
-        Misconfigured: the file is none.
+        Misconfigured: the file is no ledger.
     """
     with opened_ledger(path) as database:
         return Visits(database).history(doi)
 
 
-def note(db: sqlite3.Connection, visits: Sequence[Visit]) -> None:
-    """Write down some visits, in a transaction; a work without a record this time keeps what was known of it."""
+def add_visits(db: sqlite3.Connection, visits: Sequence[Visit]) -> None:
+    """Write some visits, as part of a transaction. What is known of a work is kept if a visit brought no record."""
+    # First the history: it compares with the counts in `visit`, which the second statement replaces.
     db.executemany(
         "INSERT INTO history (work_id, at, counts) SELECT ?1, ?2, ?3 WHERE ?3 IS NOT NULL AND NOT EXISTS "
         "(SELECT 1 FROM visit WHERE work_id = ?1 AND counts = ?3) "

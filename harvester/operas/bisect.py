@@ -1,4 +1,4 @@
-"""Halving a batch that is refused, until the refused entries are found."""
+"""Bisect a batch that was refused, until its bad entries are found."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Send:
 
     Args:
         entries: of the batch.
-        final: whether a refusal is the last word where the batch is a single entry.
+        final: whether a single entry is bad if this batch is refused; otherwise the same batch is sent again first.
     """
 
     entries: Sequence[PendingRegistration]
@@ -20,10 +20,11 @@ class Send:
 
 
 def bisect(entries: Sequence[PendingRegistration]) -> Generator[Send, bool, None]:
-    """What to send until every entry of a batch is accepted or refused alone.
+    """Yield the batches to send until every entry was accepted, or refused when it was sent alone.
 
-    Yields what is to be sent next and is sent back whether it was accepted. Among n entries k bad ones cost at most
-    2k⌈log2 n⌉ + 2 sendings; the promise of 2k(⌈log2 n⌉ + 1) + 2 leaves two more for each bad entry standing alone.
+    The caller sends back into the generator whether a batch was accepted. A batch of n entries with k bad ones takes at
+    most 2k⌈log2 n⌉ + 2 requests. The promise is 2k(⌈log2 n⌉ + 1) + 2: it leaves two more requests for each bad entry
+    that was found, see `harvester.operas.registrar`.
     """
     if (yield Send(entries, final=False)) or (yield Send(entries, final=True)):
         return
@@ -35,6 +36,6 @@ def bisect(entries: Sequence[PendingRegistration]) -> Generator[Send, bool, None
 
 
 def _halves(entries: Sequence[PendingRegistration]) -> list[Sequence[PendingRegistration]]:
-    """Both halves, the first one last; nothing of a single entry."""
+    """Both halves, in the order of a stack: the first half is on top. Nothing for a single entry."""
     middle = len(entries) // 2
     return [entries[middle:], entries[:middle]] if middle else []

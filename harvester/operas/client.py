@@ -1,4 +1,4 @@
-"""All we believe about OPERAS Altmetrics: pure functions build requests and read answers, a short client joins them.
+"""The client of OPERAS Altmetrics: it builds requests and sends them; `responses` reads the answers.
 
 O1 to O14 are the numbers of the facts in docs/design.md, "The services on the wire".
 """
@@ -17,30 +17,30 @@ from harvester.operas.responses import AcknowledgedRow, check_posted, excerpt, r
 from harvester.transport.messages import Request, Response, Transport
 
 POST_TIMEOUT_SECONDS = 60.0
-"""A batch of 100 takes 0.6 s, one of 5,000 more than 30 s (O3); a timeout means unknown (O13)."""
+"""A batch of 100 takes 0.6 s, one of 5,000 more than 30 s (O3). After a timeout it is unknown what was stored (O13)."""
 
 
 RENEW_AT = 0.8
-"""Share of its life after which a token is renewed (O1)."""
+"""A token is renewed when this share of its life is over (O1)."""
 
 
 ALL_AT_ONCE = 100_000
-"""Rows asked for in one page: only a single page is in an order that loses nothing (O8)."""
+"""Rows of a page that is to hold everything: only a single page is certain to leave out no row (O8)."""
 
 
 PAGE = 500
-"""Rows a page where one page will not do."""
+"""Rows of a page if a single page is not enough."""
 
 
 MAX_PASSES = 5
-"""Passes over smaller pages: each shows most rows, no pass need show all (O8)."""
+"""How often all smaller pages are read at most. Each pass shows most rows, but perhaps not all (O8)."""
 
 
 class OperasClient:
-    """Asks OPERAS, one request a call; retries and halving are the registrar's business.
+    """Asks OPERAS, one request for each call. Retries and bisecting are the registrar's business.
 
     Args:
-        transport: carries the requests; the caller has put the rate into it.
+        transport: carries the requests; the rate limit is part of it.
         base_url: of the API, `https://altmetrics.operas-eu.org/api/`.
         email: of the account.
         password: of the account; kept out of `repr`.
@@ -58,17 +58,17 @@ class OperasClient:
             hide(secret)
         self._token = ""
         self._renew_at = 0.0
-        self._turn = asyncio.Lock()
+        self._token_lock = asyncio.Lock()
 
     async def token(self) -> str:
-        """A token that is good for a while; asked for once, however many wait for it.
+        """A token that stays valid for a while. OPERAS is asked once, however many callers wait.
 
         Raises:
             CredentialsRefused: wrong password, or an account that is not approved.
             Misconfigured: the base URL is not that of the API.
             TryAgain: the service does not answer as it should.
         """
-        async with self._turn:
+        async with self._token_lock:
             if not self._token or self._clock.now().timestamp() >= self._renew_at:
                 headers = {"Authorization": self._basic, "Accept": "application/json"}
                 request = Request("GET", self._base_url + "get_token", headers)
@@ -89,10 +89,13 @@ class OperasClient:
         check_posted(response, self._clock.now(), (*self._secrets, self._token))
 
     async def held(self, limit: int) -> list[str]:
-        """Some DOIs that OPERAS holds for the account, at most `limit` (at least 1); none of an empty account.
+        """Some DOIs that OPERAS holds for the account; empty if it holds none.
+
+        Args:
+            limit: how many at most; at least 1.
 
         Raises:
-            TryAgain, InvalidJson, CredentialsRefused, Misconfigured: OPERAS does not say.
+            TryAgain, InvalidJson, CredentialsRefused, Misconfigured: OPERAS does not give its list.
         """
         rows, _ = await self._page(1, limit)
         return [str(row["raw"]) for row in rows]
@@ -100,8 +103,8 @@ class OperasClient:
     async def holdings(self) -> list[AcknowledgedRow]:
         """All rows that OPERAS holds for the account, each once, in no order (O8).
 
-        Read in one page where that is possible. Over several pages a row may still be missed: one that is not here is
-        not proven to be unregistered.
+        They are read in one page if that is possible. Over several pages a row may be missed, so that a DOI that is not
+        in the result may still be registered.
 
         Raises:
             TryAgain, GiveUp, CredentialsRefused, Misconfigured: OPERAS does not give its list.
@@ -114,15 +117,16 @@ class OperasClient:
         return await self._holdings_by_pages(found) if more else list(found.values())
 
     async def _holdings_by_pages(self, found: dict[str, AcknowledgedRow]) -> list[AcknowledgedRow]:
-        """Pass after pass over smaller pages, until one brings nothing new."""
+        """Read all smaller pages again and again, until that brings no new row."""
         for _ in range(MAX_PASSES):
             known = len(found)
-            await self._pass(found)
+            await self._read_pages(found)
             if len(found) == known:
                 break
         return list(found.values())
 
-    async def _pass(self, found: dict[str, AcknowledgedRow]) -> None:
+    async def _read_pages(self, found: dict[str, AcknowledgedRow]) -> None:
+        """Read all pages once, and add their rows to `found`, by DOI."""
         rows: list[AcknowledgedRow] = []
         more, number = True, 0
         while more:
@@ -130,7 +134,7 @@ class OperasClient:
             rows, more = await self._page(number, PAGE)
             found.update((str(row["raw"]), row) for row in rows)
             if rows == before:
-                break  # a server that takes no notice of `page` would go on for ever
+                break  # a server that ignores `page` would never come to an end
 
     async def _page(self, number: int, size: int) -> tuple[list[AcknowledgedRow], bool]:
         query = f"uriset?page={number}&per_page={size}"
@@ -140,11 +144,11 @@ class OperasClient:
         return read_page(response, self._clock.now())
 
     async def _authorized(self, request: Callable[[str], Request]) -> Response:
-        """Send with a token; a token that is refused is renewed once (O1)."""
+        """Send a request with a token. If OPERAS refuses the token, it is renewed once (O1)."""
         token = await self.token()
         response = await self._transport.send(request(token))
         if response.status == 401:
-            if token == self._token:
+            if token == self._token:  # otherwise somebody else has renewed it meanwhile
                 self._token = ""
             response = await self._transport.send(request(await self.token()))
         if response.status == 401:
@@ -161,7 +165,7 @@ def _get(url: str, token: str) -> Request:
 
 
 def post_request(base_url: str, token: str, entries: Sequence[PendingRegistration]) -> Request:
-    """The request that registers a batch: JSON with its length, `url` always a list (O4, O11)."""
+    """The request that registers a batch: JSON with its length; `url` is always a list (O4, O11)."""
     body = orjson.dumps([{"doi": entry.doi, "url": list(entry.urls)} for entry in entries])
     headers = {
         "Authorization": f"Bearer {token}",  # the scheme is case-sensitive (O2)

@@ -1,22 +1,23 @@
-"""Registration: committed works go from the ledger's outbox to OPERAS in batches, one in flight.
+"""Registration: works go from the ledger's outbox to OPERAS in batches, one at a time.
 
-Theory. Registering is harmless to repeat (O7) and impossible to undo, so that it is done at least once: an entry
-leaves the outbox only when OPERAS acknowledged its batch, or refused it standing alone. Three things may happen to a
-batch:
+Theory. Registering can be repeated without harm (O7) and cannot be undone, so it is done at least once. An entry leaves
+the outbox only when OPERAS acknowledged its batch, or refused the entry when it was sent alone. Three things may go
+wrong with a batch:
 
-- It is refused by the application itself. One bad entry does that to all (O4), and a race may do it to a good batch
-  (O5): it is sent once more unchanged, then halved until the bad entries stand alone (`bisect`).
-- It takes too long. It may be stored or not (O13): it is sent again unchanged, then smaller ones are made for the rest
-  of the run (O3).
-- Nobody answers, or a gateway does (O10). That is an outage: wait, and send again unchanged. After `patience` the rows
-  stay in the outbox for another run; the harvest is not affected.
+- The application itself refuses it. One bad entry is enough for that (O4), and a race may do it to a good batch (O5).
+  The batch is sent once more unchanged, then bisected until the bad entries are sent alone (`bisect`).
+- It takes too long. It may be stored or not (O13). It is sent again unchanged; if that takes too long as well, batches
+  are smaller for the rest of the run (O3).
+- Nobody answers, or a gateway does (O10). That is an outage: wait, and send it again unchanged. After `patience` the
+  entries stay in the outbox for another run; the harvest is not affected.
 
-A server that answers 500 to everything looks as if it refused everything, and a rejection is for good. So before an
-entry that is refused standing alone is rejected, OPERAS has to take something that it took before (the *proof*), and
-then refuse the entry once more. That is two POSTs a bad entry, which the bound of `bisect` leaves room for.
+A server that answers 500 to everything looks as if it refused every entry, and a rejection is for good. So an entry
+that was refused alone is not rejected yet. First OPERAS has to accept a DOI that it accepted before (`known_good`),
+then it has to refuse the entry once more. That is two POSTs for each bad entry; the bound of `bisect` leaves room for
+them.
 
-A prefix that OPERAS has not seen goes first, alone and without URLs: were it part of a batch that fails, it would stay
-stored without its URLs for good (O12).
+A prefix that OPERAS has not seen is sent first, alone and without URLs. If it were part of a batch that fails, it would
+stay stored without its URLs for good (O12).
 """
 
 import asyncio
@@ -40,15 +41,15 @@ log = logging.getLogger("harvester.registrar")
 
 
 LINGER_SECONDS = 30.0
-"""How long entries wait for a batch to fill while the harvest goes on."""
+"""How long entries wait for their batch to fill while the harvest goes on."""
 
 
 SMALLEST_FOR_TIME = 10
-"""Batches are not made smaller than this for being slow: ten entries take 0.06 s (O3), so size is not the reason."""
+"""Slow batches are not made smaller than this: ten entries take 0.06 s (O3), so their number is not why it is slow."""
 
 
-PROOFS = 5
-"""DOIs of the account's list that are tried where this run has seen nothing accepted yet: any of them may be odd."""
+KNOWN_GOOD_TRIED = 5
+"""How many DOIs of the account's list are tried if OPERAS accepted nothing in this run yet. One might be odd itself."""
 
 
 class Outbox(Protocol):
@@ -65,11 +66,11 @@ class Outbox(Protocol):
         ...
 
     async def known_prefixes(self) -> set[str]:
-        """Prefixes that OPERAS has seen."""
+        """DOI prefixes that OPERAS has seen."""
         ...
 
-    async def prefix_known(self, prefix: str) -> None:
-        """Remember one more."""
+    async def add_prefix(self, prefix: str) -> None:
+        """Remember that OPERAS has seen a prefix."""
         ...
 
 
@@ -81,12 +82,12 @@ class Client(Protocol):
         ...
 
     async def held(self, limit: int) -> list[str]:
-        """Some DOIs that OPERAS holds for the account, if there are any."""
+        """Some DOIs that OPERAS holds for the account; empty if it holds none."""
         ...
 
 
 ATTEMPTS_ALONE = 2
-"""How often an entry is sent standing alone before it is rejected."""
+"""How often an entry is sent alone before it is rejected."""
 
 
 class _TooSlow(Exception):
@@ -99,11 +100,11 @@ class Registrar:
     Args:
         outbox: where entries wait.
         client: posts them.
-        batch_size: entries a batch.
+        batch_size: entries in a batch, at most.
         breaker: measures how long OPERAS has been down.
-        stop: the wish to end early; a POST in flight is awaited and settled, and no other begun.
+        stop: ends the run early: a POST in flight is awaited and settled, and no other is begun.
         tally: registered and rejected works are counted here.
-        clock: time; its sleep ends when the run does.
+        clock: time; its sleep ends when the run stops.
     """
 
     def __init__(
@@ -120,13 +121,13 @@ class Registrar:
         self._outbox, self._client, self._size = outbox, client, batch_size
         self._breaker, self._stop, self._tally, self._clock = breaker, stop, tally, clock
         self._prefixes: set[str] = set()
-        self._proof: str | None = None
+        self._known_good: str | None = None
         self._refused: set[str] = set()
         self._refusal: GiveUp = BatchRefused("")
         self._waiting_since: float | None = None
 
     async def run(self, harvested: asyncio.Event, arrived: asyncio.Event) -> None:
-        """Register what waits and what still comes, until the harvest is over and the outbox empty, or until the stop.
+        """Register what waits and what still comes, until the harvest is over and the outbox empty, or the run stops.
 
         Args:
             harvested: set when nothing more will come.
@@ -134,11 +135,13 @@ class Registrar:
 
         Raises:
             ServiceDown: OPERAS stayed down for longer than our patience.
-            CredentialsRefused, Misconfigured: OPERAS does not let us in.
+            CredentialsRefused, Misconfigured: OPERAS rejects the account or the address.
         """
         self._prefixes = await self._outbox.known_prefixes()
         try:
             while not self._stop.requested:
+                # Both before the outbox is looked at: what arrives after that sets the event again, and if the harvest
+                # was over before, an empty outbox stays empty.
                 arrived.clear()
                 is_last = harvested.is_set()
                 if not (is_last or self._is_due(self._tally.registration_pending)):
@@ -156,7 +159,7 @@ class Registrar:
             pass
 
     def _is_due(self, waiting: int) -> bool:
-        """Whether so many entries make a batch: a full one at once, another when it has waited long enough."""
+        """Whether to send now: a full batch is sent at once, a smaller one when its entries have waited long enough."""
         now = self._clock.monotonic()
         if waiting and self._waiting_since is None:
             self._waiting_since = now
@@ -164,7 +167,7 @@ class Registrar:
         return lingered or waiting >= self._size
 
     async def _wait_for_more(self, harvested: asyncio.Event, arrived: asyncio.Event) -> None:
-        """Wait until more arrives, what is there has lingered long enough, the harvest is over, or the run stops."""
+        """Wait until more entries arrive, those that wait are due, the harvest is over, or the run stops."""
         waits = [asyncio.ensure_future(each.wait()) for each in (arrived, harvested, self._stop)]
         if self._waiting_since is not None:
             left = self._waiting_since + LINGER_SECONDS - self._clock.monotonic()
@@ -175,19 +178,19 @@ class Registrar:
             for wait in waits:
                 wait.cancel()
         for wait in done:
-            wait.result()
+            wait.result()  # the sleep raises Stopped if the run stops
 
     async def _register(self, entries: Sequence[PendingRegistration]) -> None:
         unfit = [(entry, reason, None) for entry in entries if (reason := doi_refusal(entry.doi))]
         await self._reject(unfit)
         try:
-            fit = [self._cleaned(entry) for entry in entries if not doi_refusal(entry.doi)]
-            await self._send_all(await self._introduced(fit))
-        except _TooSlow:
+            fit = [self._with_clean_urls(entry) for entry in entries if not doi_refusal(entry.doi)]
+            await self._send_all(await self._post_new_prefixes(fit))
+        except _TooSlow:  # what was not settled is still in the outbox and comes again, in smaller batches
             log.warning("OPERAS is too slow for batches of this size; smaller ones from here on: %d", self._size)
 
-    async def _introduced(self, entries: Sequence[PendingRegistration]) -> list[PendingRegistration]:
-        """Let OPERAS see prefixes that are new to it (O12); returns the entries that are left to be sent."""
+    async def _post_new_prefixes(self, entries: Sequence[PendingRegistration]) -> list[PendingRegistration]:
+        """Post the prefixes that are new to OPERAS (O12); returns the entries that are left to be sent."""
         left = []
         for entry in entries:
             prefix = entry.doi.partition("/")[0]
@@ -196,7 +199,7 @@ class Registrar:
                 if not (await self._post([bare]) or await self._confirmed(bare)):
                     await self._reject_refused(entry)
                     continue
-                await self._outbox.prefix_known(prefix)
+                await self._outbox.add_prefix(prefix)
                 self._prefixes.add(prefix)
             left.append(entry)
         return left
@@ -204,8 +207,8 @@ class Registrar:
     async def _send_all(self, entries: Sequence[PendingRegistration]) -> None:
         if not entries:
             return
-        course = bisect(entries)
-        send = next(course)
+        batches = bisect(entries)
+        send = next(batches)
         while True:
             accepted = await self._post(send.entries)
             stands_alone = send.final and len(send.entries) == 1
@@ -216,15 +219,21 @@ class Registrar:
             elif stands_alone:
                 await self._reject_refused(send.entries[0])
             try:
-                send = course.send(accepted)
+                send = batches.send(accepted)
             except StopIteration:
                 return
 
     async def _post(self, entries: Sequence[PendingRegistration]) -> bool:
-        """Send one batch until the application itself answers; returns whether it was accepted."""
+        """Send one batch until the application itself answers; returns whether it was accepted.
+
+        Raises:
+            _TooSlow: it timed out twice, and may be made smaller.
+            ServiceDown: OPERAS stayed down for longer than our patience.
+            Stopped: the run stops.
+        """
         timeouts = 0
         while True:
-            self._heed_stop()
+            self._raise_if_stopped()
             try:
                 await self._client.register(entries)
             except BatchRefused as refusal:
@@ -238,52 +247,53 @@ class Registrar:
                 await self._wait(error)
             else:
                 self._breaker.succeeded()
-                self._proof = entries[0].doi
+                self._known_good = entries[0].doi
                 return True
 
     async def _confirmed(self, entry: PendingRegistration) -> bool:
-        """Send a refused entry once more, now to an OPERAS that is known to work."""
-        while trouble := await self._service_problem(entry):
-            await self._wait(trouble)
+        """Send a refused entry once more when OPERAS is known to work; returns whether it was accepted."""
+        while problem := await self._service_problem(entry):
+            await self._wait(problem)
         return await self._post([entry])
 
     async def _service_problem(self, suspect: PendingRegistration) -> TryAgain | GiveUp | None:
-        """Why OPERAS cannot be said to work; None if it takes a proof.
+        """Why OPERAS cannot be said to work; None if it accepts a DOI that is known to be good.
 
-        Where nothing was ever accepted there is no proof to be had. An entry that is refused twice with a pause between
-        counts as bad, so that a list of nothing but bad entries comes to an end; but the pauses grow with each of them,
-        so that an OPERAS out of order gets us to the end of our patience and not to that of the list.
+        If OPERAS never accepted anything, no such DOI is known. Then an entry counts as bad if it is refused twice with
+        a pause in between, so that a list of nothing but bad entries comes to an end. The pauses grow with each entry:
+        if OPERAS is out of order, our patience ends before the whole list is rejected.
         """
-        trouble: TryAgain | GiveUp | None = None
+        problem: TryAgain | GiveUp | None = None
         try:
-            proofs = await self._proofs(suspect)
-            if not proofs:
+            known_good = await self._known_good_dois(suspect)
+            if not known_good:
                 await self._wait(self._refusal)
                 return None
-            for doi in proofs:
-                self._heed_stop()
-                trouble = await self._refusal_of(doi)
-                if trouble is None:
-                    self._proof = doi
+            for doi in known_good:
+                self._raise_if_stopped()
+                problem = await self._post_known_good(doi)
+                if problem is None:
+                    self._known_good = doi
                     break
         except (TryAgain, GiveUp) as error:
-            trouble = error
-        if trouble is None:
+            problem = error
+        if problem is None:
             self._breaker.succeeded()
-        return trouble
+        return problem
 
-    async def _proofs(self, suspect: PendingRegistration) -> list[str]:
-        """DOIs to try: what this run saw accepted, else some of what the account holds.
+    async def _known_good_dois(self, suspect: PendingRegistration) -> list[str]:
+        """DOIs that should be accepted: one that this run saw accepted, else some that the account holds.
 
-        A refused DOI may be among the latter, as a new prefix is stored even so (O12); it proves nothing.
+        Refused DOIs are left out of the latter: a DOI with a new prefix may be stored although it was refused (O12).
         """
-        if self._proof is not None:
-            return [self._proof]
-        doubtful = {suspect.doi, *self._refused}
-        held = await self._client.held(PROOFS + len(doubtful))
-        return [doi for doi in held if doi not in doubtful][:PROOFS]
+        if self._known_good is not None:
+            return [self._known_good]
+        excluded = {suspect.doi, *self._refused}
+        held = await self._client.held(KNOWN_GOOD_TRIED + len(excluded))
+        return [doi for doi in held if doi not in excluded][:KNOWN_GOOD_TRIED]
 
-    async def _refusal_of(self, doi: str) -> BatchRefused | None:
+    async def _post_known_good(self, doi: str) -> BatchRefused | None:
+        """Register a DOI again, which is harmless (O7); returns the refusal, None if it was accepted."""
         try:
             await self._client.register([PendingRegistration(0, doi)])
         except BatchRefused as refusal:
@@ -291,17 +301,17 @@ class Registrar:
         return None
 
     async def _wait(self, reason: TryAgain | GiveUp) -> None:
-        """Pause in an outage; the pauses grow.
+        """Pause in an outage. Each pause is longer than the one before.
 
         Raises:
-            ServiceDown: the patience is over.
+            ServiceDown: OPERAS stayed down for longer than our patience.
         """
         self._breaker.trip(str(reason))
         log.debug("registration waits for OPERAS: %s", reason)
         asked = reason.retry_after if isinstance(reason, TryAgain) else None
         await self._clock.sleep(self._breaker.next_pause(at_least=asked or 0.0))
 
-    def _heed_stop(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self._stop.requested:
             raise Stopped
 
@@ -339,8 +349,8 @@ class Registrar:
         self._tally.rejected += len(failures)
         self._tally.registration_pending -= len(failures)
 
-    def _cleaned(self, entry: PendingRegistration) -> PendingRegistration:
-        """The entry with its URLs as OPERAS takes them; one that cannot be made so is left out with a notice (O4)."""
+    def _with_clean_urls(self, entry: PendingRegistration) -> PendingRegistration:
+        """The entry with its URLs in a form that OPERAS takes. A URL that has none is left out and logged (O4)."""
         urls = []
         for url in entry.urls:
             cleaned = clean_url(url)

@@ -1,4 +1,4 @@
-"""Reading what OPERAS answers: tokens, acknowledgements, pages, refusals. Pure."""
+"""Read the answers of OPERAS: tokens, acknowledgements, pages, refusals. Pure."""
 
 import base64
 import binascii
@@ -24,16 +24,16 @@ from harvester.core.sanitize import printable, redacted
 from harvester.transport.messages import Response, retry_after
 
 _REFUSALS = frozenset({400, 413, 422, 500})
-"""Answers that may be about the batch itself (O10). Any other comes from something in front of the application and says
-nothing of the entries: nobody's DOI is written off for a 403 or a 521."""
+"""Statuses that may be about the batch itself (O10). Any other comes from something in front of the application and
+says nothing about the entries, so that no DOI is rejected because of a 403 or a 521."""
 
 
-_NO_SUCH_PLACE = frozenset({404, 405, 410})
-"""Answers to `get_token` which say that this is not the API."""
+_NOT_THE_API = frozenset({404, 405, 410})
+"""Statuses of `get_token` which show that the address is not that of the API."""
 
 
 _PAGE_BYTES_READ = 4096
-"""How much of an error page is looked at; what is shown of it is shorter."""
+"""How much of an error page is read. What is shown of it is shorter."""
 
 
 AcknowledgedRow = dict[str, object]
@@ -41,7 +41,7 @@ AcknowledgedRow = dict[str, object]
 
 
 class BatchRefused(GiveUp):
-    """The application itself refused a batch; some entry of it may be bad, and part of it may be stored (O4)."""
+    """The application itself refused a batch: some entry may be bad, and a part of the batch may be stored (O4)."""
 
     kind = FailureKind.REJECTED
 
@@ -50,8 +50,8 @@ def read_token(response: Response, now: datetime) -> str:
     """The token in an answer of `get_token`, which is the bare text of a JWT (O1).
 
     Raises:
-        CredentialsRefused: 401; an account that is not approved is told apart by the text (O2).
-        Misconfigured: a redirect, a 404 or something that is no token: the base URL is not that of the API.
+        CredentialsRefused: 401: wrong e-mail or password, or an account that is not approved; the text tells (O2).
+        Misconfigured: a redirect, a 404 or something that is no token, so the base URL is not that of the API.
         TryAgain: the service does not answer as it should.
     """
     if response.status == 401:
@@ -65,10 +65,10 @@ def read_token(response: Response, now: datetime) -> str:
             "case-sensitive) and HARVESTER_OPERAS__PASSWORD or password_file."
         )
     _refuse_redirect(response)
-    if response.status in _NO_SUCH_PLACE:
+    if response.status in _NOT_THE_API:
         raise Misconfigured(_wrong_address(f"answers the request for a token with {response.status}"))
     if response.status != 200:
-        raise _passing(response, now)
+        raise _temporary(response, now)
     text = response.body.decode("utf-8", "replace").strip()
     try:
         token_life(text)
@@ -85,7 +85,7 @@ def _wrong_address(what: str) -> str:
 
 
 def token_life(token: str) -> tuple[float, float]:
-    """When a JWT was issued and when it expires, in seconds since 1970; its signature is none of our business.
+    """When a JWT was issued and when it expires, in seconds since 1970. Its signature is not checked.
 
     Raises:
         ValueError: it is no JWT.
@@ -101,18 +101,18 @@ def token_life(token: str) -> tuple[float, float]:
 
 
 def check_posted(response: Response, now: datetime, secrets: Sequence[str] = ()) -> None:
-    """Read the answer to a batch: `200` as JSON, and nothing more, is all the acknowledgement there is (O3).
+    """Read the answer to a batch. The acknowledgement is the JSON number `200` and nothing more (O3).
 
     Args:
         response: the answer.
         now: wall time, for a `Retry-After` that is a date.
-        secrets: texts that must not be shown, should the answer repeat them.
+        secrets: texts that must not be shown if the answer repeats them.
 
     Raises:
-        RedirectRefused: a redirect, as of a service under maintenance. Followed, it would turn the POST into a GET,
-            which answers 200 and registers nothing.
-        BatchRefused: the application refused it.
-        TryAgain: somebody else answered.
+        RedirectRefused: a redirect, as of a service under maintenance. To follow it would turn the POST into a GET,
+            which is answered with 200 and registers nothing.
+        BatchRefused: the application refused the batch.
+        TryAgain: something in front of the application answered.
     """
     if 300 <= response.status < 400:
         raise RedirectRefused(_redirected(response), status=response.status)
@@ -121,23 +121,23 @@ def check_posted(response: Response, now: datetime, secrets: Sequence[str] = ())
             raise NotJson("OPERAS answers a batch with 200, but not with its acknowledgement", status=200)
         return
     if response.status not in _REFUSALS:
-        raise _passing(response, now)
+        raise _temporary(response, now)
     raise BatchRefused(f"OPERAS answers {response.status}: {excerpt(response, secrets)}", status=response.status)
 
 
 def read_page(response: Response, now: datetime) -> tuple[list[AcknowledgedRow], bool]:
     """The rows of a page, and whether there are more pages.
 
-    `next` says only that: the address in it is what the server takes for its own (O8).
+    Only the presence of `next` counts. The address in it is useless: it is what the server believes to be its own (O8).
 
     Raises:
-        InvalidJson: this is not the list.
-        Misconfigured: a redirect.
+        InvalidJson: the answer is not the list.
+        Misconfigured: a redirect, so the base URL is not that of the API.
         TryAgain: the service does not answer as it should.
     """
     _refuse_redirect(response)
     if response.status != 200:
-        raise _passing(response, now)
+        raise _temporary(response, now)
     try:
         content = orjson.loads(response.body)
         rows, more = content["data"], "next" in content
@@ -158,17 +158,17 @@ def _redirected(response: Response) -> str:
     return _wrong_address(f"redirects to {where!r}, which is not followed")
 
 
-def _passing(response: Response, now: datetime) -> TryAgain:
+def _temporary(response: Response, now: datetime) -> TryAgain:
     kind = ServerBusy if response.status in (429, 503) else ServerFailed
     return kind(f"OPERAS answers {response.status}", status=response.status, retry_after=retry_after(response, now))
 
 
 def excerpt(response: Response, secrets: Sequence[str]) -> str:
-    """What an answer says, fit to be stored: one short line, without tags and secrets; it may echo headers (O2)."""
+    """What an answer says, as one short line without tags and secrets; an answer may repeat our headers (O2)."""
     text = response.body[:_PAGE_BYTES_READ].decode("utf-8", "replace")
     if len(response.body) > _PAGE_BYTES_READ:
         text = " ".join(text.split()[:-1])
     for secret in filter(None, secrets):
         text = text.replace(secret, "***")
-    # Whole words only, and redacted before they are cut: half an address or half a token would not be known for one.
+    # Whole words only, and redacted before they are cut: half an address or half a token would not be recognized.
     return printable(redacted(" ".join(re.sub(r"<[^<>]*>", " ", text).split())))

@@ -5,11 +5,11 @@ import re
 from urllib.parse import quote
 
 _DOI = re.compile(r"10\.\d{4,9}/[-._;()/:A-Z0-9]+", re.IGNORECASE)
-"""The server's rule; it looks at the start alone (O4)."""
+"""The server's rule; it looks only at the beginning of a DOI (O4)."""
 
 
 def doi_refusal(doi: str) -> str | None:
-    """Why OPERAS would refuse a DOI; None if it takes it (O4)."""
+    """Why OPERAS would refuse a DOI; None if it would accept it (O4)."""
     if _DOI.match(doi) and "\0" not in doi and _is_unicode(doi):
         return None
     return "OPERAS registers only DOIs of the form 10.NNNN/… with four to nine digits and a plain first character"
@@ -25,7 +25,7 @@ _URL = re.compile(
 )
 
 
-# Spelled out: to ignore the case of a range like this costs 30 ms when the pattern is compiled.
+# Upper and lower case are spelled out: with IGNORECASE a range like this takes 30 ms to compile.
 _LETTER = r"a-zA-Z\u00a1-\uffff"
 
 
@@ -39,14 +39,15 @@ _HOST = re.compile(rf"(?i:localhost)|(?:{_LABEL}\.)+[{_LETTER}]{{2,}}")
 
 
 _NOT_IN_PATH = re.compile(rf"\s|[^-{_LETTER}0-9._~%!$&'()*+,;=:@/?#]")
-"""What OPERAS refuses in a path; encoded in queries and fragments too, where it refuses less and it does no harm."""
+"""Characters that OPERAS refuses in a path. Queries and fragments are encoded in the same way: OPERAS refuses fewer
+there, but encoding does no harm."""
 
 
 def clean_url(url: str) -> str | None:
-    """A URL as OPERAS takes it, or None if it cannot be made so (O4; checked against 72 answers of the real server).
+    """A URL in a form that OPERAS takes; None if there is none (O4; checked against 72 answers of the real server).
 
-    Characters that it refuses are percent-encoded; a host in punycode, which it refuses, is written in Unicode, which
-    it takes.
+    Characters that OPERAS refuses are percent-encoded. It refuses a host in punycode as well, so such a host is written
+    in Unicode, which it takes.
     """
     match = _URL.fullmatch(url.strip())
     if not match or not _is_unicode(url):
@@ -56,13 +57,13 @@ def clean_url(url: str) -> str | None:
     if not _USER.fullmatch(user) or not _is_host(host):
         return None
     if rest.startswith("#"):
-        rest = f"/{rest}"  # the same place; a fragment right behind the host is not among the answers we know
+        rest = f"/{rest}"  # the same address; we do not know how OPERAS answers to a fragment right after the host
     encoded = _NOT_IN_PATH.sub(lambda found: quote(found[0], safe=""), rest)
     return f"{scheme}://{user + '@' if user else ''}{host}{port}{encoded}"
 
 
 def _unicode_host(host: str) -> str:
-    """A host name without punycode; empty if the punycode is none."""
+    """A host name in Unicode instead of punycode; empty if the punycode is invalid."""
     if "xn--" not in host.lower():
         return host
     try:
@@ -72,7 +73,7 @@ def _unicode_host(host: str) -> str:
 
 
 def _is_host(host: str) -> bool:
-    """A name with a dot and a top domain of letters, `localhost`, or an address."""
+    """Whether a host is a name with a dot and a top domain of letters, `localhost`, or an IP address."""
     if _HOST.fullmatch(host):
         return not re.search(r"\s", host)
     try:

@@ -1,4 +1,4 @@
 """What survives a crash: the ledger, the output, and the one thread that writes them.
 
-Nights keep their tables in the same ledger, but what they mean is said in `nightly`. Lines are made in `records`.
+The tables of the nights are in the same ledger, but `nightly` knows what they mean. Lines are made in `records`.
 """

@@ -1,13 +1,13 @@
-"""How the first list gets into a ledger: at the speed of a disk, whatever the order of its DOIs.
+"""Load the first list into an empty ledger, at the speed of the disk, in whatever order its DOIs come.
 
-Theory. An index over DOIs that come in no order is a tree that grows at random places: with a million DOIs each chunk
-of a reading touches nearly all of its pages, and each commit writes them again. Measured for a million shuffled DOIs:
-13 s and 3.3 GB written. So the first reading only appends rows, all in one transaction, and the indexes are made at the
-end, each by one sort that SQLite does in files where its cache is too small: 3 s and 0.4 GB, in the same memory for any
-number of DOIs. DOIs that are listed twice drop out at the end as well.
+Theory. An index over DOIs in random order is a tree that grows at random places. With a million DOIs each chunk of a
+reading touches nearly all pages of the tree, and each commit writes them again. Measured for a million shuffled DOIs:
+13 s and 3.3 GB written. So the first reading only appends rows, all in one transaction. The indexes are made at the
+end, each by one sort, which SQLite does in files where its cache is too small. That takes 3 s and 0.4 GB, and the same
+memory for any number of DOIs. DOIs that are listed twice are removed at the end as well.
 
-Rows go in as one JSON array a chunk, because a single statement lets go of Python's lock while it works: whoever makes
-the next chunk on another thread is not held up by it.
+The rows of a chunk are inserted as one JSON array, because a single statement releases Python's lock (the GIL) while it
+works. So the thread that makes the next chunk is not held up.
 """
 
 import sqlite3
@@ -37,12 +37,12 @@ DROP_LATER = "DELETE FROM work WHERE id IN (SELECT id FROM work JOIN twice USING
 def bulk_load(
     db: sqlite3.Connection, reading: int, chunks: Iterable[tuple[Sequence[Work], Sequence[Failure]]], state: int
 ) -> int:
-    """Take in a whole reading, as part of a transaction, where no work is known yet.
+    """Load a whole reading into a ledger without works, as part of a transaction.
 
     Args:
         db: the ledger's connection.
         reading: its number.
-        chunks: works with their duplicates, and invalid lines.
+        chunks: works (duplicates included) and invalid lines.
         state: of the works.
 
     Returns:
@@ -55,13 +55,14 @@ def bulk_load(
         origins: dict[str, str] = {}
         for work in works:
             origins.setdefault(work.doi, work.origin)
+        # NEW numbers the works in the order of this array, so that their ids need not be asked for.
         db.execute(NEW, (loaded + 1, reading, state, orjson.dumps(list(origins.items())).decode()))
         _add_urls(db, works, dict(zip(origins, count(loaded + 1), strict=False)))
         add_failures(db, ((None, failure) for failure in invalid))
         loaded += len(origins)
     try:
         _index(db)
-    except sqlite3.IntegrityError:
+    except sqlite3.IntegrityError:  # a DOI is listed twice; only such a list pays for finding duplicates
         loaded -= _drop_duplicates(db)
         _index(db)
     return loaded
@@ -78,9 +79,10 @@ def _add_urls(db: sqlite3.Connection, works: Iterable[Work], keys: Mapping[str, 
 
 
 def _drop_duplicates(db: sqlite3.Connection) -> int:
-    """Keep the first mention of each DOI, with the URLs of all; returns how many were dropped."""
+    """Keep the first mention of each DOI, with the URLs of all its mentions; returns how many mentions were dropped."""
     db.execute("CREATE INDEX mention ON work(doi)")
     db.execute(LISTED_TWICE)
+    # A URL that the first mention has too is not moved; it is deleted with the later mention (ON DELETE CASCADE).
     db.execute(MOVE_URLS)
     dropped = db.execute(DROP_LATER).rowcount
     db.execute("DROP TABLE twice")

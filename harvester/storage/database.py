@@ -1,13 +1,13 @@
-"""The ledger's file: a SQLite database, opened so that what was committed survives, used by one thread.
+"""The ledger's file: a SQLite database, opened so that what was committed survives, and used by one thread.
 
-Theory. Three rules keep it true:
+Theory. Three rules keep the ledger true:
 
-1. One writing connection, owned by one thread (`harvester.storage.store`); other processes may read while it writes
-   (WAL). SQLite before 3.51.3 has a WAL bug with two writing connections, so this is a rule and not a habit.
-2. `synchronous=FULL`: a transaction that has returned survives power loss. Everything that belongs together (outcomes,
-   the committed length of the output, rows for registration) is one transaction.
-3. The file is opened by SQLite alone: closing any other descriptor of it would drop SQLite's own locks (pitfall 29).
-   Mutual exclusion between runs is therefore the business of `harvester.storage.lock`, on a file of its own.
+1. There is one writing connection, owned by one thread (`harvester.storage.store`). Other processes may read while it
+   writes (WAL). SQLite before 3.51.3 has a WAL bug with two writing connections, so this is a rule and not a habit.
+2. `synchronous=FULL`: a transaction that has returned survives power loss. Everything that belongs together (results
+   and failures, the committed length of the output, rows for registration) is one transaction.
+3. Only SQLite opens the file. Closing any other descriptor of it would drop SQLite's own locks (pitfall 29). Therefore
+   `harvester.storage.lock` keeps runs apart by a lock on a file of its own.
 """
 
 import sqlite3
@@ -27,12 +27,12 @@ OLDEST_SQLITE = (3, 37)
 
 
 CACHE_KIB = 4 * 1024
-"""Of pages held in memory. A run touches few: outcomes come in the order of keys. More would only make memory grow with
-the number of DOIs, up to this."""
+"""Pages held in memory, in KiB. A run touches few pages, because works finish nearly in the order of their ids. A
+larger cache would only let memory grow with the number of DOIs."""
 
 
 LOG_BYTES = 64 * 1024 * 1024
-"""What the write-ahead log is cut back to after a transaction that was larger, such as the first reading."""
+"""The write-ahead log is cut back to this size after a transaction that was larger, such as the first reading."""
 
 
 PRAGMAS = (
@@ -48,7 +48,7 @@ PRAGMAS = (
 
 
 class WorkState(IntEnum):
-    """What became of a work: in this job, or tonight. In a nightly harvest all that is not asked tonight rests."""
+    """Where a work stands in this job, or tonight. In a nightly harvest every work that is not asked tonight rests."""
 
     DUE = 0
     RESULT = 1
@@ -57,7 +57,7 @@ class WorkState(IntEnum):
 
 
 class Registration(IntEnum):
-    """What became of the registration of a work."""
+    """Where the registration of a work stands."""
 
     WAITING = 0
     ACKNOWLEDGED = 1
@@ -65,18 +65,18 @@ class Registration(IntEnum):
 
 
 class Database:
-    """An open ledger file, for the thread that opened it; any other is refused.
+    """An open ledger file. Only the thread that opened it may use it.
 
     Args:
-        path: the file, created if missing; None for a temporary one that vanishes with the connection.
-        read_only: look at it while another process may write; it has to exist.
+        path: the file, created if missing; None for a temporary one that is deleted with the connection.
+        read_only: only read the file, while another process may write it. It has to exist.
 
     Attributes:
         name: of the file, for messages.
         meta: the single values that are remembered in it.
 
     Raises:
-        Misconfigured: the file is no ledger, or a later version's.
+        Misconfigured: the file is no ledger, or one of a later version.
         DiskFailed: it cannot be opened or written.
         RuntimeError: another thread uses it.
     """
@@ -89,7 +89,7 @@ class Database:
         self.name = str(path) if path else "the temporary ledger"
         self._thread = threading.get_ident()
         self.meta = Meta(self.reading)
-        where = "" if path is None else look_at(path) if read_only else path.absolute().as_uri()
+        where = "" if path is None else read_only_uri(path) if read_only else path.absolute().as_uri()
         with self._guarded():
             self._db = sqlite3.connect(where, uri=True, isolation_level=None, timeout=10)
             try:
@@ -122,23 +122,24 @@ class Database:
             self._db.execute(f"PRAGMA {pragma}")
         known = self._db.execute("PRAGMA user_version").fetchone()[0]
         if known < VERSION:
+            # One transaction for tables and version: a crash leaves the old version or the new one, nothing between.
             script = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
             self._db.executescript(f"BEGIN IMMEDIATE; {script} {''.join(STEPS[known:])} COMMIT;")
 
     def close(self) -> None:
-        """Close the file; SQLite folds its write-ahead log back in."""
+        """Close the file; SQLite copies its write-ahead log back into it."""
         with self._guarded():
             self._db.close()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, to ask; SQLite's errors become ours."""
+        """The connection, for queries; SQLite's errors become ours."""
         with self._guarded():
             yield self._db
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Only the thread that opened the file comes in; SQLite's errors become ours."""
+        """Refuse every thread but the one that opened the file; turn SQLite's errors into ours."""
         if threading.get_ident() != self._thread:
             raise RuntimeError(f"{self.name} belongs to the thread that opened it")
         try:
@@ -156,7 +157,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The connection, to change things with: all of it is committed at the end, or nothing."""
+        """The connection, for changes: all of them are committed at the end, or none."""
         with self._guarded():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -164,24 +165,25 @@ class Database:
                 failpoint.hit("in-transaction")
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
+                if self._db.in_transaction:  # after some errors, such as a full disk, SQLite has rolled back by itself
                     self._db.execute("ROLLBACK")
                 raise
 
-    def copy_of(self, other: Path) -> None:
-        """Take over all of another ledger, which is only read, in place of what is here."""
+    def copy_from(self, other: Path) -> None:
+        """Replace all that is here by a copy of another ledger, which is only read."""
         with self._guarded():
-            source = sqlite3.connect(look_at(other), uri=True)
+            source = sqlite3.connect(read_only_uri(other), uri=True)
             try:
                 source.backup(self._db)
             finally:
                 source.close()
 
 
-def look_at(path: Path) -> str:
-    """The address under which a ledger is read without leaving files beside it.
+def read_only_uri(path: Path) -> str:
+    """The URI that opens a ledger for reading without leaving files beside it.
 
-    Without a write-ahead log nobody is writing, and what is there is all there is. With one it has to be read as well.
+    Without a write-ahead log nobody is writing and the file alone holds everything. Then it is opened as `immutable`,
+    so that SQLite makes no log of its own. If there is a log, SQLite has to read it as well.
     """
     nobody_writes = not path.with_name(path.name + "-wal").exists()
     return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if nobody_writes else ''}"

@@ -11,7 +11,8 @@ def add_failures(db: sqlite3.Connection, failures: Iterable[tuple[int | None, Fa
 
     Args:
         db: the ledger's connection.
-        failures: each with the key of its work; None for a line that is no DOI. A work has at most one for each stage.
+        failures: each with the id of its work; None for a line that is no DOI. A work has at most one failure in each
+            stage, so that a new one replaces the old one.
     """
     db.executemany(
         "INSERT OR REPLACE INTO failure "
@@ -36,5 +37,5 @@ def add_failures(db: sqlite3.Connection, failures: Iterable[tuple[int | None, Fa
 
 
 def forget_failures(db: sqlite3.Connection, works: Iterable[int], stage: Stage) -> None:
-    """Forget why some works failed in a stage, as part of a transaction."""
+    """Delete the failures of some works in one stage, as part of a transaction."""
     db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", ((work, stage) for work in works))

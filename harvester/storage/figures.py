@@ -7,9 +7,9 @@ from harvester.storage.database import Registration
 
 
 def registrations_by_state(db: sqlite3.Connection, reading: int) -> Counter[Registration]:
-    """Registrations of listed works, by state. Those that wait count even if their work left the list.
+    """Count registrations by state: the acknowledged and rejected ones of listed works, and all that wait.
 
-    All registrations are counted, and those of works that left the list taken off again, because these are few.
+    All are counted first. Then those of works that left the list are subtracted: they are few and quick to find.
     """
     all_of_them = db.execute("SELECT COUNT(*), SUM(state = 1), SUM(state = 2) FROM registration").fetchone()
     of_the_gone = db.execute(

@@ -1,4 +1,4 @@
-"""Taking in a list: each DOI becomes a work once, each line that is none a failure, and all lines are counted."""
+"""Read a list into the ledger: each DOI becomes one work, each line that is no DOI a failure, all lines are counted."""
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
@@ -25,11 +25,11 @@ class Reading:
 
     Args:
         lines: lines, rows or entries.
-        works: DOIs, each once.
-        duplicates: further mentions of them.
+        works: DOIs, each counted once.
+        duplicates: further mentions of the same DOIs.
         invalid: lines that are no DOI.
         blank: lines with nothing in them.
-        dropped: works of an earlier reading that were still due and are listed no more.
+        dropped: works of an earlier reading that were still due and are no longer listed.
     """
 
     lines: int = 0
@@ -48,21 +48,26 @@ def enrol(
     fingerprint: Callable[[], str | None] = lambda: None,
     enrol_as: WorkState = WorkState.DUE,
 ) -> Reading:
-    """Take in a whole list; what an earlier, broken reading left is overwritten.
+    """Read a whole list into the ledger. What an earlier, interrupted reading left is overwritten.
 
     Args:
         ledger: takes the works.
-        lines: read on a thread of their own.
-        is_stopped: whether to break off, which costs nothing but another reading.
-        fingerprint: takes that of the list, if it has one; where it is that of the last reading, that one holds.
-        enrol_as: state of new works: due, or resting until a night chooses them. In the second case works that left the
-            list rest as well, with what is known of them; in the first those that are still due are dropped.
+        lines: of the list; they are read on a thread of their own.
+        is_stopped: whether to stop reading. Nothing is lost by that; the list is read again at the next start.
+        fingerprint: computes the fingerprint of the list, None if it has none. If it is that of the last reading, the
+            list is not read again.
+        enrol_as: state of new works: due, or resting until a night chooses them. If resting, works that left the list
+            rest as well, and what is known of them is kept. If due, works that left the list and are still due are
+            dropped.
+
+    Returns:
+        What was found; nothing if the reading was stopped.
 
     Raises:
         StopRun: the list cannot be read.
     """
     before = fingerprint()
-    if before and (found := ledger.same_reading(before)):
+    if before and (found := ledger.reuse_reading(before)):
         return Reading(**orjson.loads(found))
     is_first = ledger.is_empty()
     number = ledger.begin_reading()
@@ -76,7 +81,7 @@ def enrol(
     except Stopped:
         return Reading()
     reading = Reading(counted.total(), listed, counted[Work] - listed, counted[Failure], counted[Blank])
-    # A list that changed while it was read is not known by what it was before, nor by what it became.
+    # If the list changed while it was read, no fingerprint tells what was read, and the next run reads it again.
     known = before if before and fingerprint() == before else None
     found = orjson.dumps(reading).decode()
     dropped = ledger.end_reading(number, keep=enrol_as is WorkState.RESTING, found=found, fingerprint=known)
@@ -86,7 +91,7 @@ def enrol(
 def _chunks(
     lines: Iterable[Work | Failure | Blank], is_stopped: Callable[[], bool], counted: Counter[type]
 ) -> Generator[tuple[list[Work], list[Failure]], None, None]:
-    """Works and invalid lines, many at a time, and counted; `Stopped` if the reading is to be broken off."""
+    """Yield works and invalid lines in chunks, and count all lines by type; raise `Stopped` if reading is to end."""
     rest = iter(lines)
     with prefetched(iter(lambda: list(islice(rest, ENROL_CHUNK)), [])) as chunks:
         for chunk in chunks:
@@ -95,12 +100,14 @@ def _chunks(
             counted.update(map(type, chunk))
             yield [line for line in chunk if type(line) is Work], [line for line in chunk if type(line) is Failure]
             failpoint.hit("enrol")
-    if is_stopped():  # then the list may have ended before its end
+    if is_stopped():  # a stop also ends the lines early, so this may not be the end of the list
         raise Stopped
 
 
 def last_reading(database: Database, ledger: Ledger) -> Reading:
-    """What the last reading found; works that one which was cut off has listed since count as listed.
+    """What the last complete reading found, for a run that reads no list.
+
+    If a later reading was interrupted, the works that it listed count as listed.
 
     Raises:
         InputMissing: no list was ever read to its end.

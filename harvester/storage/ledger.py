@@ -1,11 +1,11 @@
 """The ledger: what is known of every work, in one SQLite file.
 
-The ledger is the only memory of a run; the process has none that matters. How the file is opened and kept true is said
-in `harvester.storage.database`; what waits to be registered is in the same file, see `harvester.storage.outbox`.
+The ledger is the only memory of a run; nothing that matters is in the process alone. `harvester.storage.database` says
+how the file is opened and kept true. What waits to be registered is in the same file, see `harvester.storage.outbox`.
 
-A *reading* is one pass over the input. Each work carries the number of the last reading that listed it, which is how
-duplicates are told from DOIs known of old, and DOIs that left the list from those still in it, without holding a list
-in memory. A reading that was cut off is simply done again under the next number.
+A *reading* is one pass over the list. Each work carries the number of the last reading that listed it. This number
+tells duplicates from DOIs that were known before, and DOIs that left the list from those still in it, without holding
+the list in memory. A reading that was cut off is done again under the next number.
 """
 
 import sqlite3
@@ -17,10 +17,10 @@ import orjson
 
 from harvester.core.model import DueWork, Failure, Figures, Finished, Result, Stage, Work
 from harvester.storage.bulk_load import bulk_load
-from harvester.storage.database import Database, Registration, WorkState, look_at
+from harvester.storage.database import Database, Registration, WorkState, read_only_uri
 from harvester.storage.failures import add_failures
 from harvester.storage.figures import registrations_by_state
-from harvester.storage.outbox import wait_again
+from harvester.storage.outbox import requeue
 
 RECORD = """
 UPDATE work SET state = ?1, outcome = said.outcome, harvested_at = said.harvested_at, sha256 = said.sha256
@@ -30,7 +30,8 @@ FROM (
     FROM json_each(?2)
 ) AS said WHERE work.id = said.work_id
 """
-"""One statement for many results: each one begun costs a fight over Python's lock with the event loop."""
+"""Records many results in one statement. Each statement that starts competes with the event loop for Python's lock
+(the GIL)."""
 
 
 DUE = """
@@ -38,13 +39,13 @@ SELECT json_group_array(json_array(id, doi, origin)) FROM (
     SELECT id, doi, origin FROM work WHERE id > ? AND state = {state:d} AND listed >= ? ORDER BY id LIMIT ?
 )
 """
-"""Many works in one row, for each row costs such a fight as well. The state is not bound, so that SQLite sees that
-there is an index over the works in it."""
+"""Fetches many works as one row, because each row competes for that lock as well. The state is part of the text and not
+bound, so that SQLite can use the partial index `work_due`."""
 
 UNLISTED = f"""
 WHERE state = {WorkState.DUE:d} AND listed < ? AND NOT EXISTS (SELECT 1 FROM registration WHERE work_id = work.id)
 """  # noqa: S608 - a constant
-"""Works that are due and were listed before a reading, save those that are on their way to OPERAS."""
+"""Works that are due but not listed by this reading, except those that were ever put into the outbox."""
 
 DROP_UNLISTED = f"DELETE FROM work {UNLISTED}"  # noqa: S608 - both are constants
 
@@ -61,10 +62,10 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._file, self._meta = database, database.meta
 
-    # Readings of the input
+    # Readings of the list
 
     def begin_reading(self) -> int:
-        """Start a reading of the input; until it is finished, the one before stands.
+        """Start a reading of the list. Until it is finished, the one before counts.
 
         Returns:
             The number of the reading.
@@ -82,7 +83,7 @@ class Ledger:
         *,
         state: WorkState = WorkState.DUE,
     ) -> int:
-        """Take in all of a reading in one transaction, where no work is known yet; see `harvester.storage.bulk_load`.
+        """Load a whole reading into a ledger without works, in one transaction; see `harvester.storage.bulk_load`.
 
         Args:
             reading: its number.
@@ -98,18 +99,19 @@ class Ledger:
     def enrol(
         self, reading: int, works: Sequence[Work], invalid: Sequence[Failure], *, state: WorkState = WorkState.DUE
     ) -> int:
-        """Take in some works and invalid lines of a reading.
+        """Add some works and invalid lines of a reading.
 
         Args:
             reading: its number.
-            works: found.
-            invalid: lines that are none.
+            works: of these lines.
+            invalid: lines that are no DOI.
             state: of works that are new.
 
         Returns:
             How many of the works this reading had not listed yet; the others are duplicates.
         """
         with self._file.transaction() as db:
+            # A second mention in the same reading changes no row, so that changed rows are works listed just now.
             before = db.total_changes
             db.executemany(
                 "INSERT INTO work (doi, origin, listed, state) VALUES (?, ?, ?, ?) "
@@ -123,32 +125,33 @@ class Ledger:
         return listed
 
     def drop_broken_reading(self) -> None:
-        """Forget the invalid lines of a reading that was cut off; those of the last complete one have lower keys."""
+        """Delete the invalid lines of a reading that was cut off. Their ids are above those of the complete one."""
         with self._file.transaction() as db:
             broken_off = (Stage.INPUT, self._meta.invalid_up_to)
             db.execute("DELETE FROM failure WHERE stage = ? AND id > ?", broken_off)
 
-    def same_reading(self, fingerprint: str) -> str | None:
-        """What the last reading found, if it has this fingerprint: then it need not be done again.
+    def reuse_reading(self, fingerprint: str) -> str | None:
+        """What the last reading found (as JSON) if the list has not changed since, else None.
 
         Args:
-            fingerprint: what tells one list from another.
+            fingerprint: of the list as it is now.
         """
         if self._meta.fingerprint != fingerprint:
             return None
+        # As at the end of a reading: records may have given works new URLs since.
         with self._file.transaction() as db:
-            wait_again(db)
+            requeue(db)
         return self._meta.found
 
     def end_reading(
         self, reading: int, *, keep: bool = False, found: str | None = None, fingerprint: str | None = None
     ) -> int:
-        """Finish a reading: works that are due but listed no more are dropped, and grown URLs are to be registered.
+        """Finish a reading: drop works that are due but no longer listed, and put works with new URLs into the outbox.
 
         Args:
             reading: its number.
-            keep: let them rest instead, with what is known of them.
-            found: what it found, as JSON.
+            keep: let works that are no longer listed rest instead of dropping them.
+            found: what the reading found, as JSON.
             fingerprint: of the list that was read; None if it is not known.
 
         Returns:
@@ -156,7 +159,8 @@ class Ledger:
         """
         with self._file.transaction() as db:
             dropped = db.execute(REST_UNLISTED if keep else DROP_UNLISTED, (reading,)).rowcount
-            wait_again(db)
+            requeue(db)
+            # The invalid lines of this reading take the place of those of the reading before, which have lower ids.
             old = (Stage.INPUT, self._meta.invalid_up_to)
             db.execute("DELETE FROM failure WHERE stage = ? AND id <= ?", old)
             last = db.execute("SELECT COALESCE(MAX(id), 0) FROM failure").fetchone()[0]
@@ -165,14 +169,14 @@ class Ledger:
         return dropped
 
     def invalid(self) -> int:
-        """Lines of the last reading that are no DOIs."""
+        """How many lines of the last reading are no DOI."""
         with self._file.reading() as db:
             return int(db.execute("SELECT COUNT(*) FROM failure WHERE stage = ?", (Stage.INPUT,)).fetchone()[0])
 
     # Works
 
     def due(self, after: int, limit: int, state: WorkState = WorkState.DUE) -> list[DueWork]:
-        """The next works to ask for, by key: those with a key above `after`, at most `limit`."""
+        """The next works to ask for, in the order of ids: those with an id above `after`, at most `limit`."""
         with self._file.reading() as db:
             [rows] = db.execute(DUE.format(state=state), (after, self._meta.reading, limit)).fetchone()
         return [DueWork(*row) for row in orjson.loads(rows)]
@@ -183,7 +187,7 @@ class Ledger:
             return db.execute("SELECT 1 FROM work LIMIT 1").fetchone() is None
 
     def known_good(self) -> str | None:
-        """A DOI with a complete record, if there is one."""
+        """A DOI with a complete record, to try whether the service works; None if there is none yet."""
         with self._file.reading() as db:
             row = db.execute(
                 "SELECT doi FROM work WHERE state = ? AND outcome = 'ok' ORDER BY id LIMIT 1", (WorkState.RESULT,)
@@ -198,16 +202,16 @@ class Ledger:
         withheld: Collection[str] = (),
         also: Callable[[sqlite3.Connection], None] = lambda _: None,
     ) -> None:
-        """Write down what became of some works, with the length of the output that holds them: one transaction.
+        """Write down the results and failures of some works and the new length of the output, in one transaction.
 
         Args:
             finished: works with their results and failures.
-            length: committed bytes of the output.
-            withheld: DOIs whose results have no line in the output; they are remembered without a digest.
-            also: what else belongs into the transaction.
+            length: committed bytes of the output, the lines of these results included.
+            withheld: DOIs whose results have no line in the output; they are recorded without a digest.
+            also: writes what else belongs into the transaction.
         """
-        results = [(due, became) for due, became in finished if isinstance(became, Result)]
-        failures = [(due, became) for due, became in finished if isinstance(became, Failure)]
+        results = [(due, result) for due, result in finished if isinstance(result, Result)]
+        failures = [(due, failure) for due, failure in finished if isinstance(failure, Failure)]
         with self._file.transaction() as db:
             found = [
                 (due.work_id, result.outcome, result.harvested_at, None if due.doi in withheld else result.sha256)
@@ -238,13 +242,12 @@ class Ledger:
     def start_over(self, archive: str | None, source: str) -> None:
         """Make every listed work due for a new output; the old output, if any, is to be renamed to `archive`.
 
+        What OPERAS knows of the works stays known. Works that the last reading did not list are deleted. The caller
+        renames the file afterwards. If a crash comes between, `archive` is still set, and the next start renames it.
+
         Args:
             archive: a free name.
             source: base URL of the service that is asked from here on.
-
-        What OPERAS knows of them stays known; works that the last reading did not list are forgotten. The renaming
-        itself is done after this, and again by whoever finds `archive` still remembered: a crash in between changes
-        nothing.
         """
         with self._file.transaction() as db:
             db.execute("DELETE FROM work WHERE listed < ?", (self._meta.reading,))
@@ -256,16 +259,16 @@ class Ledger:
             self._meta.archive, self._meta.source = archive, source
 
     def mark_published(self) -> None:
-        """Remember that the output stands complete under its name, and that no refetch is under way."""
+        """Remember that the output is complete under its name, and that no refetch is under way."""
         with self._file.transaction():
             self._meta.published, self._meta.refetching = True, False
 
     def begin_night(self, output: str, works: Iterable[int]) -> None:
-        """Make some works due for a new output, and let all others rest: one transaction.
+        """Make some works due for a new output, and let all others rest, in one transaction.
 
         Args:
             output: name of the output.
-            works: their keys.
+            works: ids of the works to make due.
         """
         with self._file.transaction() as db:
             db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
@@ -288,7 +291,7 @@ class Ledger:
                 yield Failure(doi, text, origin, kind, status, attempts, message, failed_at, Stage(stage))
 
     def figures(self) -> Figures:
-        """Count the works of the last reading: by scans of indexes, so that ten million take a few seconds."""
+        """Count the works of the last reading. Only indexes are scanned: ten million works take a few seconds."""
         reading = self._meta.reading
         states: Counter[WorkState] = Counter()
         outcomes: Counter[str] = Counter()
@@ -329,13 +332,13 @@ class Ledger:
         """How many of the works here have a record in another ledger, which is only read.
 
         Args:
-            other: its path.
-            failed_too: count those that have a failure as well.
+            other: path of the other ledger.
+            failed_too: also count works that have a failure there.
         """
-        Database(other, read_only=True).close()  # says what is wrong with it, under its own name
+        Database(other, read_only=True).close()  # if it is no usable ledger, this says so under its own name
         done = (WorkState.RESULT, WorkState.FAILURE if failed_too else WorkState.RESULT)
         with self._file.reading() as db:
-            db.execute("ATTACH ? AS other", (look_at(other),))
+            db.execute("ATTACH ? AS other", (read_only_uri(other),))
             try:
                 return int(
                     db.execute(

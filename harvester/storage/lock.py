@@ -1,4 +1,7 @@
-"""One run a ledger: an advisory lock on a file of its own, and only where such locks and SQLite's hold."""
+"""One run at a time on a ledger: an advisory lock on a file beside it.
+
+Ledgers on network file systems are refused, because neither this lock nor those of SQLite can be trusted there.
+"""
 
 import fcntl
 import os
@@ -20,7 +23,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 @contextmanager
 def lock(ledger: Path) -> Iterator[None]:
-    """Hold the lock that belongs to a ledger; it ends with the process, however that ends.
+    """Hold the lock of a ledger. The lock ends with the process, however the process ends.
 
     Raises:
         LockHeld: another process holds it.
@@ -41,7 +44,7 @@ def lock(ledger: Path) -> Iterator[None]:
         _take(descriptor, ledger)
         yield
     finally:
-        with suppress(OSError):  # it is closed, and the lock gone, whatever the file system says
+        with suppress(OSError):  # even if this reports an error, the file is closed and the lock released
             os.close(descriptor)
 
 
@@ -90,13 +93,13 @@ def _take(descriptor: int, ledger: Path) -> None:
         raise DiskFailed(
             f"{ledger} cannot be locked: {error.strerror}. Put it on another disk with --ledger."
         ) from error
-    with suppress(OSError):  # who holds it is told for convenience only
+    with suppress(OSError):  # the process number only serves the message above; the lock holds without it
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 
 
 def refuse_network(folder: Path) -> None:
-    """Refuse a folder on a network file system, as far as the system tells (Linux).
+    """Refuse a folder on a network file system, if this machine tells which it is (Linux does).
 
     Raises:
         Misconfigured: it is on one.
@@ -118,7 +121,7 @@ def file_system_of(folder: Path, mounts: str) -> str:
 
     Args:
         folder: absolute and resolved.
-        mounts: the text of `/proc/self/mounts`, in which blanks of a path stand as `\\040` (proc(5)).
+        mounts: the text of `/proc/self/mounts`, in which a blank in a path is written as `\\040` (proc(5)).
     """
     best, kind = -1, ""
     for line in mounts.split("\n"):
@@ -126,6 +129,7 @@ def file_system_of(folder: Path, mounts: str) -> str:
         if len(fields) < 3:
             continue
         mount = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[1]))
+        # The deepest mount point counts. Of two on the same folder the later one covers the earlier.
         if folder.is_relative_to(mount) and len(mount.parts) >= best:
             best, kind = len(mount.parts), fields[2]
     return kind

@@ -1,8 +1,8 @@
 """The single values that a ledger remembers, as typed attributes; no other file spells one of their keys.
 
-They lie in the table `meta`, one row a value. An attribute is read from the file and written to it at once: inside
-`Database.transaction` it is part of the transaction, outside it is a transaction of its own. The names are the keys in
-the file and are never changed, for older ledgers have them.
+They are in the table `meta`, one row for each value. Each access to an attribute reads or writes the file. Inside
+`Database.transaction` a write is part of the transaction; outside it is a transaction of its own. The names of the
+attributes are the keys in the file. They are never changed, because older ledgers have them.
 """
 
 import sqlite3
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Value(Generic[T]):
-    """One remembered value.
+    """One remembered value: a descriptor over a row of the table `meta`.
 
     Args:
         read: turns what is in the file (None if there is nothing) into the value.
@@ -68,16 +68,16 @@ class Meta:
     """Number of the last complete reading."""
 
     reading_begun = Value(_number)
-    """Number of the last reading that was begun."""
+    """Number of the last reading that was begun, complete or not."""
 
     fingerprint = Value(_text)
-    """What tells the list of the last reading from others; None if that is not known."""
+    """Fingerprint of the list of the last reading; None if it is not known."""
 
     found = Value(_text)
     """What the last reading found, as JSON: a `harvester.storage.ingest.Reading`."""
 
     invalid_up_to = Value(_number)
-    """The highest key of a failure when the last reading was complete."""
+    """The highest id of a failure when the last reading was completed."""
 
     # The output, and the services; see `harvester.storage.publishing` for the first five.
 
@@ -85,16 +85,16 @@ class Meta:
     """Committed bytes of the output."""
 
     made = Value(_flag)
-    """Whether the partial output was ever made."""
+    """Whether this ledger ever made the partial output, so that a file of that name is ours."""
 
     published = Value(_flag)
-    """Whether the output stands complete under its name."""
+    """Whether the output is complete under its name."""
 
     refetching = Value(_flag)
     """Whether a refetch is under way."""
 
     archive = Value(_text)
-    """The name that the old output is to get; None once it has it."""
+    """The name to which the old output is still to be renamed; None if nothing is."""
 
     output = Value(_text)
     """The name of the output that the ledger belongs to; `-` for stdout."""
@@ -103,7 +103,7 @@ class Meta:
     """Base URL of the service that the records come from."""
 
     operas = Value(_text)
-    """Base URL of the OPERAS that acknowledges."""
+    """Base URL of the OPERAS where DOIs are registered."""
 
     # Nights; see `harvester.nightly.state`.
 
@@ -117,10 +117,10 @@ class Meta:
     """New events that the night was expected to find, as a JSON number."""
 
     night_figures = Value(_text)
-    """What the open night found so far, as JSON."""
+    """What the open night found so far, as JSON: `harvester.nightly.state.NightFigures`."""
 
     nights = Value(_text)
-    """What the last nights were expected to find, and found, as JSON."""
+    """What the last nights were expected to find, and what they found, as JSON."""
 
     paces = Value(_text)
     """How the last nights went, as JSON."""
@@ -129,4 +129,4 @@ class Meta:
     """Paths of the outputs of the nights that are kept, as JSON."""
 
     rates = Value(_text)
-    """What the nights learned, as JSON."""
+    """The rates of events that the nights learned, as JSON: numbers of `harvester.nightly.cohorts.Rates`."""

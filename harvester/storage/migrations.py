@@ -9,10 +9,11 @@ WORK_INDEXES = {
     "work_due": "CREATE INDEX work_due ON work(id) WHERE state = 0",
     "work_figures": "CREATE INDEX work_figures ON work(listed, state, outcome)",
 }
-"""Made anew by the first reading; see `harvester.storage.bulk_load`. All figures are counted in the last one alone."""
+"""The first reading drops them and makes them anew, see `harvester.storage.bulk_load`. `work_due` serves the works that
+are next, `work_figures` all counts."""
 
 
-# Keys of failures are never used again: by them those of the last reading are told from what a broken one left.
+# AUTOINCREMENT: ids of failures only grow, so that ids above `invalid_up_to` belong to an interrupted reading.
 _FIRST = f"""
 CREATE TABLE work (
     id           INTEGER PRIMARY KEY,
@@ -79,8 +80,8 @@ CREATE TABLE history (
 
 
 STEPS = (_FIRST, _VISITS)
-"""What each version of the schema adds to the one before. Never changed once released, only added to."""
+"""What each version of the schema adds to the one before. A step that was released is never changed."""
 
 
 VERSION = len(STEPS)
-"""Of the schema, in SQLite's `user_version`. A ledger of a later version is refused, an earlier one is brought up."""
+"""Version of the schema, in SQLite's `user_version`. A ledger of a later version is refused, an older one migrated."""

@@ -1,7 +1,7 @@
-"""The outbox: harvested works that wait until OPERAS has acknowledged or refused them.
+"""The outbox: works that wait until OPERAS has acknowledged or refused them.
 
-It lives in the ledger's file, so that a record and the wish to register it are committed in one transaction, and a
-crash between the answer of OPERAS and the commit only repeats a request, which is harmless (O7).
+It is a transactional outbox: it is in the ledger's file, so that a record and its pending registration are committed in
+one transaction. A crash between the answer of OPERAS and the commit only repeats a request, which is harmless (O7).
 """
 
 import sqlite3
@@ -18,7 +18,7 @@ from harvester.storage.hooks import CommitHook
 WAITING = f"""
 SELECT work_id, doi, origin FROM registration JOIN work ON work.id = work_id
 WHERE registration.state = {Registration.WAITING:d} ORDER BY work_id LIMIT ?
-"""  # noqa: S608 - a constant; not bound, so that SQLite sees that there is an index over it
+"""  # noqa: S608 - a constant; not bound, so that SQLite can use the partial index `registration_waiting`
 """The first works that wait."""
 
 
@@ -31,13 +31,13 @@ class Outbox:
 
     def __init__(self, database: Database) -> None:
         self._file = database
-        self._offered: dict[int, int] = {}
+        self._last_handed_out: dict[int, int] = {}
 
-    def belongs_to(self, base_url: str) -> None:
-        """Remember which OPERAS it is that acknowledges.
+    def claim(self, base_url: str) -> None:
+        """Remember at which OPERAS DOIs are registered: one ledger belongs to one OPERAS.
 
         Raises:
-            Misconfigured: it was another one before.
+            Misconfigured: it belongs to another one.
         """
         known = self._file.meta.operas
         if known is None:
@@ -49,10 +49,10 @@ class Outbox:
             )
 
     def fill(self, *, harvested_only: bool) -> int:
-        """Put listed works into the outbox that were never in it; returns how many.
+        """Put the listed works into the outbox that were never in it; returns how many.
 
         Args:
-            harvested_only: only those with a result; otherwise all.
+            harvested_only: only those with a record; otherwise all.
         """
         with self._file.transaction() as db:
             return db.execute(
@@ -62,7 +62,7 @@ class Outbox:
             ).rowcount
 
     def retry_rejected(self) -> int:
-        """Put rejected works of the last reading back; returns how many."""
+        """Put the rejected works of the last reading back into the outbox; returns how many."""
         with self._file.transaction() as db:
             rows = db.execute(
                 "SELECT work_id FROM registration JOIN work ON work.id = work_id "
@@ -77,33 +77,35 @@ class Outbox:
         return len(works)
 
     def waiting(self, limit: int) -> list[PendingRegistration]:
-        """The first entries of the outbox, with all their URLs."""
+        """The first entries of the outbox, each with all its URLs."""
         with self._file.reading() as db:
             rows = db.execute(WAITING, (limit,)).fetchall()
             return [
-                PendingRegistration(work_id, doi, self._offer(db, work_id), origin) for work_id, doi, origin in rows
+                PendingRegistration(work_id, doi, self._hand_out_urls(db, work_id), origin)
+                for work_id, doi, origin in rows
             ]
 
-    def _offer(self, db: sqlite3.Connection, work_id: int) -> tuple[str, ...]:
-        """The URLs of a work; the last one given out is remembered, for more may come before it is settled."""
+    def _hand_out_urls(self, db: sqlite3.Connection, work_id: int) -> tuple[str, ...]:
+        """The URLs of a work. The id of the last one is remembered: `settle` must not settle URLs that come later."""
         rows = db.execute("SELECT id, url FROM url WHERE work_id = ? ORDER BY id", (work_id,)).fetchall()
-        self._offered[work_id] = rows[-1][0] if rows else 0
+        self._last_handed_out[work_id] = rows[-1][0] if rows else 0
         return tuple(url for _, url in rows)
 
     def settle(
         self, acknowledged: Sequence[PendingRegistration], rejected: Sequence[tuple[PendingRegistration, Failure]]
     ) -> None:
-        """Take entries out of the outbox: OPERAS has them, or refuses them for a reason.
+        """Take entries out of the outbox: OPERAS acknowledged them, or refused them for a reason.
 
-        A work that was given another URL after it was handed out by `waiting` stays in.
+        A work that got another URL after `waiting` handed it out stays in the outbox.
         """
         with self._file.transaction() as db:
             settled = [(entry.work_id, Registration.ACKNOWLEDGED) for entry in acknowledged]
             settled += [(entry.work_id, Registration.REJECTED) for entry, _ in rejected]
             db.executemany("UPDATE registration SET state = ?2 WHERE work_id = ?1", settled)
-            offered = [(key, self._offered.pop(key, 0)) for key, _ in settled]
+            offered = [(key, self._last_handed_out.pop(key, 0)) for key, _ in settled]
             db.executemany("UPDATE url SET settled = 1 WHERE work_id = ? AND id <= ?", offered)
-            wait_again(db, [key for key, _ in settled])
+            # After the URLs: only now can it be seen which works have more of them than were sent.
+            requeue(db, [key for key, _ in settled])
             forget_failures(db, [key for key, _ in settled], Stage.REGISTER)
             add_failures(db, ((entry.work_id, failure) for entry, failure in rejected))
 
@@ -122,7 +124,7 @@ class OutboxHook(CommitHook):
     """Puts committed results into the outbox, in the transaction that commits them.
 
     Args:
-        added: told after each commit how many more works wait by it.
+        added: called after each commit with the number of works that it put into the outbox.
     """
 
     def __init__(self, added: Callable[[int], None]) -> None:
@@ -131,27 +133,35 @@ class OutboxHook(CommitHook):
 
     def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:
         """Put results into the outbox."""
-        self._waiting += enqueue(db, [due.work_id for due, became in finished if isinstance(became, Result)])
+        self._waiting += enqueue(db, [due.work_id for due, result in finished if isinstance(result, Result)])
 
     def committed(self) -> None:
-        """Tell of them, now that they are on disk."""
+        """Report how many were put into the outbox, now that they are on disk."""
         waiting, self._waiting = self._waiting, 0
         self._added(waiting)
 
 
 def enqueue(db: sqlite3.Connection, works: Sequence[int]) -> int:
-    """Put works into the outbox, in a transaction; those settled before stay so, unless they have new URLs.
+    """Put works into the outbox, as part of a transaction. Works that are settled stay so, unless they have new URLs.
 
     Returns:
-        How many more wait by that.
+        How many more works wait now.
     """
     listed = orjson.dumps(works).decode()
     new = db.execute("INSERT OR IGNORE INTO registration (work_id) SELECT value FROM json_each(?)", (listed,)).rowcount
-    return new + wait_again(db, works)
+    return new + requeue(db, works)
 
 
-def wait_again(db: sqlite3.Connection, works: Sequence[int] | None = None) -> int:
-    """Put works (None for all) back that OPERAS acknowledged without all of their URLs; returns how many."""
+def requeue(db: sqlite3.Connection, works: Sequence[int] | None = None) -> int:
+    """Put works back into the outbox that OPERAS acknowledged without all of their URLs, as part of a transaction.
+
+    Args:
+        db: the ledger's connection.
+        works: ids of the works to look at; None for all.
+
+    Returns:
+        How many were put back.
+    """
     among = "" if works is None else "AND work_id IN (SELECT value FROM json_each(?))"
     return db.execute(
         f"UPDATE registration SET state = {Registration.WAITING:d} WHERE state = {Registration.ACKNOWLEDGED:d} "  # noqa: S608

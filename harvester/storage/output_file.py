@@ -1,9 +1,9 @@
-"""Records as lines, and the output file they are appended to.
+"""The output file, to which lines are appended; or stdout in its place.
 
-The file grows only at its end and only by whole units: for `.jsonl` a unit is some lines, for `.jsonl.gz` one gzip
+The file grows only at its end and only by whole units. For `.jsonl` a unit is some lines, for `.jsonl.gz` one gzip
 member, for `.jsonl.zst` one zstd frame. Members and frames may be concatenated (RFC 1952, section 2.2; RFC 8878,
-section 3), so that every prefix that ends between two units is itself a complete, valid file. The length up to which
-units are committed is kept in the ledger; whatever lies behind it is a torn write and is cut off at the next start.
+section 3), so that every prefix that ends between two units is itself a complete, valid file. The ledger keeps the
+length up to which units are committed. Whatever comes after it is a torn write, which the next start cuts off.
 
 While a run goes on the file is called `NAME.partial`; publishing renames it to `NAME`.
 """
@@ -19,19 +19,19 @@ from harvester.records.packing import output_format, packer
 
 
 class Sink(Protocol):
-    """Where result lines go; only the writer thread touches it."""
+    """Where result lines go; only the writer thread uses it."""
 
     def append(self, lines: bytes) -> int:
-        """Put whole lines behind everything before, on stable storage; return the length that is committed by that.
+        """Append whole lines and put them on stable storage; returns the new length in bytes.
 
         Raises:
-            DiskFailed: it could not be done; nothing may be appended after that.
+            DiskFailed: it could not be done. Nothing may be appended afterwards.
         """
         ...
 
 
 class Stdout:
-    """Result lines to a pipe: at least once, without resuming.
+    """Writes result lines to a pipe. A line may come twice, and such a run cannot be resumed.
 
     Args:
         stream: binary, usually `sys.stdout.buffer`.
@@ -42,15 +42,15 @@ class Stdout:
         self._length = 0
 
     def append(self, lines: bytes) -> int:
-        """Write and flush.
+        """Write and flush the lines.
 
         Raises:
-            PipeClosed: whoever read went away.
+            PipeClosed: the reader went away.
             DiskFailed: stdout is a file that cannot be written.
         """
         try:
             rest = memoryview(lines)
-            while rest:  # an unbuffered stdout may take less than all of it
+            while rest:  # an unbuffered stdout may write less than it was given
                 rest = rest[self._stream.write(rest) :]
             self._stream.flush()
         except BrokenPipeError:
@@ -62,10 +62,10 @@ class Stdout:
 
 
 class OutputFile:
-    """The output file of a run, opened for appending; made by `open_output`.
+    """The output file of a run, opened for appending; `open_output` makes it.
 
     Args:
-        path: the name it is published under.
+        path: the name under which it is published.
         descriptor: open for writing on `NAME.partial`, positioned at `length`.
         length: committed bytes.
     """
@@ -77,7 +77,7 @@ class OutputFile:
         self._pack = packer(output_format(path.name))
 
     def append(self, lines: bytes) -> int:
-        """Append one unit, synced; see `Sink`."""
+        """Append one unit and sync it to the disk; see `Sink`."""
         unit = memoryview(self._pack(lines))
         try:
             failpoint.hit("before-write")
@@ -94,10 +94,10 @@ class OutputFile:
         return self.length
 
     def close(self) -> None:
-        """Let go of the file.
+        """Close the file.
 
         Raises:
-            DiskFailed: the file system says only now that something went wrong, as NFS may.
+            DiskFailed: the file system reports a failed write only now, as NFS may.
         """
         try:
             os.close(self._descriptor)
@@ -111,16 +111,16 @@ def partial_of(path: Path) -> Path:
 
 
 def open_output(path: Path, committed: int, *, new: bool = False) -> OutputFile:
-    """Open the partial output for appending, cut back to its committed length; a new one is created.
+    """Open the partial output for appending, cut back to its committed length. It is created if nothing is committed.
 
     Args:
-        path: the name it will be published under.
-        committed: bytes.
-        new: whether nobody can have made it yet, so that one that is there is somebody else's.
+        path: the name under which it will be published.
+        committed: length in bytes.
+        new: this ledger has not made the file yet, so that a file of this name belongs to somebody else.
 
     Raises:
-        Usage: it is somebody else's.
-        PromiseBroken: the file is shorter than what is committed: something else changed it.
+        Usage: the file belongs to somebody else.
+        PromiseBroken: the file is shorter than what is committed, so something else changed it.
         DiskFailed: the file system refuses.
     """
     partial = partial_of(path)
@@ -129,7 +129,7 @@ def open_output(path: Path, committed: int, *, new: bool = False) -> OutputFile:
         descriptor = os.open(partial, os.O_WRONLY | create | os.O_CLOEXEC, 0o666)
         try:
             _cut_back(partial, descriptor, committed)
-            # Even if the file is not new: the run that made it may have ended before it came to this.
+            # Also if the file is not new: the run that made it may have crashed before it synced the folder.
             files.sync_directory(path.parent)
         except BaseException:
             os.close(descriptor)

@@ -28,12 +28,12 @@ class Paths:
 
 
 def job_paths(output: str, *, ledger: Path | None = None, failures: Path | None = None) -> Paths:
-    """The files of a run with this output: beside it, unless named otherwise.
+    """The files of a run with this output. They are beside the output, unless another path is given.
 
     Args:
-        output: `NAME.jsonl`, `.jsonl.gz`, `.jsonl.zst`, or `-` for stdout, which has no files but those named.
-        ledger: another place for the ledger.
-        failures: another place for the failures.
+        output: `NAME.jsonl`, `.jsonl.gz`, `.jsonl.zst`, or `-` for stdout, which has no files but those given here.
+        ledger: another path for the ledger.
+        failures: another path for the failures.
 
     Raises:
         Usage: the output has another ending.
@@ -52,7 +52,7 @@ def job_paths(output: str, *, ledger: Path | None = None, failures: Path | None 
 
 
 def ledger_of(path: Path) -> Path:
-    """The ledger that belongs to an output, or the path itself if it is none."""
+    """The ledger beside an output. A path that is no output is taken for a ledger and returned as it is."""
     for ending in FORMATS:
         if path.name.endswith(ending):
             return path.with_name(path.name.removesuffix(ending) + ".ledger")
@@ -69,10 +69,14 @@ def paths_of(path: Path, ledger: Path | None = None, failures: Path | None = Non
 
 
 def check_paths(inputs: Sequence[str], paths: Paths) -> None:
-    """Find out before anything is asked that the results could not be written, or would overwrite something.
+    """Check, before anything is asked, that the results can be written and would not overwrite an input.
+
+    Args:
+        inputs: files that are read, as they were given.
+        paths: files that are to be written.
 
     Raises:
-        Usage: two of these files are one.
+        Usage: two of these files are the same.
         Misconfigured: a folder does not exist.
         DiskFailed: a folder cannot be looked at, or written to.
     """

@@ -1,24 +1,36 @@
-"""One output through its lives: partial, published, taken back, archived; in step with what the ledger remembers of it.
+"""One output through its states: partial, published, reopened, archived; in step with what the ledger remembers of it.
 
-Theory. The ledger remembers five things: the committed `length`, whether the output was ever `made`, whether it is
-`published`, whether a refetch is under way (`refetching`), and which name an old output is to get (`archive`). Files on
-the left, what the ledger remembers on the right:
+Theory. The ledger remembers five things about the output: its committed `length`, whether this ledger ever `made` the
+partial file, whether the output is `published`, whether a refetch is under way (`refetching`), and the name to which an
+old output is still to be renamed (`archive`). Each box shows the file, and what the ledger says of it:
 
-            nothing yet                made 0, published 0, length 0
-                │ open: made 1, then create
-                ▼
-      ┌──▶  NAME.partial ◀──────────── made 1, published 0, length: what is committed; more in the file is a torn write
-      │         │ publish: rename, then published 1 and refetching 0        │
-      │         ▼                                                           │ archive, for --refetch:
-      │       NAME                     made 1, published 1, length: all     │ length 0, published 0, refetching 1
-      │         │                                                           │ and archive NAME.1, then rename
-      └─────────┘ open, more is due:                                        ▼
-                  published 0, then rename                         NAME.1, and NAME.partial anew
+    ┌──────────────┐   1 open    ┌────────────────────────┐   2 publish   ┌────────────────────────┐
+    │ (no file)    │ ──────────▶ │ NAME.partial           │ ────────────▶ │ NAME                   │
+    │ made 0       │             │ made 1, published 0    │ ◀──────────── │ made 1, published 1    │
+    │ published 0  │             │ length: what is        │   3 reopen    │ length: the whole file │
+    │ length 0     │             │ committed (the file    │               │                        │
+    └──────────────┘             │ may have a torn tail)  │               │                        │
+                                 └────────────────────────┘               └────────────────────────┘
+                                    ▲ 1 open     │ 4 archive                  │ 4 archive
+                                    │            ▼                            ▼
+                                 ┌─────────────────────────────────────────────────────────────────┐
+                                 │ NAME.1, and no other file                                       │
+                                 │ made 1, published 0, length 0, refetching 1                     │
+                                 └─────────────────────────────────────────────────────────────────┘
 
-Each rename stands beside a change in the ledger, in the order that lets whoever comes after a crash tell what was
-meant. `settle` finishes a rename that was only announced: `archive` is still set. `is_published` completes one that was
-not written down: the file stands under its name with all its bytes, but `published` is 0. What fits none of these is
-refused before anything is changed.
+Each step changes the ledger and the folder, one after the other. The order is such that the next start can tell what
+was meant if a crash comes in between:
+
+    step       first                          then                          the next start after a crash in between
+    1 open     made 1                         create NAME.partial           creates it
+    2 publish  rename NAME.partial to NAME    published 1, refetching 0     finds NAME with all of `length` bytes, and
+                                                                            notes that it is published (`is_published`)
+    3 reopen   published 0                    rename NAME to NAME.partial   the same; reopens it if works are due
+    4 archive  length 0, published 0,         rename NAME or NAME.partial   renames it, as `archive` is set (`recover`)
+               refetching 1, archive NAME.1   to NAME.1, archive none
+
+A nightly harvest begins each night in the first box, with another name. Whatever fits none of these states is refused
+before anything is changed.
 """
 
 from pathlib import Path
@@ -35,17 +47,17 @@ class Publishing:
     """The output of a job.
 
     Args:
-        path: the name it is published under.
+        path: the name under which it is published.
         meta: what the ledger remembers of it.
-        ledger: the works that are in it.
+        ledger: the works whose records are in it.
     """
 
     def __init__(self, path: Path, meta: Meta, ledger: Ledger) -> None:
         self.path = path
         self._meta, self._ledger = meta, ledger
 
-    def settle(self) -> None:
-        """Finish what a crash may have left half done.
+    def recover(self) -> None:
+        """Finish an archiving that a crash interrupted, and refuse files that no run leaves behind.
 
         Raises:
             PromiseBroken: both a partial and a published output are there.
@@ -54,10 +66,10 @@ class Publishing:
         self._refuse_both()
 
     def archive(self, source: str) -> None:
-        """Keep the output there is under a free name, and start a new one.
+        """Keep the old output under a free name, so that a new one can be started (step 4).
 
         Args:
-            source: base URL of the service the new one comes from.
+            source: base URL of the service that the records of the new one come from.
         """
         self._cut_torn_tail()
         self._ledger.start_over(_free_name(self.path).name, source)
@@ -65,7 +77,7 @@ class Publishing:
         self._finish_archiving()
 
     def publish(self, file: OutputFile) -> None:
-        """Close the complete output and give it its name.
+        """Close the complete output and give it its name (step 2).
 
         Raises:
             DiskFailed: it cannot be renamed.
@@ -77,20 +89,21 @@ class Publishing:
         self._ledger.mark_published()
 
     def is_refetch_under_way(self) -> bool:
-        """Whether a refetch was cut off that can go on; one whose output was lost has to start again."""
+        """Whether a refetch was interrupted and can go on. If its output was lost, it has to start again."""
         if not self._meta.refetching or self._meta.published:
             return False
         committed = self._meta.length
+        # NAME is there only if the crash came in the middle of step 2; then it has to be whole.
         return _size(self.path) == committed if self.path.exists() else _size(partial_of(self.path)) >= committed
 
     def _cut_torn_tail(self) -> None:
-        """Leave no torn write in what is archived: its committed length is about to be forgotten."""
+        """Cut a torn write off the output that is to be archived, while its committed length is still known."""
         committed = self._meta.length
         if _size(partial_of(self.path)) > committed:
             open_output(self.path, committed).close()
 
     def _finish_archiving(self) -> None:
-        """Rename the old output of a refetch, if that was not done yet."""
+        """Rename the old output, if that is still to be done."""
         archive = self._meta.archive
         if archive is not None:
             target = self.path.with_name(archive)
@@ -100,7 +113,11 @@ class Publishing:
             self._meta.archive = None
 
     def is_published(self) -> bool:
-        """Whether the output stands complete under its name, as the ledger says or as a crash left it."""
+        """Whether the output is complete under its name. If a crash came before the ledger noted it, it is noted now.
+
+        Raises:
+            PromiseBroken: the output was published and is gone, or it is not as long as it should be.
+        """
         if not self.path.exists():
             if self._meta.published:
                 raise PromiseBroken(
@@ -125,7 +142,7 @@ class Publishing:
             )
 
     def check_partial(self) -> None:
-        """Refuse a partial output that lost something; more than is committed is a torn write, which `open` cuts."""
+        """Refuse a partial output that is too short. One that is too long has a torn write, which `open` cuts off."""
         committed, found = self._meta.length, _size(partial_of(self.path))
         if found < committed:
             raise PromiseBroken(
@@ -135,13 +152,13 @@ class Publishing:
             )
 
     def open(self, *, published: bool) -> OutputFile:
-        """Open the partial output; one that was published is taken back first."""
+        """Open the partial output (step 1); a published one becomes partial again first (step 3)."""
         if published:
             self._meta.published = False
             move(self.path, partial_of(self.path))
         is_ours = self._meta.made
         if not is_ours:
-            self._meta.made = True
+            self._meta.made = True  # before the file: after a crash a file of this name must be known as ours
         return open_output(self.path, self._meta.length, new=not is_ours)
 
 

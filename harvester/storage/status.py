@@ -14,11 +14,11 @@ from harvester.storage.paths import ledger_of
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A ledger in figures.
+    """The figures of a ledger.
 
     Args:
         ledger: its path.
-        output: the name of the output it belongs to, if it has one.
+        output: the name of the output that it belongs to; None if it has none yet.
         complete: whether that output is published.
         figures: its works, counted.
     """

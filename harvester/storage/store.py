@@ -1,21 +1,21 @@
 """The commit: one writer thread that alone owns the output file and the ledger.
 
-Theory. A record counts only when it is in the output *and* in the ledger. The order makes that so, whatever instant the
-machine stops at:
+Theory. A record counts only when it is in the output *and* in the ledger. This order makes sure of that, at whatever
+instant the machine stops:
 
 1. whole lines are appended to the output, and synced;
-2. one ledger transaction says what became of the works and how long the output is by that;
+2. one ledger transaction records the results and failures of the works, and the new length of the output;
 3. only then is anything counted as done.
 
-If it stops before 2, the output is longer than the ledger says; the next start cuts it back, the works are still due
-and are asked again. If it stops after 2, all is in place. Nothing else is ever written to either file. Starting anew is
-therefore the way back from a crash, and there is no other.
+If the machine stops before 2, the output is longer than the ledger says. The next start cuts it back; the works are
+still due and are asked again. If it stops after 2, everything is in place. Neither file is written in any other way. So
+the only way back from a crash is to start again.
 
-What others have to write in the same transaction they write in a `CommitHook`: the outbox its registrations, a nightly
-harvest what it learned.
+Others write in the same transaction through a `CommitHook`: the outbox its registrations, a nightly harvest what it
+learned.
 
-Everything runs on one thread of its own, in the order it was asked for, so that the event loop never waits for a disk
-and the ledger has one writer. A step that has begun is always finished: to cancel whoever waits does not undo it.
+Everything runs on one thread of its own, in the order of the calls. So the event loop never waits for a disk, and the
+ledger has one writer. A step that has begun is always finished; cancelling the task that waits for it does not undo it.
 """
 
 import asyncio
@@ -49,8 +49,8 @@ class Store:
     """The output and the ledger of one job; an async context manager that owns the writer thread.
 
     Args:
-        path: of the ledger; None for one that vanishes at the end.
-        output: path of the output; None where results go to `stdout`, or nowhere.
+        path: of the ledger; None for a temporary one that is deleted at the end.
+        output: path of the output; None if results go to `stdout`, or nowhere.
         stdout: where results go instead of a file.
 
     Attributes:
@@ -69,9 +69,9 @@ class Store:
         self._path, self._output = path, output
         self._sink: Sink | None = Stdout(stdout) if stdout else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._leaving = threading.Event()
+        self._closing = threading.Event()
         self._hooks: list[CommitHook] = []
-        self._asked = WorkState.DUE
+        self._state_to_ask = WorkState.DUE
 
     async def __aenter__(self) -> Self:
         try:
@@ -84,62 +84,65 @@ class Store:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leaving.set()
+        self._closing.set()
         closed = self._thread.submit(self._close)
         self._thread.shutdown()
-        if error is None:
+        if error is None:  # otherwise that error tells more than a failed close
             closed.result()
 
     async def call(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a step on the writer thread, after those that were asked for before.
+        """Run a step on the writer thread, after all steps that were called before.
 
         Raises:
             DiskFailed: a file cannot be looked at.
         """
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: step(*args, **kwargs))
-        except OSError as error:  # whoever writes says so itself; this was only a look at a file
+        except OSError as error:  # a failed write raises DiskFailed itself; here a file could not be looked at
             raise DiskFailed(
                 f"cannot look at {error.filename or self._output}: {error.strerror or error}. What was committed "
                 "before is safe; mend the disk, then give the same command again."
             ) from error
 
     async def join(self, make: Callable[[Database], H]) -> H:
-        """Let a hook take part in every commit from here on.
+        """Add a hook that takes part in every commit from now on.
 
         Args:
-            make: makes it on the writer thread, given the ledger's file.
+            make: makes the hook from the ledger's file; called on the writer thread.
+
+        Returns:
+            The hook.
         """
         hook = await self.call(lambda: make(self.database))
         self._hooks.append(hook)
         return hook
 
-    def is_leaving(self) -> bool:
-        """Whether the store is about to close, so that a long step should break off; any thread may ask."""
-        return self._leaving.is_set()
+    def is_closing(self) -> bool:
+        """Whether the store is about to close, so that a long step should end early. Any thread may ask."""
+        return self._closing.is_set()
 
     # Opening and closing
 
     def _open(self) -> None:
         self._is_new = self._path is None or not self._path.exists()
         if self._is_new:
-            self._refuse_strange_files()
+            self._refuse_unknown_files()
         self.database = Database(self._path)
         self.ledger, self.outbox = Ledger(self.database), Outbox(self.database)
         try:
-            self._own_output()
+            self._claim_output()
         except BaseException:
             self.database.close()
             raise
 
-    def _own_output(self) -> None:
-        """A ledger belongs to one output (`-` is stdout), and an output that no ledger knows is somebody else's."""
+    def _claim_output(self) -> None:
+        """Bind the ledger to its one output (`-` is stdout); refuse another output, and files that are not ours."""
         name = self._output.name if self._output else "-" if self._sink else None
         if name is None:
             return
         owned = self.database.meta.output
         if owned is None:
-            self._refuse_strange_files()
+            self._refuse_unknown_files()
             self.database.meta.output = name
         elif owned != name:
             raise Misconfigured(
@@ -148,7 +151,7 @@ class Store:
                 "and summary are called; for stdout, name another ledger with --ledger."
             )
 
-    def _refuse_strange_files(self) -> None:
+    def _refuse_unknown_files(self) -> None:
         path = self._output
         for taken in (path, partial_of(path)) if path else ():
             if taken.exists():
@@ -163,23 +166,23 @@ class Store:
         is_nothing = self._is_new and self.ledger.is_empty()
         self.database.close()
         if is_nothing and self._path:
-            remove(self._path)  # a list without a DOI leaves no trace
+            remove(self._path)  # a new ledger without works: a list without a DOI leaves no file behind
 
     # The output
 
-    def take_up(self, output: Path, *, is_new: bool = False) -> None:
-        """Turn to another output, before `begin`; a step for the writer thread.
+    def switch_output(self, output: Path, *, is_new: bool = False) -> None:
+        """Change to another output, before `begin`; a step for the writer thread.
 
         Args:
             output: its path.
-            is_new: refuse one that is there already.
+            is_new: refuse an output that exists already.
 
         Raises:
-            Usage: it is there already.
+            Usage: it exists already.
         """
         self._output = output
         if is_new:
-            self._refuse_strange_files()
+            self._refuse_unknown_files()
 
     async def begin(
         self,
@@ -191,15 +194,15 @@ class Store:
         retry_failed: bool = False,
         only_failed: bool = False,
     ) -> bool:
-        """Make output and ledger agree and ready for more, after a reading.
+        """After a reading: make output and ledger agree, and open the output for more.
 
         Args:
-            service: the service the records come from, as its section in the settings is called.
+            service: the service that gives the records, by the name of its section in the settings.
             source: its base URL; the records of two services are not mixed.
-            advice: what to do if those that are known came from another one.
-            refetch: start a new output; the old one is kept as `NAME.1`. A refetch that was cut off goes on.
+            advice: what to do if the known records came from another base URL.
+            refetch: start a new output; the old one is kept as `NAME.1`. A refetch that was interrupted goes on.
             retry_failed: make failed works due again.
-            only_failed: ask the failed works again and no others; each stays failed until it has another outcome.
+            only_failed: ask the failed works again and no others. A work stays failed until it has a record.
 
         Returns:
             Whether anything is due.
@@ -207,14 +210,14 @@ class Store:
         Raises:
             PromiseBroken, Misconfigured, Usage, DiskFailed: output and ledger do not fit together; nothing was changed.
         """
-        self._asked = WorkState.FAILURE if only_failed else WorkState.DUE
+        self._state_to_ask = WorkState.FAILURE if only_failed else WorkState.DUE
         return await self.call(self._begin, service, source, advice, refetch=refetch, retry_failed=retry_failed)
 
     def _begin(self, service: str, source: str, advice: str, *, refetch: bool, retry_failed: bool) -> bool:
         failpoint.hit("begin")
         is_same_source = self.database.meta.source in (None, source)
         if not refetch:
-            self._own_source(service, source, advice, is_same=is_same_source)
+            self._claim_source(service, source, advice, is_same=is_same_source)
         if self._output is None:
             if refetch:
                 self.ledger.start_over(None, source)
@@ -222,7 +225,7 @@ class Store:
                 self.ledger.retry_failed()
             return self._has_due()
         output = Publishing(self._output, self.database.meta, self.ledger)
-        output.settle()
+        output.recover()  # first: the checks below expect no step that a crash left half done
         if refetch and not (is_same_source and output.is_refetch_under_way()):
             output.archive(source)
         published = output.is_published()
@@ -231,11 +234,11 @@ class Store:
         if retry_failed:
             self.ledger.retry_failed()
         due = self._has_due()
-        if due or not published:
+        if due or not published:  # a published output to which nothing is added stays as it is
             self._sink = output.open(published=published)
         return due
 
-    def _own_source(self, service: str, source: str, advice: str, *, is_same: bool) -> None:
+    def _claim_source(self, service: str, source: str, advice: str, *, is_same: bool) -> None:
         if not is_same:
             raise Misconfigured(
                 f"the records that {self._path} knows came from {self.database.meta.source}, but "
@@ -244,7 +247,7 @@ class Store:
         self.database.meta.source = source
 
     def _has_due(self) -> bool:
-        return bool(self.ledger.due(0, 1, self._asked))
+        return bool(self.ledger.due(0, 1, self._state_to_ask))
 
     async def publish(self) -> None:
         """Give the complete output its name.
@@ -262,11 +265,11 @@ class Store:
     # Works
 
     async def due(self, after: int, limit: int) -> list[DueWork]:
-        """The next due works by key, those above `after`."""
-        return await self.call(self.ledger.due, after, limit, self._asked)
+        """The next works to ask for, in the order of ids: those with an id above `after`, at most `limit`."""
+        return await self.call(self.ledger.due, after, limit, self._state_to_ask)
 
     async def commit(self, finished: Sequence[Finished]) -> None:
-        """Make what became of some works durable, in the order of the theory above.
+        """Make the results and failures of some works durable, in the order of the theory above.
 
         Raises:
             DiskFailed: it could not be done; the store takes no more.
@@ -280,14 +283,16 @@ class Store:
             raise DiskFailed("the output is closed after a failed write; what was committed before is safe.")
         for hook in self._hooks:
             finished = hook.prepare(finished)
-        withheld = {became.doi for hook in self._hooks for became in _results(finished) if not hook.is_written(became)}
+        withheld = {result.doi for hook in self._hooks for result in _results(finished) if not hook.is_written(result)}
         lines = result_lines(result for result in _results(finished) if result.doi not in withheld)
+        # Given back only at the end: after a failed write, sync or transaction nothing is ever appended again, since
+        # the output may then have a torn tail, or data that the disk dropped though it reports success the next time.
         sink, self._sink = self._sink, None
         length = sink.append(lines) if lines else self.database.meta.length
 
         def record(db: sqlite3.Connection) -> None:
-            if self._asked is WorkState.FAILURE:
-                answered = [due.work_id for due, became in finished if isinstance(became, Result)]
+            if self._state_to_ask is WorkState.FAILURE:  # these works stayed failed until now, see `begin`
+                answered = [due.work_id for due, result in finished if isinstance(result, Result)]
                 forget_failures(db, answered, Stage.FETCH)
             for hook in self._hooks:
                 hook.record(db, finished)
@@ -298,4 +303,4 @@ class Store:
 
 
 def _results(finished: Sequence[Finished]) -> list[Result]:
-    return [became for _, became in finished if isinstance(became, Result)]
+    return [result for _, result in finished if isinstance(result, Result)]

@@ -28,7 +28,7 @@ from harvester.harvest.job import Context, Mode
 from harvester.monitoring.prometheus import last_success
 from harvester.nightly.files import output_of
 from harvester.nightly.job import intervals, nightly_job
-from harvester.nightly.notify import nightly_and_tell
+from harvester.nightly.notify import nightly_and_notify
 from harvester.nightly.plan import plan
 from harvester.nightly.retry import is_of_nights, retry
 from harvester.nightly.revisit import Reason
@@ -591,7 +591,7 @@ async def test_who_waits_for_the_lock_is_ready(nights: Nights) -> None:
 async def test_metrics_that_cannot_be_written_do_not_change_how_a_night_ends(nights: Nights) -> None:
     nights.more["metrics.textfile"] = nights.folder / "missing" / "harvester.prom"
     nights.listed(dois(3))
-    report = await nightly_and_tell(nights.settings, lambda: None, nights.world, {})
+    report = await nightly_and_notify(nights.settings, lambda: None, nights.world, {})
     assert report.exit.code == 0
 
 
@@ -599,12 +599,12 @@ async def test_metrics_of_a_night_that_could_not_begin_say_so_and_keep_the_last_
     textfile = nights.folder / "harvester.prom"
     nights.more["metrics.textfile"] = textfile
     nights.listed(dois(3))
-    await nightly_and_tell(nights.settings, lambda: None, nights.world, {})
+    await nightly_and_notify(nights.settings, lambda: None, nights.world, {})
     success = last_success(textfile.read_bytes())
     nights.listed(["no doi"])
     nights.clock.wall += timedelta(days=1)
     with pytest.raises(InputUnusable):
-        await nightly_and_tell(nights.settings, lambda: None, nights.world, {})
+        await nightly_and_notify(nights.settings, lambda: None, nights.world, {})
     assert b"harvester_exit_code 65.0" in textfile.read_bytes()
     assert success is not None
     assert last_success(textfile.read_bytes()) == success
@@ -626,7 +626,7 @@ async def test_a_ping_tells_how_a_night_failed_and_of_a_mistake_of_ours(
     nights.more["metrics.ping_url"] = "http://127.0.0.1:9/x"
     nights.listed(dois(3))
     with pytest.raises(type(problem)):
-        await nightly_and_tell(nights.settings, password, nights.world, {})
+        await nightly_and_notify(nights.settings, password, nights.world, {})
     assert signals == ["start", told]
 
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from harvester.nightly.cohorts import (
     COHORTS,
-    MAX_GAINED,
+    MAX_NEW_EVENTS,
     PRIOR_RATE,
     Rates,
     cohort_of,
     described,
     exposed_days,
-    gained,
+    new_events,
     own_rate,
 )
 from harvester.nightly.revisit import (
@@ -32,8 +32,8 @@ from harvester.nightly.revisit import (
     Selection,
     VisitState,
     earliest,
-    is_worthless,
-    lesson,
+    is_unreliable,
+    observation,
     score,
     tonight,
 )
@@ -187,7 +187,7 @@ def test_one_lucky_visit_makes_no_hot_cohort() -> None:
     for cohort in range(COHORTS):
         rates.learn(cohort, 5, 1_000)
     before = rates.rate(3)
-    rates.learn(3, MAX_GAINED, 10)
+    rates.learn(3, MAX_NEW_EVENTS, 10)
     assert rates.rate(3) < 2 * before
 
 
@@ -202,7 +202,7 @@ def test_what_was_learnt_fades() -> None:
     rates = Rates()
     rates.learn(3, 1_000, 1_000)
     for _ in range(300):
-        rates.end_night()
+        rates.decay()
     rates.learn(3, 0, 1_000)
     assert rates.rate(3) < 0.3
 
@@ -211,14 +211,14 @@ def test_the_end_of_a_night_tells_at_once() -> None:
     rates = Rates()
     rates.learn(3, 1_000, 1_000)
     assert rates.rate(3) > PRIOR_RATE
-    rates.end_night()
+    rates.decay()
     assert rates.all() == Rates.of_numbers(rates.numbers()).all()
 
 
 def test_rates_survive_the_ledger() -> None:
     rates = Rates()
     rates.learn(3, 7, 11.5)
-    rates.end_night()
+    rates.decay()
     again = Rates.of_numbers(orjson.loads(orjson.dumps(rates.numbers())))
     assert again.numbers() == rates.numbers()
     assert again.all() == rates.all()
@@ -239,17 +239,17 @@ def test_fitting_has_settled_after_its_sweeps(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_gains_are_bounded_both_ways() -> None:
-    assert gained(History(5), History(8)) == 3
-    assert gained(History(5), History(2)) == 0
-    assert gained(History(5), History(500)) == MAX_GAINED
-    assert gained(None, History(4)) == 4
+    assert new_events(History(5), History(8)) == 3
+    assert new_events(History(5), History(2)) == 0
+    assert new_events(History(5), History(500)) == MAX_NEW_EVENTS
+    assert new_events(None, History(4)) == 4
 
 
 def test_a_visit_teaches_its_cohort_what_it_found() -> None:
     before = known(1, 10.0)
     assert before.history is not None
-    assert lesson(before, History(8), NOW) == (cohort_of(before.history, NOW - 10, NOW), 3, 10.0)
-    assert lesson(Candidate(1), History(8), NOW) is None
+    assert observation(before, History(8), NOW) == (cohort_of(before.history, NOW - 10, NOW), 3, 10.0)
+    assert observation(Candidate(1), History(8), NOW) is None
 
 
 def test_cohorts_are_said_in_words() -> None:
@@ -284,7 +284,7 @@ def test_a_work_is_held_to_its_cohort_until_its_own_fortnight_says_otherwise() -
     assert own_rate(History(5, 0), 0.005) == pytest.approx(0.005, rel=0.02)
     assert own_rate(History(50, 14), 0.005) > 3 * 0.005
     assert own_rate(History(50, 14), 0.5) == pytest.approx(0.79, abs=0.01)
-    assert own_rate(History(999, 900), 0.5) == own_rate(History(999, MAX_GAINED), 0.5)
+    assert own_rate(History(999, 900), 0.5) == own_rate(History(999, MAX_NEW_EVENTS), 0.5)
 
 
 def test_the_score_that_is_explained_is_the_score_that_chose() -> None:
@@ -441,7 +441,7 @@ def test_a_choice_keeps_to_its_bounds(works: list[Candidate], budget: int, trust
     ],
 )
 def test_a_prediction_is_worthless_when_far_off(nights: list[NightForecast], worthless: bool) -> None:
-    assert is_worthless(nights) is worthless
+    assert is_unreliable(nights) is worthless
 
 
 # --- A world: how late are events?
@@ -500,10 +500,10 @@ def mean_delay(world: Context, share: float, *, trusted: bool) -> float:
         ]
         for pick in tonight(candidates, budget, today, rates, trusted=trusted).picks:
             told = world.history(pick.key, today)
-            if taught := lesson(candidates[pick.key], told, today):
-                rates.learn(*taught)
+            if observed := observation(candidates[pick.key], told, today):
+                rates.learn(*observed)
             records[pick.key] = (today, told)
-        rates.end_night()
+        rates.decay()
         if today > HISTORY + WARM_UP:
             late += sum(totals[today] - told.total for totals, (_, told) in zip(world.events, records, strict=True))
     return late / sum(totals[-1] - totals[HISTORY + WARM_UP] for totals in world.events)
@@ -551,10 +551,10 @@ def test_in_the_full_simulation_the_mean_delay_is_under_the_mark(share: float, m
         ]
         for pick in tonight(candidates, budget, today, rates).picks:
             found = History(int(seen.cum[today][pick.key]))
-            if taught := lesson(candidates[pick.key], found, today):
-                rates.learn(*taught)
+            if observed := observation(candidates[pick.key], found, today):
+                rates.learn(*observed)
             last[pick.key] = today
-        rates.end_night()
+        rates.decay()
         if today > start + simulation.WARM:
             late += int((seen.cum[today] - seen.cum[last, works]).sum())
     assert late / int(events[start + simulation.WARM :].sum()) < mark

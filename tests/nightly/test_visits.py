@@ -9,7 +9,7 @@ import pytest
 from harvester.core.clock import DAY_SECONDS
 from harvester.core.model import Work
 from harvester.nightly.revisit import Candidate, VisitState
-from harvester.nightly.visits import Visit, Visits, note
+from harvester.nightly.visits import Visit, Visits, add_visits
 from harvester.records.changes import Content
 from harvester.records.events import History
 from tests.opened import OpenedLedger
@@ -30,7 +30,7 @@ def ledger() -> Iterator[OpenedLedger]:
 def visited(ledger: OpenedLedger, *visits: Visit) -> Visits:
     for visit in visits:
         with ledger.database.transaction() as db:
-            note(db, [visit])
+            add_visits(db, [visit])
     return Visits(ledger.database)
 
 

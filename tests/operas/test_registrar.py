@@ -87,7 +87,7 @@ class FakeOutbox:
     async def known_prefixes(self) -> set[str]:
         return set(self.prefixes)
 
-    async def prefix_known(self, prefix: str) -> None:
+    async def add_prefix(self, prefix: str) -> None:
         self.prefixes.add(prefix)
 
 

@@ -1021,7 +1021,7 @@ async def test_a_rejected_registration_is_settled_by_its_work(place: Place) -> N
         assert await store.fill_outbox(harvested_only=False) == 2
         first, second = await store.waiting(10)
         await store.settle([first], [(second, a_failure(second.doi, stage=Stage.REGISTER))])
-        await StoredOutbox(store).prefix_known("10.5555")
+        await StoredOutbox(store).add_prefix("10.5555")
         figures = await store.figures()
         assert await StoredOutbox(store).known_prefixes() == {"10.5555"}
     assert (figures.registered, figures.rejected, figures.pending) == (1, 1, 2)
