@@ -88,7 +88,7 @@ class RateLimiter:
                     await self._pause_over()
                 if self._stop.requested:
                     raise Stopped
-                if self._quota is not None and not await self._quota.ready():
+                if self._quota is not None and not self._quota.held and not await self._quota.renew():
                     await self._quota_free(self._quota)
                     continue
                 await self._limiter.acquire()

@@ -98,8 +98,9 @@ class DailyQuota:
         self.daily = book.daily
         self.left = 0
         """Requests left in the budget, the block in hand included, when the book was last asked."""
+        self.held = 0
+        """What is left of the block in hand, however old that is."""
         self._book, self._clock, self._block = book, clock, block
-        self._held = 0
         self._held_minute = 0
         self._held_until = 0.0
         self._visit: asyncio.Task[None] | None = None
@@ -116,33 +117,29 @@ class DailyQuota:
 
     def take(self) -> bool:
         """Take one request out of the block in hand; False if there is none, or the block is too old."""
-        if not self._held or self._clock.monotonic() > self._held_until:
+        if not self.held or self._clock.monotonic() > self._held_until:
             return False
         # Other minutes mean that the machine was suspended, while which the monotonic clock stands still, or that
         # somebody set the time.
         if minute_of(self._clock.now()) - self._held_minute not in (0, 1):
             return False
-        self._held -= 1
+        self.held -= 1
         self.left -= 1
         return True
-
-    async def ready(self) -> bool:
-        """Have a block in hand, of any age; False if the quota is used up."""
-        return self._held > 0 or await self.renew()
 
     async def renew(self) -> bool:
         """Change the block in hand for a new one; False if the quota is used up."""
         if self._visit is None or self._visit.done():
             self._visit = asyncio.create_task(self._change_block())
         await _finished(self._visit)
-        return self._held > 0
+        return self.held > 0
 
     async def give_back(self) -> None:
         """Return what is left of the block in hand.
 
         If that fails the block counts as spent: to return it again could return it twice.
         """
-        unused, self._held = self._held, 0
+        unused, self.held = self.held, 0
         if unused:
             await self._book.give_back(unused, self._held_minute)
 
@@ -156,7 +153,7 @@ class DailyQuota:
         await self.give_back()
         minute, until = minute_of(self._clock.now()), self._clock.monotonic() + BLOCK_SECONDS
         grant = await self._book.deduct(self._block, minute)
-        self._held, self._held_minute, self._held_until = grant.requests, minute, until
+        self.held, self._held_minute, self._held_until = grant.requests, minute, until
         self.left = grant.left + grant.requests
 
     async def _close(self) -> None:
