@@ -11,13 +11,14 @@ from types import SimpleNamespace
 
 from harvester.cli import main
 from harvester.core import files
-from harvester.core.model import DueWork, Outcome, Result
+from harvester.core.model import DueWork, Outcome
 from harvester.harvest.fetcher import Fetcher, Tries
 from harvester.politeness import concurrency
 from harvester.politeness.concurrency import LatencyObserved
 from harvester.politeness.limiter import RateLimited
 from harvester.providers import paperbuzz
 from harvester.providers.base import Record
+from harvester.records.result import Result
 from harvester.storage import database
 from harvester.storage.ledger import Ledger
 from harvester.transport.deadlines import Deadlines

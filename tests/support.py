@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from harvester.core.model import Failure, Outcome, Result, Stage
+from harvester.core.model import Failure, Outcome, Stage
+from harvester.records.result import Result
 
 NOW = datetime(2026, 11, 21, 3, 54, 6, 372_000, UTC)
 """When tests begin."""

@@ -1,4 +1,4 @@
-"""The words that all rooms share: a work, what becomes of it (a Result, or a Failure with the reason), and figures."""
+"""The words that all rooms share: a work, a failure with its reason, and figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,38 +49,6 @@ class Work(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Blank:
     """A line, row or entry of the input that has nothing that could be a DOI."""
-
-
-class Result(NamedTuple):
-    """The record of one DOI as Paperbuzz gave it, and how it was had.
-
-    Args:
-        doi: canonical, and equal to the record's own `doi`.
-        outcome: what the record has in it.
-        harvested_at: UTC timestamp.
-        http_status: of the answer.
-        attempts: requests made for it in this run, this one included.
-        elapsed_ms: how long the last attempt took.
-        truncated: whether events are missing at the cap of 2,500; None if that cannot be known. Wire fact P6.
-        changed: whether it differs from the record before; None if there is none to compare with.
-        paperbuzz: the server's own bytes without CR and LF: one JSON object.
-        sha256: of these bytes, in hex.
-        landing_urls: URLs that the record gives for the work, to be registered; empty if nobody wants them.
-        added: events that came since the record before, by source; None if there is none to compare with.
-    """
-
-    doi: str
-    outcome: Outcome
-    harvested_at: str
-    http_status: int
-    attempts: int
-    elapsed_ms: int
-    truncated: bool | None
-    changed: bool | None
-    paperbuzz: bytes
-    sha256: str
-    landing_urls: tuple[str, ...] = ()
-    added: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +157,3 @@ class PendingRegistration:
     doi: str
     urls: tuple[str, ...] = ()
     origin: str = ""
-
-
-Finished = tuple[DueWork, Result | Failure]
-"""A due work and what became of it."""

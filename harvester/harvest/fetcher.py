@@ -22,11 +22,12 @@ from random import Random
 
 from harvester.core.clock import Clock, timestamp
 from harvester.core.errors import DoiMismatch, GiveUp, Outage, RedirectRefused, Refused, ServiceDown, TryAgain
-from harvester.core.model import DueWork, Failure, Result, Stage
+from harvester.core.model import DueWork, Failure, Stage
 from harvester.core.tally import Tally
 from harvester.politeness.retry import attempts
 from harvester.politeness.service import Service
 from harvester.providers.base import Provider, Record
+from harvester.records.result import Result
 
 log = logging.getLogger("harvester.fetch")
 
@@ -264,6 +265,7 @@ class Fetcher:
             paperbuzz=record.body,
             sha256=record.sha256,
             landing_urls=record.landing_urls,
+            comparable=record.comparable,
         )
 
     def _failure(self, due: DueWork, tries: Tries, error: TryAgain | GiveUp) -> Failure:

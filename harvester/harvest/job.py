@@ -42,12 +42,14 @@ class Upstream:
         limits: under which it is asked.
         email: sent with each request; None if it is not known.
         landing_urls: whether the URLs that its records give are to be registered.
+        compares: whether its records are compared with those before them.
     """
 
     name: str
     limits: ServiceLimits
     email: str | None
     landing_urls: bool = False
+    compares: bool = False
 
 
 @dataclass(frozen=True, slots=True)

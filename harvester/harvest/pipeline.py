@@ -24,9 +24,10 @@ from contextlib import suppress
 from typing import Protocol
 
 from harvester.core.errors import Stopped, StopRun
-from harvester.core.model import DueWork, Failure, Result
+from harvester.core.model import DueWork, Failure
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
+from harvester.records.result import Result
 
 PAGE = 1_000
 """Due works that are read at a time."""

@@ -60,7 +60,15 @@ async def open_provider(
             stop=stop,
         ) as service,
     ):
-        yield PaperbuzzProvider(service.transport, limits, email, clock, landing_urls=upstream.landing_urls), service
+        provider = PaperbuzzProvider(
+            service.transport,
+            limits,
+            email,
+            clock,
+            landing_urls=upstream.landing_urls,
+            compares=upstream.compares,
+        )
+        yield provider, service
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from itertools import product
 from math import prod
 from operator import mul
 
-from harvester.records.events import FORTNIGHT_DAYS, History
+from harvester.records.events import FORTNIGHT_DAYS, EventHistory
 
 MAX_NEW_EVENTS = 20
 """How many new events of one visit count at most. Without this bound a single burst rules a cohort for months."""
@@ -45,12 +45,12 @@ SHAPE = (len(TOTAL_STEPS) + 1, len(QUIET_STEPS) + 1, len(AGE_STEPS) + 2, len(FOR
 COHORTS = prod(SHAPE)
 
 
-def new_events(before: History | None, after: History) -> int:
+def new_events(before: EventHistory | None, after: EventHistory) -> int:
     """New events between two records, at most `MAX_NEW_EVENTS`; 0 if there are fewer events than before."""
     return min(max(after.total - (before.total if before else 0), 0), MAX_NEW_EVENTS)
 
 
-def cohort_of(history: History, recorded: float, now: float) -> int:
+def cohort_of(history: EventHistory, recorded: float, now: float) -> int:
     """The number of the cohort that a work belongs to at the time `now`, by its record of the time `recorded`."""
     total, fortnight, last_day, born = history
     quiet = NEVER_QUIET if last_day is None else int(recorded) - last_day
@@ -59,12 +59,12 @@ def cohort_of(history: History, recorded: float, now: float) -> int:
     return (level * SHAPE[2] + age) * SHAPE[3] + bisect_right(FORTNIGHT_STEPS, fortnight)
 
 
-def own_rate(history: History, typical: float) -> float:
+def own_rate(history: EventHistory, typical: float) -> float:
     """Events a day of one work: those of its last fortnight, shrunk towards the rate that is typical of its cohort."""
     return (min(history.fortnight, MAX_NEW_EVENTS) + OWN_EVENTS) / (FORTNIGHT_DAYS + OWN_EVENTS / typical)
 
 
-def exposed_days(history: History, recorded: float, now: float) -> float:
+def exposed_days(history: EventHistory, recorded: float, now: float) -> float:
     """Days since the record in which the article was already published, so that events could come."""
     waited = now - recorded
     age = waited if history.born is None else now - history.born

@@ -1,6 +1,6 @@
 """The job of a nightly harvest, made from its settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harvester.config.credentials import Secret
@@ -12,6 +12,9 @@ from harvester.nightly.files import nights_ledger
 from harvester.nightly.revisit import Intervals
 from harvester.storage.database import WorkState
 from harvester.storage.paths import Paths
+
+MOVED = "Name another ledger in [ledger] path, or put base_url back."
+"""What to do if the records that the nights know came from another base URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,12 @@ def nightly_job(settings: Settings, password: Secret | None = None) -> NightlyJo
         inputs=settings.input.files,
         options=list_options(settings),
         paths=Paths(None, ledger, None, None),
-        upstream=upstream(settings),
+        upstream=replace(upstream(settings), compares=True),
         account=account(settings, password) if password is not None else None,
         enrol_as=WorkState.RESTING,
         wait=True,
         unattended=True,
-        moved="Name another ledger in [ledger] path, or put base_url back.",
+        moved=MOVED,
     )
     return NightlyJob(
         harvest=harvest,

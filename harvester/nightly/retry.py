@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harvester.harvest.job import Context, HarvestJob
 from harvester.harvest.run import run
+from harvester.nightly.job import MOVED
 from harvester.nightly.revisit import Intervals
 from harvester.nightly.state import NightlyState
 from harvester.reports.summary import Summary
@@ -30,7 +31,12 @@ async def retry(job: HarvestJob, intervals: Intervals, context: Context, *, only
     Raises:
         StopRun: the run could not begin, or had to end without a summary.
     """
-    job = replace(job, enrol_as=WorkState.RESTING, moved="Name another ledger in [ledger] path, or put base_url back.")
+    job = replace(
+        job,
+        upstream=replace(job.upstream, compares=True),
+        enrol_as=WorkState.RESTING,
+        moved=MOVED,
+    )
 
     def state(database: Database) -> NightlyState:
         return NightlyState(database, intervals, only_changed=only_changed)

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from harvester.core.model import Outcome
 from harvester.nightly.cohorts import Rates, cohort_of, exposed_days, new_events, own_rate
-from harvester.records.events import History
+from harvester.records.events import EventHistory
 
 GIANT_EVENTS = 1_000
 """The server caches answers with more events than this for a week (docs/sandbox.md): asking sooner is useless."""
@@ -73,7 +73,7 @@ class Candidate(NamedTuple):
     state: VisitState = VisitState.NEW
     asked: float | None = None
     recorded: float | None = None
-    history: History | None = None
+    history: EventHistory | None = None
     misses: int = 0
 
 
@@ -153,7 +153,7 @@ class NightForecast(NamedTuple):
     found: float
 
 
-def observation(before: Candidate, after: History, now: float) -> tuple[int, float, float] | None:
+def observation(before: Candidate, after: EventHistory, now: float) -> tuple[int, float, float] | None:
     """What a visit shows about a cohort, for `Rates.learn`: cohort, new events, days. None if no record came before."""
     if before.history is None or before.recorded is None:
         return None

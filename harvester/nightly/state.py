@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import orjson
 
 from harvester.core.clock import DAY_SECONDS
-from harvester.core.model import DueWork, Finished, Result
+from harvester.core.model import DueWork
 from harvester.nightly.cohorts import Rates, new_events
 from harvester.nightly.revisit import (
     Candidate,
@@ -30,8 +30,8 @@ from harvester.nightly.revisit import (
     tonight,
 )
 from harvester.nightly.visits import Visit, Visits, add_visits
-from harvester.records.changes import Content, added, content_of, differs, merged
-from harvester.records.events import history_of
+from harvester.records.changes import Content, added, differs, merged
+from harvester.records.result import Finished, Result
 from harvester.storage.database import Database
 from harvester.storage.hooks import CommitHook
 
@@ -258,8 +258,8 @@ class NightlyState(CommitHook):
         before is kept, and nothing is learned from the visit.
         """
         at, state = _seconds(result.harvested_at), VisitState(result.outcome)
-        record = orjson.loads(result.paperbuzz)
-        content, history = content_of(record), history_of(record, int(at / DAY_SECONDS))
+        assert result.comparable is not None  # noqa: S101 - the job of a night says that its records are compared
+        content, history = result.comparable
         changed, new = _changes(state, before, known, content)
         result = result._replace(changed=changed, added=new)
         self._figures.add(result)

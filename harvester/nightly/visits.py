@@ -15,7 +15,7 @@ import orjson
 from harvester.core.clock import DAY_SECONDS
 from harvester.nightly.revisit import Candidate, VisitState
 from harvester.records.changes import Content
-from harvester.records.events import History
+from harvester.records.events import EventHistory
 from harvester.storage.database import Database, WorkState
 from harvester.storage.status import opened_ledger
 
@@ -39,7 +39,7 @@ class Visit:
     at: int
     state: VisitState
     content: Content | None = None
-    history: History | None = None
+    history: EventHistory | None = None
 
 
 class Visits:
@@ -170,6 +170,6 @@ def _candidate(
         VisitState(state),
         tried_at / DAY_SECONDS,
         None if good_at is None else good_at / DAY_SECONDS,
-        History(*orjson.loads(facts)) if facts else None,
+        EventHistory(*orjson.loads(facts)) if facts else None,
         misses or 0,
     )

@@ -3,6 +3,7 @@
 from typing import NamedTuple, Protocol
 
 from harvester.core.model import Outcome
+from harvester.records.comparable import Comparable
 
 
 class Record(NamedTuple):
@@ -17,6 +18,7 @@ class Record(NamedTuple):
             unless the provider was told to look for them.
         status: the HTTP status.
         elapsed_seconds: from sending to the last byte.
+        comparable: what later records are compared with; None unless the provider was told to look for it.
     """
 
     body: bytes
@@ -26,6 +28,7 @@ class Record(NamedTuple):
     landing_urls: tuple[str, ...]
     status: int
     elapsed_seconds: float
+    comparable: Comparable | None = None
 
 
 class Provider(Protocol):

@@ -27,6 +27,7 @@ from harvester.core.limits import ServiceLimits
 from harvester.core.sanitize import printable, redacted
 from harvester.providers.base import Record
 from harvester.records.classify import is_truncated, landing_urls_of, outcome_of, says_more
+from harvester.records.comparable import comparable
 from harvester.records.lazy_json import elements, is_object, look_into, members, names
 from harvester.transport.messages import Request, Response, Transport, retry_after
 
@@ -53,6 +54,7 @@ class PaperbuzzProvider:
         email: sent with every request, as the service asks for.
         clock: for `Retry-After` given as a date.
         landing_urls: whether to look for the URLs that records give.
+        compares: whether records are to be compared with later ones.
     """
 
     name: Final = "paperbuzz"
@@ -60,12 +62,19 @@ class PaperbuzzProvider:
     works_per_request: Final = 1
 
     def __init__(
-        self, transport: Transport, limits: ServiceLimits, email: str, clock: Clock, *, landing_urls: bool = False
+        self,
+        transport: Transport,
+        limits: ServiceLimits,
+        email: str,
+        clock: Clock,
+        *,
+        landing_urls: bool = False,
+        compares: bool = False,
     ) -> None:
         self._transport = transport
         self._base_url, self._timeout, self._max_body = limits.base_url, limits.timeout, limits.max_body
         self._clock = clock
-        self._landing_urls = landing_urls
+        self._landing_urls, self._compares = landing_urls, compares
         self._query = "?email=" + quote(email, safe="")
 
     async def record(self, doi: str) -> Record:
@@ -78,7 +87,11 @@ class PaperbuzzProvider:
         try:
             # The answer gets no name: this frame would hold it as long as the error lives.
             return read_record(
-                doi, await self._get("doi/" + doi_path(doi)), self._clock.now(), landing_urls=self._landing_urls
+                doi,
+                await self._get("doi/" + doi_path(doi)),
+                self._clock.now(),
+                landing_urls=self._landing_urls,
+                compares=self._compares,
             )
         except (TryAgain, GiveUp) as error:
             raise _light(error) from None
@@ -168,11 +181,21 @@ def check_status(response: Response, now: datetime) -> Response:
     raise ServerFailed(f"the server answers {status}", status=status)
 
 
-def read_record(doi: str, response: Response, now: datetime, *, landing_urls: bool = False) -> Record:
+def read_record(
+    doi: str, response: Response, now: datetime, *, landing_urls: bool = False, compares: bool = False
+) -> Record:
     """Read the answer to a request for `doi`.
 
-    Only `doi` and `altmetrics_sources` have to be there (P8). The answer is parsed only to be checked. What is kept are
-    the server's bytes without CR and LF, which JSON allows only between tokens (RFC 8259, sections 2 and 7).
+    Only `doi` and `altmetrics_sources` have to be there (P8). What is kept are the server's bytes without CR and LF,
+    which JSON allows only between tokens (RFC 8259, sections 2 and 7). The answer is parsed once: all that anybody
+    wants to know of the record is looked up here.
+
+    Args:
+        doi: that was asked for.
+        response: the answer.
+        now: when it came.
+        landing_urls: whether to look for the URLs that the record gives.
+        compares: whether the record is to be compared with later ones.
 
     Raises:
         TryAgain: see `check_status`.
@@ -180,7 +203,14 @@ def read_record(doi: str, response: Response, now: datetime, *, landing_urls: bo
         InvalidJson: no JSON object, or without the two required members.
         Refused, RedirectRefused: see `check_status`.
     """
-    return _seen(check_status(response, now), lambda content: _record(doi, response, content, landing_urls))
+    check_status(response, now)
+    if not compares:
+        return _seen(response, lambda content: _record(doi, response, content, landing_urls))
+    return _seen(
+        response,
+        lambda content: _record(doi, response, content, landing_urls)._replace(comparable=comparable(content, now)),
+        built=True,
+    )
 
 
 def _record(doi: str, response: Response, content: object, landing_urls: bool) -> Record:
@@ -209,9 +239,9 @@ def _record(doi: str, response: Response, content: object, landing_urls: bool) -
     )
 
 
-def _seen(response: Response, look: Callable[[object], T]) -> T:
+def _seen(response: Response, look: Callable[[object], T], *, built: bool = False) -> T:
     """What `look` returns for the JSON of an answer."""
     try:
-        return look_into(response.body, look)
+        return look_into(response.body, look, built=built)
     except (ValueError, RecursionError) as error:
         raise InvalidJson(f"the answer is no valid JSON: {printable(str(error), 120)}", status=200) from error

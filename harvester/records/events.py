@@ -12,7 +12,7 @@ EPOCH = date(1970, 1, 1).toordinal()
 FORTNIGHT_DAYS = 14
 
 
-class History(NamedTuple):
+class EventHistory(NamedTuple):
     """Four numbers about the events of a record, small enough for the ledger to keep.
 
     Args:
@@ -38,7 +38,7 @@ def day_of(text: object) -> int | None:
         return None
 
 
-def history_of(record: Mapping[str, object], today: int) -> History:
+def event_history(record: Mapping[str, object], today: int) -> EventHistory:
     """The history of a Paperbuzz record.
 
     A source may be missing, and so may any part of it. An event without a readable date, or with one in the future,
@@ -53,7 +53,7 @@ def history_of(record: Mapping[str, object], today: int) -> History:
         daily = list(_daily(source.get("events_count_by_day")))
         total += _whole(source.get("events_count")) or sum(count for _, count in daily)
         days += [(day, count) for day, count in daily if day is not None and day <= today]
-    return History(
+    return EventHistory(
         total=total,
         fortnight=sum(count for day, count in days if today - day <= FORTNIGHT_DAYS),
         last_day=max((day for day, _ in days), default=None),

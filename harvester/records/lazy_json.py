@@ -33,7 +33,7 @@ _OBJECTS, _ARRAYS = (dict, Object), (list, Array)
 _parser: Parser | None = Parser(MOST_BYTES)
 
 
-def look_into(body: bytes, look: Callable[[object], T]) -> T:
+def look_into(body: bytes, look: Callable[[object], T], *, built: bool = False) -> T:
     """Look into a document.
 
     Args:
@@ -42,6 +42,8 @@ def look_into(body: bytes, look: Callable[[object], T]) -> T:
             view, which must not be kept. It may be called twice. With duplicate keys the last counts, but a simdjson
             view returns the first; if a wanted key is repeated, the document is parsed again with orjson
             (`each_member` does without).
+        built: whether `look` wants all of it as Python's own objects. To build them at once is faster than to look into
+            a view first.
 
     Returns:
         What `look` returned.
@@ -52,7 +54,7 @@ def look_into(body: bytes, look: Callable[[object], T]) -> T:
     """
     # One level deeper, as it will stand in a line of the output: what fits only by itself could not be read there.
     text = b"[%b]" % body
-    if _parser and LEAST_BYTES <= len(text) <= MOST_BYTES:
+    if _parser and not built and LEAST_BYTES <= len(text) <= MOST_BYTES:
         # RuntimeError: somebody keeps a view.
         with suppress(ValueError, RuntimeError):
             return look(_only(_parser.parse(text)))

@@ -12,9 +12,10 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from harvester.core.errors import InputUnusable
-from harvester.core.model import Failure, Result, Stage
+from harvester.core.model import Failure, Stage
 from harvester.core.sanitize import printable
 from harvester.records.packing import Unreadable, raw_lines
+from harvester.records.result import Result
 
 SCHEMA_VERSION: Final = 1
 

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
-from harvester.core.model import Finished, Result
+from harvester.records.result import Finished, Result
 
 
 class CommitHook:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import orjson
 
-from harvester.core.model import DueWork, Failure, Figures, Finished, Result, Stage, Work
+from harvester.core.model import DueWork, Failure, Figures, Stage, Work
+from harvester.records.result import Finished, Result
 from harvester.storage.bulk_load import bulk_load
 from harvester.storage.database import Database, Registration, WorkState, read_only_uri
 from harvester.storage.failures import add_failures

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from harvester.core.errors import Misconfigured
-from harvester.core.model import Failure, Finished, PendingRegistration, Result, Stage
+from harvester.core.model import Failure, PendingRegistration, Stage
+from harvester.records.result import Finished, Result
 from harvester.storage.database import Database, Registration, WorkState
 from harvester.storage.failures import add_failures, forget_failures
 from harvester.storage.hooks import CommitHook

@@ -30,8 +30,9 @@ from typing import BinaryIO, ParamSpec, Self, TypeVar
 from harvester.core import failpoint
 from harvester.core.errors import DiskFailed, Misconfigured, Usage
 from harvester.core.files import remove
-from harvester.core.model import DueWork, Finished, Result, Stage
+from harvester.core.model import DueWork, Stage
 from harvester.records.lines import result_lines
+from harvester.records.result import Finished, Result
 from harvester.storage.database import Database, WorkState
 from harvester.storage.failures import forget_failures
 from harvester.storage.hooks import CommitHook

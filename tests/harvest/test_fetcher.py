@@ -28,7 +28,7 @@ from harvester.core.errors import (
     TryAgain,
 )
 from harvester.core.limits import ServiceLimits
-from harvester.core.model import DueWork, Failure, Outcome, Result
+from harvester.core.model import DueWork, Failure, Outcome
 from harvester.core.stop import Stop, StoppableClock
 from harvester.core.tally import Tally
 from harvester.harvest.fetcher import MAX_FAILED_TRIALS, Fetcher
@@ -38,6 +38,7 @@ from harvester.politeness.limiter import RateLimiter
 from harvester.politeness.retry import RetryBudget
 from harvester.politeness.service import Service
 from harvester.providers.base import Record
+from harvester.records.result import Result
 from harvester.transport.messages import Request, Response
 from tests.support import LoopClock, in_virtual_time
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.core.errors import DiskFailed, OutOfBudget, Stopped, StopRun
-from harvester.core.model import DueWork, Failure, Result
+from harvester.core.model import DueWork, Failure
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.harvest.pipeline import (
@@ -22,6 +22,7 @@ from harvester.harvest.pipeline import (
     Finished,
     Pipeline,
 )
+from harvester.records.result import Result
 from tests.support import a_failure, a_result, in_virtual_time
 
 T = TypeVar("T")

@@ -37,7 +37,7 @@ from harvester.nightly.revisit import (
     score,
     tonight,
 )
-from harvester.records.events import History, day_of, history_of
+from harvester.records.events import EventHistory, day_of, event_history
 from tests.folders import DATA, SHARED
 
 NOW = 20_000.0
@@ -63,7 +63,7 @@ def a_record(*sources: object, **metadata: object) -> dict[str, object]:
 def known(key: int, waited: float = 10.0, *, total: int = 5, **more: Any) -> Candidate:
     """A work with a record of some days ago, quiet for a hundred days before it."""
     recorded = NOW - waited
-    history = History(total, 0, int(recorded) - 100, int(NOW) - 3000)
+    history = EventHistory(total, 0, int(recorded) - 100, int(NOW) - 3000)
     return Candidate(
         key, **{"state": VisitState.OK, "asked": recorded, "recorded": recorded, "history": history, **more}
     )
@@ -77,12 +77,12 @@ def keys(selection: Selection, reason: Reason | None = None) -> list[int]:
     return [pick.key for pick in selection.picks if reason in (None, pick.reason)]
 
 
-# --- history_of
+# --- event_history
 
 
 def test_what_was_asked_in_the_future_by_a_clock_that_was_wrong_is_asked_tonight() -> None:
-    ahead = Candidate(1, VisitState.OK, 400.0, 400.0, History(3), 0)
-    little = Candidate(2, VisitState.OK, 100.5, 100.5, History(3), 0)
+    ahead = Candidate(1, VisitState.OK, 400.0, 400.0, EventHistory(3), 0)
+    little = Candidate(2, VisitState.OK, 100.5, 100.5, EventHistory(3), 0)
     assert [pick.key for pick in tonight([ahead, little], 10, 100.0, Rates()).picks] == [1]
 
 
@@ -92,27 +92,27 @@ def test_a_history_sums_the_daily_counts_of_all_sources() -> None:
         a_source(("2026-11-20", 1)),
         issued={"date-parts": [[2026, 10, 5]]},
     )
-    assert history_of(record, day("2026-11-21")) == History(6, 4, day("2026-11-20"), day("2026-10-05"))
+    assert event_history(record, day("2026-11-21")) == EventHistory(6, 4, day("2026-11-20"), day("2026-10-05"))
 
 
 def test_the_last_fortnight_is_fourteen_days_before_the_harvest() -> None:
     record = a_record(a_source(("2026-11-06", 1), ("2026-11-07", 10)))
-    assert history_of(record, day("2026-11-21")).fortnight == 10
+    assert event_history(record, day("2026-11-21")).fortnight == 10
 
 
 def test_the_count_of_a_source_goes_before_its_days() -> None:
-    assert history_of(a_record(a_source(("2026-11-06", 1), count=7)), int(NOW)).total == 7
+    assert event_history(a_record(a_source(("2026-11-06", 1), count=7)), int(NOW)).total == 7
 
 
 def test_days_stand_in_for_a_count_that_is_missing() -> None:
     source = a_source(("2020-01-01", 4))
     del source["events_count"]
-    assert history_of(a_record(source), int(NOW)).total == 4
+    assert event_history(a_record(source), int(NOW)).total == 4
 
 
 @pytest.mark.parametrize("odd", ["", "2026", "2026-13-01", "31.12.2020", None, 20201231, "2999-01-01"])
 def test_an_event_without_a_day_that_can_be_counts_in_the_total_alone(odd: str) -> None:
-    assert history_of(a_record(a_source((odd, 3))), int(NOW)) == History(3)
+    assert event_history(a_record(a_source((odd, 3))), int(NOW)) == EventHistory(3)
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,11 @@ def test_an_event_without_a_day_that_can_be_counts_in_the_total_alone(odd: str) 
     ],
 )
 def test_an_article_is_as_old_as_its_metadata_say_or_its_first_event(metadata: dict[str, object], born: str) -> None:
-    assert history_of(a_record(a_source(("2017-01-01", 1)), **metadata), int(NOW)).born == day(born)
+    assert event_history(a_record(a_source(("2017-01-01", 1)), **metadata), int(NOW)).born == day(born)
 
 
 def test_a_record_with_nothing_in_it_has_a_history_of_nothing() -> None:
-    assert history_of({"doi": "10.1/a", "altmetrics_sources": []}, int(NOW)) == History(0)
+    assert event_history({"doi": "10.1/a", "altmetrics_sources": []}, int(NOW)) == EventHistory(0)
 
 
 JSON = st.recursive(
@@ -145,7 +145,7 @@ ODD_SOURCE = st.fixed_dictionaries({"events_count": JSON, "events_count_by_day":
 
 @given(st.fixed_dictionaries({"altmetrics_sources": JSON | st.lists(ODD_SOURCE), "metadata": JSON}))
 def test_no_record_is_too_odd(record: dict[str, object]) -> None:
-    history = history_of(record, int(NOW))
+    history = event_history(record, int(NOW))
     assert history.total >= 0
     assert history.fortnight >= 0
 
@@ -153,9 +153,9 @@ def test_no_record_is_too_odd(record: dict[str, object]) -> None:
 def test_recorded_answers_have_histories() -> None:
     answers = [orjson.loads(line) for line in ANSWERS.read_bytes().splitlines()]
     bodies = [orjson.loads(answer["body"]) for answer in answers if answer["body"].startswith('{"altmetrics')]
-    histories = [history_of(body, int(NOW)) for body in bodies]
-    assert History(14, 0, day("2017-09-01"), day("2017-01-01")) in histories
-    assert History(0) in histories
+    histories = [event_history(body, int(NOW)) for body in bodies]
+    assert EventHistory(14, 0, day("2017-09-01"), day("2017-01-01")) in histories
+    assert EventHistory(0) in histories
 
 
 # --- Rates
@@ -173,12 +173,12 @@ def test_a_cohort_with_many_visits_has_the_rate_that_it_showed() -> None:
 
 def test_a_cohort_never_visited_takes_after_those_that_share_its_levels() -> None:
     rates = Rates()
-    hot = cohort_of(History(50, 20, 19_990, 19_900), 19_991.0, NOW)
-    cold = cohort_of(History(0, 0, None, 10_000), 19_991.0, NOW)
+    hot = cohort_of(EventHistory(50, 20, 19_990, 19_900), 19_991.0, NOW)
+    cold = cohort_of(EventHistory(0, 0, None, 10_000), 19_991.0, NOW)
     rates.learn(hot, 4_000, 1_000)
     rates.learn(cold, 10, 100_000)
-    rather_hot = cohort_of(History(50, 20, 19_990, 19_970), 19_991.0, NOW)
-    rather_cold = cohort_of(History(0, 0, None, 19_900), 19_991.0, NOW)
+    rather_hot = cohort_of(EventHistory(50, 20, 19_990, 19_970), 19_991.0, NOW)
+    rather_cold = cohort_of(EventHistory(0, 0, None, 19_900), 19_991.0, NOW)
     assert rates.rate(rather_hot) > 20 * rates.rate(rather_cold)
 
 
@@ -239,25 +239,25 @@ def test_fitting_has_settled_after_its_sweeps(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_gains_are_bounded_both_ways() -> None:
-    assert new_events(History(5), History(8)) == 3
-    assert new_events(History(5), History(2)) == 0
-    assert new_events(History(5), History(500)) == MAX_NEW_EVENTS
-    assert new_events(None, History(4)) == 4
+    assert new_events(EventHistory(5), EventHistory(8)) == 3
+    assert new_events(EventHistory(5), EventHistory(2)) == 0
+    assert new_events(EventHistory(5), EventHistory(500)) == MAX_NEW_EVENTS
+    assert new_events(None, EventHistory(4)) == 4
 
 
 def test_a_visit_teaches_its_cohort_what_it_found() -> None:
     before = known(1, 10.0)
     assert before.history is not None
-    assert observation(before, History(8), NOW) == (cohort_of(before.history, NOW - 10, NOW), 3, 10.0)
-    assert observation(Candidate(1), History(8), NOW) is None
+    assert observation(before, EventHistory(8), NOW) == (cohort_of(before.history, NOW - 10, NOW), 3, 10.0)
+    assert observation(Candidate(1), EventHistory(8), NOW) is None
 
 
 def test_cohorts_are_said_in_words() -> None:
-    cohort = cohort_of(History(5, 0, 19_900, 18_000), 19_990.0, NOW)
+    cohort = cohort_of(EventHistory(5, 0, 19_900, 18_000), 19_990.0, NOW)
     assert (
         described(cohort) == "4 to 31 events, 0 in the last fortnight, quiet for 30 or more days, 365 or more days old"
     )
-    assert "age unknown" in described(cohort_of(History(0), 19_990.0, NOW))
+    assert "age unknown" in described(cohort_of(EventHistory(0), 19_990.0, NOW))
     assert len({described(cohort) for cohort in range(COHORTS)}) == COHORTS
 
 
@@ -265,7 +265,7 @@ def test_cohorts_are_said_in_words() -> None:
     st.integers(0, 10**6), st.integers(0, 10**4), st.none() | st.integers(0, 20_000), st.none() | st.integers(0, 20_000)
 )
 def test_every_history_has_a_cohort(total: int, fortnight: int, last_day: int | None, born: int | None) -> None:
-    assert 0 <= cohort_of(History(total, fortnight, last_day, born), NOW - 3.5, NOW) < COHORTS
+    assert 0 <= cohort_of(EventHistory(total, fortnight, last_day, born), NOW - 3.5, NOW) < COHORTS
 
 
 # --- score
@@ -281,10 +281,10 @@ def test_a_score_is_rate_times_days_squared() -> None:
 
 
 def test_a_work_is_held_to_its_cohort_until_its_own_fortnight_says_otherwise() -> None:
-    assert own_rate(History(5, 0), 0.005) == pytest.approx(0.005, rel=0.02)
-    assert own_rate(History(50, 14), 0.005) > 3 * 0.005
-    assert own_rate(History(50, 14), 0.5) == pytest.approx(0.79, abs=0.01)
-    assert own_rate(History(999, 900), 0.5) == own_rate(History(999, MAX_NEW_EVENTS), 0.5)
+    assert own_rate(EventHistory(5, 0), 0.005) == pytest.approx(0.005, rel=0.02)
+    assert own_rate(EventHistory(50, 14), 0.005) > 3 * 0.005
+    assert own_rate(EventHistory(50, 14), 0.5) == pytest.approx(0.79, abs=0.01)
+    assert own_rate(EventHistory(999, 900), 0.5) == own_rate(EventHistory(999, MAX_NEW_EVENTS), 0.5)
 
 
 def test_the_score_that_is_explained_is_the_score_that_chose() -> None:
@@ -294,7 +294,7 @@ def test_the_score_that_is_explained_is_the_score_that_chose() -> None:
 
 
 def test_what_waited_longer_counts_more_than_what_promises_more() -> None:
-    young = known(1, 50.0, history=History(5, 0, 19_900, int(NOW) - 10))  # 10 exposed days x 50 > 20 x 20
+    young = known(1, 50.0, history=EventHistory(5, 0, 19_900, int(NOW) - 10))  # 10 exposed days x 50 > 20 x 20
     assert keys(chosen([young, known(2, 20.0)], 1)) == [1]
 
 
@@ -305,9 +305,9 @@ def _value(candidate: Candidate) -> float:
 
 
 def test_a_new_article_had_only_its_own_days_for_events() -> None:
-    assert exposed_days(History(0, born=int(NOW) - 3), NOW - 40, NOW) == 3
-    assert exposed_days(History(0, born=int(NOW)), NOW - 40, NOW) == 0.5
-    assert exposed_days(History(0), NOW - 40, NOW) == 40
+    assert exposed_days(EventHistory(0, born=int(NOW) - 3), NOW - 40, NOW) == 3
+    assert exposed_days(EventHistory(0, born=int(NOW)), NOW - 40, NOW) == 0.5
+    assert exposed_days(EventHistory(0), NOW - 40, NOW) == 40
 
 
 def test_without_a_record_there_is_no_score() -> None:
@@ -412,7 +412,8 @@ ANY = st.builds(
     st.sampled_from(VisitState),
     st.none() | st.floats(NOW - 200, NOW),
     st.none() | st.floats(NOW - 200, NOW),
-    st.none() | st.builds(History, st.integers(0, 3000), st.integers(0, 20), st.none() | st.integers(19_000, 20_000)),
+    st.none()
+    | st.builds(EventHistory, st.integers(0, 3000), st.integers(0, 20), st.none() | st.integers(19_000, 20_000)),
     st.integers(0, 9),
 )
 
@@ -473,11 +474,11 @@ class Context:
             totals.append(total)
         return totals
 
-    def history(self, work: int, today: int) -> History:
+    def history(self, work: int, today: int) -> EventHistory:
         """What a record of the morning of this day tells."""
         totals, total = self.events[work], self.events[work][today]
         last = next((d for d in range(today - 1, -1, -1) if totals[d] < total), None)
-        return History(total, total - totals[max(today - 14, 0)], last, ceil(self.born[work]))
+        return EventHistory(total, total - totals[max(today - 14, 0)], last, ceil(self.born[work]))
 
 
 def _poisson(dice: random.Random, mean: float) -> int:
@@ -543,14 +544,18 @@ def test_in_the_full_simulation_the_mean_delay_is_under_the_mark(share: float, m
         recorded = last.tolist()
         candidates = [
             Candidate(
-                work, VisitState.OK, day, day, History(events_so_far, recent, day - still if still < 400 else None, out)
+                work,
+                VisitState.OK,
+                day,
+                day,
+                EventHistory(events_so_far, recent, day - still if still < 400 else None, out),
             )
             for work, (day, events_so_far, still, recent, out) in enumerate(
                 zip(recorded, total, quiet, fortnight, born, strict=True)
             )
         ]
         for pick in tonight(candidates, budget, today, rates).picks:
-            found = History(int(seen.cum[today][pick.key]))
+            found = EventHistory(int(seen.cum[today][pick.key]))
             if observed := observation(candidates[pick.key], found, today):
                 rates.learn(*observed)
             last[pick.key] = today

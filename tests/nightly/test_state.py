@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harvester.core.model import DueWork, Result, Work
+from harvester.core.clock import timestamp
+from harvester.core.model import DueWork, Work
 from harvester.nightly.revisit import Intervals, Selection
 from harvester.nightly.state import NightFigures, NightlyState
 from harvester.nightly.visits import Visits
+from harvester.records.comparable import comparable
+from harvester.records.result import Result
 from tests.opened import OpenedLedger
 from tests.support import a_result
 
@@ -30,7 +33,8 @@ def a_record(events: int, outcome: str = "ok", day: int = 1) -> Result:
     sources = [{"source_id": "twitter", "events_count": events, "events": [{"id": n} for n in range(events)]}]
     record = {"doi": DOI, "altmetrics_sources": sources if events else [], "metadata": {"title": "T"}}
     made = a_result(DOI, paperbuzz=json.dumps(record).encode(), outcome=outcome)
-    return made._replace(harvested_at=f"2026-11-{day:02}T02:17:00.000Z")
+    now = datetime(2026, 11, day, 2, 17, tzinfo=UTC)
+    return made._replace(harvested_at=timestamp(now), comparable=comparable(record, now))
 
 
 def visit(ledger: OpenedLedger, result: Result) -> tuple[bool | None, dict[str, int] | None]:

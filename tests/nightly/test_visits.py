@@ -11,11 +11,11 @@ from harvester.core.model import Work
 from harvester.nightly.revisit import Candidate, VisitState
 from harvester.nightly.visits import Visit, Visits, add_visits
 from harvester.records.changes import Content
-from harvester.records.events import History
+from harvester.records.events import EventHistory
 from tests.opened import OpenedLedger
 
 CONTENT = Content(b"e1", b"m1", b"o1", {"twitter": 2})
-HISTORY = History(total=2, fortnight=1, last_day=20_000, born=19_000)
+HISTORY = EventHistory(total=2, fortnight=1, last_day=20_000, born=19_000)
 
 
 @pytest.fixture

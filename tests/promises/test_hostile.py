@@ -41,9 +41,9 @@ from harvester.core.clock import SystemClock
 from harvester.core.doi import doi_path, parse_doi
 from harvester.core.errors import InvalidDoi, InvalidJson
 from harvester.core.limits import ServiceLimits
-from harvester.core.model import Result
 from harvester.providers.paperbuzz import PaperbuzzProvider
 from harvester.records.lines import result_lines
+from harvester.records.result import Result
 from harvester.sandbox.faults.rates import faults_of, parse_faults
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread

@@ -33,6 +33,7 @@ from harvester.core.errors import (
 from harvester.core.limits import ServiceLimits
 from harvester.providers.paperbuzz import PaperbuzzProvider, check_status, follow, read_record
 from harvester.records import lazy_json as jsonview
+from harvester.records.comparable import comparable
 from harvester.records.lazy_json import LEAST_BYTES, look_into
 from harvester.transport.aiohttp import USER_AGENT, AiohttpTransport
 from harvester.transport.messages import Request, Response, retry_after
@@ -75,6 +76,15 @@ def test_a_recorded_answer_becomes_a_record_with_its_landing_urls() -> None:
     assert record.landing_urls == ("http://dx.doi.org/10.5334/bbc", "https://oa.org/l")
     assert read_record("10.5334/bbc", response, NOW).landing_urls == (), "nobody wants them"
     assert record.body == response.body.rstrip(b"\n")
+
+
+def test_with_one_look_a_record_is_read_and_made_comparable() -> None:
+    response = recorded("/v0/doi/10.5334/bbc")
+    plain, compared = (read_record("10.5334/bbc", response, NOW, compares=wanted) for wanted in (False, True))
+    assert plain.comparable is None, "nobody wants to compare"
+    assert compared == plain._replace(comparable=comparable(json.loads(response.body), NOW))
+    assert compared.comparable is not None
+    assert compared.comparable.history.total == sum(compared.comparable.content.counts.values()) > 0
 
 
 def test_a_doi_that_nobody_knows_is_empty() -> None:

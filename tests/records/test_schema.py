@@ -17,13 +17,14 @@ from harvester.config.load import load
 from harvester.core import errors
 from harvester.core.clock import SystemClock
 from harvester.core.errors import FailureKind
-from harvester.core.model import Failure, Figures, Outcome, Result, Stage
+from harvester.core.model import Failure, Figures, Outcome, Stage
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.harvest.job import Context
 from harvester.harvest.registration import register
 from harvester.harvest.run import run
 from harvester.records.lines import failure_line, result_lines
+from harvester.records.result import Result
 from harvester.records.schema import SCHEMAS, failure_schema, result_schema, summary_schema
 from harvester.reports.summary import Summary, as_json, broken_identities
 from harvester.sandbox.faults.rates import parse_faults

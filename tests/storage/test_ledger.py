@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from harvester.core.errors import DiskFailed, Misconfigured
-from harvester.core.model import DueWork, Failure, PendingRegistration, Result, Stage, Work
+from harvester.core.model import DueWork, Failure, PendingRegistration, Stage, Work
+from harvester.records.result import Result
 from harvester.storage import ledger as ledger_module
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
 from harvester.storage.outbox import Outbox, OutboxHook

@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 
 from harvester.core import files
 from harvester.core.errors import DiskFailed, Misconfigured, PipeClosed, PromiseBroken, Usage
-from harvester.core.model import Blank, DueWork, Failure, Finished, Result, Stage, Work
+from harvester.core.model import Blank, DueWork, Failure, Stage, Work
 from harvester.harvest.registration import StoredOutbox
 from harvester.records.lines import failure_line, result_lines
+from harvester.records.result import Finished, Result
 from harvester.storage import ingest
 from harvester.storage import publishing as output_module
 from harvester.storage.database import Database
