@@ -59,11 +59,11 @@ def demo(folder: Path, rate: float, quiet: bool) -> int:
             upstream=upstream(session.settings),
             account=account(session.settings, Secret(options.accounts[0].password)),
         )
-        report = work(
-            lambda world: session.watched(world, run_job(job, world)),
+        summary = work(
+            lambda context: session.watched(context, run_job(job, context)),
             state=folder / ".state",
         )
-        code = close_with(report, quiet=False)
+        code = close_with(summary, quiet=False)
     click.echo(_what_now(folder, out), err=True)
     return code
 

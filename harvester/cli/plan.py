@@ -42,7 +42,7 @@ def plan(doi: str | None, at: datetime | None, config_path: Path | None, quiet: 
     """
     session = begin(config_path, options.flags(given), quiet=quiet)
     name = _canonical(doi) if doi else None
-    made = work(lambda world: make_plan(nightly_job(session.settings), world, name, at and at.replace(tzinfo=UTC)))
+    made = work(lambda context: make_plan(nightly_job(session.settings), context, name, at and at.replace(tzinfo=UTC)))
     if name is None:
         click.echo(_in_words(made))
     elif made.explanation is None:

@@ -111,7 +111,7 @@ class Nights:
         return load(None, {}, given | self.more).settings
 
     @property
-    def world(self) -> Context:
+    def context(self) -> Context:
         return Context(
             clock=self.clock,
             random=Random(1),
@@ -123,9 +123,9 @@ class Nights:
             state=self.folder / "state",
         )
 
-    async def night(self, world: Context | None = None) -> Summary:
+    async def night(self, context: Context | None = None) -> Summary:
         """Tonight, and the next morning a day has passed on both sides."""
-        report = await nightly(nightly_job(self.settings), world or self.world)
+        report = await nightly(nightly_job(self.settings), context or self.context)
         assert broken_identities(report) == []
         self.clock.wall += timedelta(days=1, minutes=5)
         self.sandbox.advance(1)
@@ -233,12 +233,12 @@ async def test_a_list_may_change_from_night_to_night(nights: Nights) -> None:
 async def test_a_night_that_was_not_finished_is_finished_first(nights: Nights) -> None:
     nights.listed(dois(40))
     nights.budget = 15
-    world = nights.world
+    context = nights.context
     nights.sandbox.latency_seconds = 0.05
-    running = asyncio.create_task(nights.night(world))
+    running = asyncio.create_task(nights.night(context))
     while len(nights.asked()) < 6:  # noqa: ASYNC110 - the sandbox's log is no event
         await asyncio.sleep(0.01)
-    world.stop.request()
+    context.stop.request()
     stopped = await running
     nights.sandbox.latency_seconds = 0
     assert stopped.figures.pending
@@ -260,7 +260,7 @@ async def test_the_nights_learn_what_became_of_failures_that_were_asked_by_hand(
     nights.clock.wall -= timedelta(hours=20)
     job = harvest_job(nights.settings, [], paths, mode=Mode.ONLY_FAILED)
     assert is_of_nights(nights.folder / "nights.ledger")
-    by_hand = await retry(job, intervals(nights.settings), nights.world, only_changed=False)
+    by_hand = await retry(job, intervals(nights.settings), nights.context, only_changed=False)
     assert (by_hand.exit.code, by_hand.figures.results) == (0, 2)
     asked = len(nights.asked())
     nights.clock.wall += timedelta(hours=20)
@@ -305,7 +305,7 @@ async def test_the_plan_is_what_the_night_then_asks_and_changes_nothing(nights: 
     nights.listed(dois(50))
     await nights.night()
     before = (nights.folder / "nights.ledger").read_bytes()
-    plans = [await plan(nightly_job(nights.settings), nights.world, dois(50)[0]) for _ in range(2)]
+    plans = [await plan(nightly_job(nights.settings), nights.context, dois(50)[0]) for _ in range(2)]
     assert plans[0] == plans[1]
     assert (nights.folder / "nights.ledger").read_bytes() == before
     assert plans[0].selection.count(Reason.NEW) == 10
@@ -335,7 +335,7 @@ def test_a_template_without_a_date_or_with_other_places_is_refused(template: str
 async def test_what_does_not_do_for_nights_is_refused_beforehand(nights: Nights, key: str, value: object) -> None:
     nights.more[key] = value
     with pytest.raises(Misconfigured, match=key.partition(".")[2]):
-        await nightly(nightly_job(nights.settings), nights.world)
+        await nightly(nightly_job(nights.settings), nights.context)
 
 
 @pytest.mark.parametrize("missing", ["input.files", "output.path", "ledger.path"])
@@ -345,7 +345,7 @@ async def test_what_is_missing_in_the_configuration_is_named(nights: Nights, mis
     empty: Any = () if name == "files" else None
     settings = replace(settings, **{section: replace(getattr(settings, section), **{name: empty})})
     with pytest.raises(Misconfigured, match=rf"\[{section}\] {name}"):
-        await nightly(nightly_job(settings), nights.world)
+        await nightly(nightly_job(settings), nights.context)
 
 
 def test_nights_plans_and_histories_from_the_command_line(tmp_path: Path) -> None:
@@ -385,12 +385,12 @@ def page(report: Summary) -> str:
 
 async def stopped_after(nights: Nights, requests: int) -> Summary:
     """A night that somebody ends after some requests; the day stays the same."""
-    world, before = nights.world, len(nights.asked())
+    context, before = nights.context, len(nights.asked())
     nights.sandbox.latency_seconds = 0.05
-    running = asyncio.create_task(nightly(nightly_job(nights.settings), world))
+    running = asyncio.create_task(nightly(nightly_job(nights.settings), context))
     while len(nights.asked()) < before + requests:  # noqa: ASYNC110 - the sandbox's log is no event
         await asyncio.sleep(0.01)
-    world.stop.request(Interrupted(15))
+    context.stop.request(Interrupted(15))
     nights.sandbox.latency_seconds = 0
     stopped = await running
     assert stopped.figures.pending
@@ -452,7 +452,7 @@ async def test_operas_being_down_keeps_no_night_from_being_begun(nights: Nights)
     nights.sandbox.set_outage("operas")
     nights.clock.wall += timedelta(days=1)
     nights.listed(dois(40))
-    report = await nightly(nightly_job(nights.settings, Secret("sandbox")), nights.world)
+    report = await nightly(nightly_job(nights.settings, Secret("sandbox")), nights.context)
     assert report.exit.code == 69
     assert Path(report.files["output"]).name == "2026-03-28.jsonl"
     assert report.figures.results == 10 + before.figures.results
@@ -463,17 +463,17 @@ async def test_urls_of_the_record_are_registered_by_nights_as_well_on_request(ni
     nights.more |= {"operas.enabled": True, "operas.base_url": nights.sandbox.operas_url}
     nights.more["operas.urls_from_metadata"] = wanted
     nights.listed(dois(5))
-    await nightly(nightly_job(nights.settings, Secret("sandbox")), nights.world)
+    await nightly(nightly_job(nights.settings, Secret("sandbox")), nights.context)
     assert len(nights.sandbox.operas.registered) == 5
     assert all(bool(urls) is wanted for urls in nights.sandbox.operas.registered.values())
 
 
 async def test_a_second_start_leaves_the_summary_of_the_night(nights: Nights) -> None:
     nights.listed(dois(10))
-    await nightly(nightly_job(nights.settings), nights.world)
+    await nightly(nightly_job(nights.settings), nights.context)
     summary = (nights.folder / "2026-03-27.summary.json").read_bytes()
     nights.clock.wall += timedelta(hours=1)
-    await nightly(nightly_job(nights.settings), nights.world)
+    await nightly(nightly_job(nights.settings), nights.context)
     assert (nights.folder / "2026-03-27.summary.json").read_bytes() == summary
 
 
@@ -481,14 +481,14 @@ async def test_the_page_tells_of_a_clock_that_was_set(nights: Nights) -> None:
     nights.listed(dois(5))
     watch = ClockWatch(nights.clock)
     nights.clock.wall += timedelta(hours=2)
-    report = await nightly(nightly_job(nights.settings), nights.world, watch=watch)
+    report = await nightly(nightly_job(nights.settings), nights.context, watch=watch)
     assert "Look at this: the clock jumped ahead by 2 h." in page(report)
 
 
 async def test_a_night_chooses_no_more_than_its_rate_allows_in_its_time(nights: Nights) -> None:
     nights.more |= {"paperbuzz.rate": 1.0, "nightly.time_limit": 20.0}
     nights.listed(dois(30))
-    assert (await plan(nightly_job(nights.settings), nights.world)).budget == 19
+    assert (await plan(nightly_job(nights.settings), nights.context)).budget == 19
 
 
 async def test_what_is_listed_no_more_is_left_out_of_an_open_night_and_rests(nights: Nights) -> None:
@@ -529,7 +529,7 @@ async def test_the_plan_finishes_an_open_night_first_as_the_night_does(nights: N
     nights.listed(dois(50))
     stopped = await stopped_after(nights, 6)
     nights.clock.wall += timedelta(days=1, minutes=5)
-    made = await plan(nightly_job(nights.settings), nights.world)
+    made = await plan(nightly_job(nights.settings), nights.context)
     before = len(nights.asked())
     await nights.night()
     assert made.unfinished == stopped.figures.pending
@@ -542,8 +542,8 @@ async def test_the_plan_knows_what_the_nights_have_learnt(nights: Nights) -> Non
     for _ in range(5):
         await nights.night()
         nights.sandbox.advance(10)
-    made = await plan(nightly_job(nights.settings), nights.world)
-    await nightly(nightly_job(nights.settings), nights.world)
+    made = await plan(nightly_job(nights.settings), nights.context)
+    await nightly(nightly_job(nights.settings), nights.context)
     with closing(OpenedLedger(nights.folder / "nights.ledger", read_only=True)) as ledger:
         assert json.loads(str(ledger.database.meta.night_expected)) == made.selection.expected
 
@@ -569,19 +569,19 @@ async def test_systemd_hears_that_it_is_ready_when_the_lists_are_read(nights: Ni
     said: list[str] = []
     nights.listed(["no doi at all"])
     with pytest.raises(InputUnusable):
-        await nightly(nightly_job(nights.settings), nights.world, ready=lambda: said.append("ready"))
+        await nightly(nightly_job(nights.settings), nights.context, ready=lambda: said.append("ready"))
     assert said == []
     nights.listed(dois(3))
-    await nightly(nightly_job(nights.settings), nights.world, ready=lambda: said.append("ready"))
+    await nightly(nightly_job(nights.settings), nights.context, ready=lambda: said.append("ready"))
     assert said == ["ready"]
 
 
 async def test_who_waits_for_the_lock_is_ready(nights: Nights) -> None:
     nights.listed(dois(3))
-    world, said = nights.world, list[str]()
+    context, said = nights.context, list[str]()
     with lock(nights.folder / "nights.ledger"):
         running = asyncio.create_task(
-            nightly(nightly_job(nights.settings), world, wait_lock=True, ready=lambda: said.append("ready"))
+            nightly(nightly_job(nights.settings), context, wait_lock=True, ready=lambda: said.append("ready"))
         )
         while not said:  # noqa: ASYNC110 - what is tested is that somebody says it
             await asyncio.sleep(0.01)
@@ -591,7 +591,7 @@ async def test_who_waits_for_the_lock_is_ready(nights: Nights) -> None:
 async def test_metrics_that_cannot_be_written_do_not_change_how_a_night_ends(nights: Nights) -> None:
     nights.more["metrics.textfile"] = nights.folder / "missing" / "harvester.prom"
     nights.listed(dois(3))
-    report = await nightly_and_notify(nights.settings, lambda: None, nights.world, {})
+    report = await nightly_and_notify(nights.settings, lambda: None, nights.context, {})
     assert report.exit.code == 0
 
 
@@ -599,12 +599,12 @@ async def test_metrics_of_a_night_that_could_not_begin_say_so_and_keep_the_last_
     textfile = nights.folder / "harvester.prom"
     nights.more["metrics.textfile"] = textfile
     nights.listed(dois(3))
-    await nightly_and_notify(nights.settings, lambda: None, nights.world, {})
+    await nightly_and_notify(nights.settings, lambda: None, nights.context, {})
     success = last_success(textfile.read_bytes())
     nights.listed(["no doi"])
     nights.clock.wall += timedelta(days=1)
     with pytest.raises(InputUnusable):
-        await nightly_and_notify(nights.settings, lambda: None, nights.world, {})
+        await nightly_and_notify(nights.settings, lambda: None, nights.context, {})
     assert b"harvester_exit_code 65.0" in textfile.read_bytes()
     assert success is not None
     assert last_success(textfile.read_bytes()) == success
@@ -626,7 +626,7 @@ async def test_a_ping_tells_how_a_night_failed_and_of_a_mistake_of_ours(
     nights.more["metrics.ping_url"] = "http://127.0.0.1:9/x"
     nights.listed(dois(3))
     with pytest.raises(type(problem)):
-        await nightly_and_notify(nights.settings, password, nights.world, {})
+        await nightly_and_notify(nights.settings, password, nights.context, {})
     assert signals == ["start", told]
 
 
@@ -658,7 +658,7 @@ async def test_sixty_nights_with_all_that_happens_in_them(nights: Nights) -> Non
         nights.listed(listed)
         nights.sandbox.set_outage("paperbuzz", "503" if number in (10, 11, 30) else None)
         before = len(nights.asked())
-        report = await nightly(nightly_job(nights.settings), nights.world)
+        report = await nightly(nightly_job(nights.settings), nights.context)
         assert broken_identities(report) == []
         codes.append(report.exit.code)
         asked = nights.asked()[before:]

@@ -489,31 +489,31 @@ def _poisson(dice: random.Random, mean: float) -> int:
     return count
 
 
-def mean_delay(world: Context, share: float, *, trusted: bool) -> float:
+def mean_delay(context: Context, share: float, *, trusted: bool) -> float:
     """Days until an event is captured, under the product's policy, or oldest first."""
-    works = range(len(world.born))
+    works = range(len(context.born))
     budget, rates, dice = int(len(works) * share), Rates(), random.Random(1)
-    records = [(day := HISTORY - dice.randrange(int(1 / share)), world.history(work, day)) for work in works]
+    records = [(day := HISTORY - dice.randrange(int(1 / share)), context.history(work, day)) for work in works]
     late = 0
-    for today in range(HISTORY + 1, world.days + 1):
+    for today in range(HISTORY + 1, context.days + 1):
         candidates = [
             Candidate(work, VisitState.OK, day, day, told) for work, (day, told) in zip(works, records, strict=True)
         ]
         for pick in tonight(candidates, budget, today, rates, trusted=trusted).picks:
-            told = world.history(pick.key, today)
+            told = context.history(pick.key, today)
             if observed := observation(candidates[pick.key], told, today):
                 rates.learn(*observed)
             records[pick.key] = (today, told)
         rates.decay()
         if today > HISTORY + WARM_UP:
-            late += sum(totals[today] - told.total for totals, (_, told) in zip(world.events, records, strict=True))
-    return late / sum(totals[-1] - totals[HISTORY + WARM_UP] for totals in world.events)
+            late += sum(totals[today] - told.total for totals, (_, told) in zip(context.events, records, strict=True))
+    return late / sum(totals[-1] - totals[HISTORY + WARM_UP] for totals in context.events)
 
 
 @pytest.mark.parametrize("seed", [7, 11])
 def test_in_a_small_world_events_are_captured_much_sooner_than_oldest_first(seed: int) -> None:
-    world = Context(2_500, seed)
-    assert mean_delay(world, 0.05, trusted=True) < 0.75 * mean_delay(world, 0.05, trusted=False)
+    context = Context(2_500, seed)
+    assert mean_delay(context, 0.05, trusted=True) < 0.75 * mean_delay(context, 0.05, trusted=False)
 
 
 def _simulation() -> Any:
@@ -533,7 +533,7 @@ def test_in_the_full_simulation_the_mean_delay_is_under_the_mark(share: float, m
     np: Any = pytest.importorskip("numpy")
     simulation = _simulation()
 
-    ages, events = simulation.world(np.random.default_rng(7))
+    ages, events = simulation.context(np.random.default_rng(7))
     seen, works = simulation.Seen(ages, events), np.arange(simulation.N)
     budget, rates, born = int(simulation.N * share), Rates(), (-ages).tolist()
     start = simulation.HISTORY

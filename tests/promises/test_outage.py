@@ -157,7 +157,7 @@ class Desk:
             "paperbuzz.daily_budget": 0,
             "operas.base_url": self.sandbox.operas_url,
         }
-        world = Context(
+        context = Context(
             clock=LoopClock(),
             random=Random(seed),
             stop=Stop(),
@@ -170,7 +170,7 @@ class Desk:
         settings = load(None, {}, given | (self.settings or {})).settings
         password = PASSWORD if self.register else None
         return await run(
-            harvest_job(settings, [self.folder / "dois.txt"], job_paths(str(self.output)), password), world
+            harvest_job(settings, [self.folder / "dois.txt"], job_paths(str(self.output)), password), context
         )
 
     def results(self) -> dict[str, dict[str, Any]]:

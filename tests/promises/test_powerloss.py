@@ -194,8 +194,8 @@ class Lab:
         mode = Mode.REFETCH if command.refetch else Mode.RESUME
         listed, paths = [self._list(command.listed)], job_paths(str(folder / "out.jsonl"))
         job = harvest_job(load(None, {}, given).settings, listed, paths, mode=mode)
-        world = Context(SystemClock(), Random(SEED), Stop(), Tally(), lambda _: None, io.BytesIO(), io.BytesIO())
-        return asyncio.run(run(job, world))
+        context = Context(SystemClock(), Random(SEED), Stop(), Tally(), lambda _: None, io.BytesIO(), io.BytesIO())
+        return asyncio.run(run(job, context))
 
     def written(self, image: Image, name: str) -> Path:
         """A fresh folder with the files of an image."""
