@@ -27,7 +27,7 @@ class Mode(Enum):
     """Those, and the failed ones."""
 
     ONLY_FAILED = auto()
-    """The failed ones and no others; each stays failed until it has another outcome."""
+    """The failed ones and no others; each stays failed until it has a record or another failure."""
 
     REFETCH = auto()
     """All, for a new output."""

@@ -3,14 +3,14 @@
 Theory. Who owns what:
 
 - `_feed` reads due works from the store, page by page; an empty page is the end. A fetcher takes its next work from
-  `_page`, and whoever finds that empty turns to the next one. Never more than three pages are in memory, which stays
-  flat at ten million DOIs, and no work is handed out twice in a run.
-- N fetchers each hold one work until it has an outcome (`harvester.harvest.fetcher`). If the run stops they drop it,
-  and it is still due in the ledger.
-- One committer hands outcomes to the store in batches. Only what `store.commit` has returned for is done.
-- Works that are `_open`, in hand or not yet committed, are bounded together, so that a crash costs at most those
-  (promise G4), and a slow disk slows fetching down. So are the bytes of records not yet committed: one may have MBs.
-  Hands that found room, most of which wait for places in `harvester.harvest.fetcher`, still bring one record each.
+  `_page`. Whoever finds that page empty turns to the next one. Never more than three pages are in memory, so memory
+  stays flat at ten million DOIs, and no work is handed out twice in a run.
+- N fetchers each hold one work until it has a result or a failure (`harvester.harvest.fetcher`). If the run stops they
+  drop it, and it is still due in the ledger.
+- One committer gives finished works to the store in batches. A work is done only when `store.commit` has returned.
+- Works that are `_open`, in flight or not yet committed, are bounded together. So a crash costs at most those (promise
+  G4), and a slow disk slows fetching down. The bytes of records that are not yet committed are bounded too, for one
+  record may have megabytes. Fetchers that are past this check already may each add one more record.
 
 How it ends: when the feed is dry the fetchers end, then the committer. `stop` ends it early, in that order; answers
 under way have `grace_seconds`. A reason to end the run that a fetcher meets (budget, outage) is such a stop. An error
@@ -27,28 +27,26 @@ from harvester.core.errors import Stopped, StopRun
 from harvester.core.model import DueWork, Failure
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
-from harvester.records.result import Result
+from harvester.records.result import Finished, Result
 
 PAGE = 1_000
 """Due works that are read at a time."""
 
 UNCOMMITTED = 200
-"""Outcomes that may be fetched and not yet committed."""
+"""Works that may be finished and not yet committed."""
 
 COMMIT_EVERY = UNCOMMITTED // 2
-"""Outcomes that are committed together at the most; one batch gathers while the other is written."""
+"""Works that are committed together, at most. While one batch is written, another gathers."""
 
 COMMIT_BYTES = 4 * 1024 * 1024
-"""Or this much of records, whichever comes first: giant records must not pile up in memory."""
+"""Or so many bytes of records, whichever comes first: giant records must not pile up in memory."""
 
 UNCOMMITTED_BYTES = 4 * COMMIT_BYTES
-"""Of records that may be fetched and not yet committed, save those in hand: where the disk is slower than the service,
-the service waits."""
+"""Bytes of records that may be fetched and not yet committed, besides those in flight. If the disk is slower than the
+service, the service waits."""
 
 COMMIT_SECONDS = 1.0
-"""Or this long after the first of them."""
-
-Finished = tuple[DueWork, Result | Failure]
+"""Or so long after the first of them."""
 
 
 class Store(Protocol):
@@ -59,7 +57,7 @@ class Store(Protocol):
         ...
 
     async def commit(self, finished: Sequence[Finished]) -> None:
-        """Make what became of some works durable."""
+        """Make what ended of some works durable."""
         ...
 
 
@@ -75,10 +73,10 @@ class Pipeline:
     """Fetches what is due and commits what comes.
 
     Args:
-        store: gives due works and takes outcomes.
-        fetcher: makes outcomes.
-        hands: works that are in hand at a time, those that pause before another attempt included.
-        stop: the wish to end early.
+        store: gives due works and takes finished ones.
+        fetcher: turns a due work into a result or a failure.
+        in_flight: works that are fetched at a time, those that pause before another attempt included.
+        stop: ends it early.
         tally: committed results and failures are counted here.
         grace_seconds: time for answers under way when the run ends early.
     """
@@ -101,7 +99,7 @@ class Pipeline:
         self._some, self._enough = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
-        """Go on until nothing is due, or until the stop; then everything fetched is committed.
+        """Go on until nothing is due, or until the stop. Then everything that was fetched is committed.
 
         Raises:
             ExceptionGroup: of what ended it at once; `stop.reason` tells what ended it early.
@@ -131,7 +129,7 @@ class Pipeline:
         await self._pages.put([])
 
     async def _next(self) -> DueWork | None:
-        """A work to ask for, as soon as another may be in hand; None at the end."""
+        """Wait until another work may be in flight, and take it; None at the end."""
         while self._open >= UNCOMMITTED + self._in_flight or self._uncommitted_bytes >= UNCOMMITTED_BYTES:
             self._room.clear()
             await self._room.wait()
@@ -157,7 +155,7 @@ class Pipeline:
                 return
 
     async def _end_early(self, feeder: asyncio.Task[None], fetchers: Sequence[asyncio.Task[None]]) -> None:
-        """At the stop hand out no more, let answers under way come in for a while, then cut them off."""
+        """After a stop, hand out no more works. Answers under way may come in for a while; then they are cut off."""
         await self._stop.wait()
         feeder.cancel()
         self._is_dry = True
@@ -172,31 +170,31 @@ class Pipeline:
     async def _commit_all(self) -> None:
         while batch := await self._gather():
             await self._store.commit(batch)
-            self._uncommitted_bytes -= sum([_bytes(outcome) for _, outcome in batch])
+            self._uncommitted_bytes -= sum([_bytes(ended) for _, ended in batch])
             self._open -= len(batch)
             self._room.set()
-            for _, outcome in batch:
+            for _, ended in batch:
                 self._tally.pending -= 1
-                if isinstance(outcome, Result):
+                if isinstance(ended, Result):
                     self._tally.results += 1
                 else:
                     self._tally.failures += 1
 
-    def _hand_in(self, due: DueWork, outcome: Result | Failure) -> None:
-        size = _bytes(outcome)
-        self._done.append((due, outcome))
+    def _hand_in(self, due: DueWork, ended: Result | Failure) -> None:
+        size = _bytes(ended)
+        self._done.append((due, ended))
         self._done_bytes += size
         self._uncommitted_bytes += size
         self._wake()
 
     def _wake(self) -> None:
-        """Tell the committer, which is not woken for each outcome: that would cost more than committing it."""
+        """Wake the committer, but not for each work: that would cost more than committing it."""
         self._some.set()
         if self._is_over or len(self._done) >= COMMIT_EVERY or self._done_bytes >= COMMIT_BYTES:
             self._enough.set()
 
     async def _gather(self) -> list[Finished]:
-        """The next batch: as soon as it is full, or old enough, or the last; empty at the end."""
+        """Wait for the next batch: until it is full, or old enough, or the last. It is empty at the end."""
         await self._some.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(COMMIT_SECONDS):
@@ -214,5 +212,5 @@ class Pipeline:
         return batch
 
 
-def _bytes(outcome: Result | Failure) -> int:
-    return len(outcome.paperbuzz) if isinstance(outcome, Result) else 0
+def _bytes(ended: Result | Failure) -> int:
+    return len(ended.paperbuzz) if isinstance(ended, Result) else 0
