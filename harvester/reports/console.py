@@ -46,14 +46,14 @@ def closing(summary: Summary, *, again: str = AGAIN) -> str:
 
 
 def _accounting(summary: Summary) -> list[str]:
-    """What ended of the lines and works of the list."""
+    """What became of the lines and works of the list."""
     figures = summary.figures
     read = f"{counted(figures.works, 'work')} + {counted(summary.duplicates, 'duplicate')}"
-    ended = f"{counted(figures.results, 'result')} + {counted(figures.failures, 'failure')}"
-    ended += f" + {figures.pending:,} pending" + (f" + {figures.resting:,} resting" if figures.resting else "")
+    became = f"{counted(figures.results, 'result')} + {counted(figures.failures, 'failure')}"
+    became += f" + {figures.pending:,} pending" + (f" + {figures.resting:,} resting" if figures.resting else "")
     lines = [
         f"lines      {summary.lines:>12,} = {read} + {summary.invalid:,} invalid + {summary.blank:,} blank",
-        f"works      {figures.works:>12,} = {ended}",
+        f"works      {figures.works:>12,} = {became}",
         f"results    {figures.results:>12,}{_detail(figures.outcomes)}",
         f"failures   {figures.failures:>12,}{_detail(figures.failures_by_kind)}",
     ]
