@@ -37,12 +37,12 @@ def _for_machines(found: Status) -> str:
 def _in_words(found: Status) -> str:
     figures = found.figures
     output = f"{found.output}, {'complete' if found.complete else 'not complete yet'}" if found.output else "none"
-    ended = f"{figures.results:,} results + {figures.failures:,} failures + {figures.pending:,} pending"
-    ended += f" + {figures.resting:,} resting" if figures.resting else ""
+    became = f"{figures.results:,} results + {figures.failures:,} failures + {figures.pending:,} pending"
+    became += f" + {figures.resting:,} resting" if figures.resting else ""
     lines = [
         f"ledger        {found.ledger}",
         f"output        {output}",
-        f"works         {figures.works:,} = {ended}",
+        f"works         {figures.works:,} = {became}",
     ]
     for name, counts in (("outcomes", figures.outcomes), ("failures", figures.failures_by_kind)):
         if counts:

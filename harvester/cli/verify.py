@@ -102,10 +102,10 @@ def _broken(promise: str, name: str, found: Verdict) -> list[str]:
 def _held(counts: WorkCounts) -> dict[str, str]:
     """What it means that a promise holds, with figures. Promises that were not looked at are left out."""
     figures = counts.figures
-    ended = f"{counted(figures.results, 'result')} + {counted(figures.failures, 'failure')}"
+    became = f"{counted(figures.results, 'result')} + {counted(figures.failures, 'failure')}"
     gone = f"; {figures.gone:,} left the list, their records stay" if figures.gone else ""
     held = {
-        "G1": f"{counted(figures.works, 'work')} = {ended} + {figures.pending:,} pending{gone}",
+        "G1": f"{counted(figures.works, 'work')} = {became} + {figures.pending:,} pending{gone}",
         "G2": f"{counted(counts.records, 'record')}, each once, each as the ledger knows it",
         "G3": "every line up to the last committed byte is complete and valid",
     }

@@ -117,7 +117,7 @@ class RateLimiter:
         self._paused_until = 0.0
 
     async def _take_of_new_block(self, quota: DailyQuota) -> bool:
-        """Take a request where the block in hand ended too old, as it does while a low rate is waited for.
+        """Take a request where the block in hand became too old, as it does while a low rate is waited for.
 
         The rate has agreed already. The time that the new block takes is charged to it, or it would be saved up, and
         those who come next would start in a burst.

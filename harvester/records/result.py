@@ -42,4 +42,4 @@ class Result(NamedTuple):
 
 
 Finished = tuple[DueWork, Result | Failure]
-"""A due work and what ended of it."""
+"""A due work and what became of it."""

@@ -18,7 +18,7 @@ from harvester.core.clock import timestamp
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """One request and what ended of it.
+    """One request and what became of it.
 
     Args:
         number: 1 for the first request.
