@@ -57,7 +57,7 @@ class Store(Protocol):
         ...
 
     async def commit(self, finished: Sequence[Finished]) -> None:
-        """Make what ended of some works durable."""
+        """Make what became of some works durable."""
         ...
 
 

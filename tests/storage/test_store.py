@@ -912,7 +912,10 @@ async def test_a_store_that_cannot_be_opened_leaves_no_thread(place: Place) -> N
 async def test_a_ledger_that_cannot_be_closed_is_told_unless_something_worse_is(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Database) -> None:
+    close = Database.close
+
+    def fail(database: Database) -> None:
+        close(database)
         raise DiskFailed("cannot be closed")
 
     async def leave(error: Exception | None) -> None:
