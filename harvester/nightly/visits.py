@@ -23,6 +23,32 @@ KEYS_A_QUERY = 500
 """How many works are looked up in one query. SQLite takes at least 999 parameters."""
 
 
+ADD_TO_HISTORY = """
+INSERT INTO history (work_id, at, counts)
+SELECT :work, :at, :counts
+WHERE :counts IS NOT NULL AND NOT EXISTS (SELECT 1 FROM visit WHERE work_id = :work AND counts = :counts)
+ON CONFLICT DO UPDATE SET counts = excluded.counts
+"""
+"""A visit makes a row only if its counts differ from those of the visit before."""
+
+ADD_VISIT = """
+INSERT INTO visit (work_id, tried_at, good_at, state, misses, facts, events, metadata, open_access, counts)
+VALUES (:work, :at, CASE WHEN :facts IS NOT NULL THEN :at END,
+        :state, :misses, :facts, :events, :metadata, :open_access, :counts)
+ON CONFLICT DO UPDATE SET
+    tried_at = :at,
+    good_at = COALESCE(excluded.good_at, good_at),
+    misses = CASE WHEN :misses = 0 THEN 0 WHEN state = :state THEN misses + 1 ELSE 1 END,
+    state = :state,
+    facts = COALESCE(:facts, facts),
+    events = COALESCE(:events, events),
+    metadata = COALESCE(:metadata, metadata),
+    open_access = COALESCE(:open_access, open_access),
+    counts = COALESCE(:counts, counts)
+"""
+"""A work has one row. What a visit brings replaces what was known; what it does not bring stays."""
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """What one visit to a work found.
@@ -126,30 +152,25 @@ def visits_of(path: Path, doi: str) -> list[tuple[int, dict[str, int]]]:
 
 def add_visits(db: sqlite3.Connection, visits: Sequence[Visit]) -> None:
     """Write some visits, as part of a transaction. What is known of a work is kept if a visit brought no record."""
+    rows = [_row(visit) for visit in visits]
     # First the history: it compares with the counts in `visit`, which the second statement replaces.
-    db.executemany(
-        "INSERT INTO history (work_id, at, counts) SELECT ?1, ?2, ?3 WHERE ?3 IS NOT NULL AND NOT EXISTS "
-        "(SELECT 1 FROM visit WHERE work_id = ?1 AND counts = ?3) "
-        "ON CONFLICT DO UPDATE SET counts = excluded.counts",
-        ((visit.work_id, visit.at, _counts(visit)) for visit in visits),
-    )
-    db.executemany(
-        "INSERT INTO visit (work_id, tried_at, good_at, state, misses, facts, events, metadata, open_access, counts) "
-        "VALUES (?1, ?2, CASE WHEN ?3 IS NOT NULL THEN ?2 END, ?4, ?5, ?3, ?6, ?7, ?8, ?9) "
-        "ON CONFLICT DO UPDATE SET tried_at = ?2, good_at = COALESCE(excluded.good_at, good_at), "
-        "misses = CASE WHEN ?5 = 0 THEN 0 WHEN state = ?4 THEN misses + 1 ELSE 1 END, state = ?4, "
-        "facts = COALESCE(?3, facts), events = COALESCE(?6, events), metadata = COALESCE(?7, metadata), "
-        "open_access = COALESCE(?8, open_access), counts = COALESCE(?9, counts)",
-        (_row(visit) for visit in visits),
-    )
+    db.executemany(ADD_TO_HISTORY, rows)
+    db.executemany(ADD_VISIT, rows)
 
 
-def _row(visit: Visit) -> tuple[object, ...]:
+def _row(visit: Visit) -> dict[str, object]:
     content = visit.content
-    facts = orjson.dumps([*visit.history]).decode() if visit.history else None
-    parts = (content.events, content.metadata, content.open_access) if content else (None, None, None)
-    misses = 0 if visit.state is VisitState.OK else 1
-    return (visit.work_id, visit.at, facts, visit.state, misses, *parts, _counts(visit))
+    return {
+        "work": visit.work_id,
+        "at": visit.at,
+        "state": visit.state,
+        "misses": 0 if visit.state is VisitState.OK else 1,
+        "facts": orjson.dumps([*visit.history]).decode() if visit.history else None,
+        "events": content.events if content else None,
+        "metadata": content.metadata if content else None,
+        "open_access": content.open_access if content else None,
+        "counts": _counts(visit),
+    }
 
 
 def _counts(visit: Visit) -> str | None:

@@ -22,7 +22,7 @@ from harvester.storage.migrations import WORK_INDEXES
 
 NEW = """
 INSERT INTO work (id, doi, origin, listed, state)
-SELECT ?1 + key, json_extract(value, '$[0]'), json_extract(value, '$[1]'), ?2, ?3 FROM json_each(?4)
+SELECT ? + key, json_extract(value, '$[0]'), json_extract(value, '$[1]'), ?, ? FROM json_each(?)
 """
 
 LISTED_TWICE = "CREATE TEMP TABLE twice AS SELECT doi, MIN(id) AS first FROM work GROUP BY doi HAVING COUNT(*) > 1"

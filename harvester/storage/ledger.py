@@ -24,11 +24,11 @@ from harvester.storage.figures import registrations_by_state
 from harvester.storage.outbox import requeue
 
 RECORD = """
-UPDATE work SET state = ?1, outcome = said.outcome, harvested_at = said.harvested_at, sha256 = said.sha256
+UPDATE work SET state = ?, outcome = said.outcome, harvested_at = said.harvested_at, sha256 = said.sha256
 FROM (
     SELECT json_extract(value, '$[0]') AS work_id, json_extract(value, '$[1]') AS outcome,
            json_extract(value, '$[2]') AS harvested_at, json_extract(value, '$[3]') AS sha256
-    FROM json_each(?2)
+    FROM json_each(?)
 ) AS said WHERE work.id = said.work_id
 """
 """Records many results in one statement. Each statement that starts competes with the event loop for Python's lock
@@ -273,7 +273,7 @@ class Ledger:
         """
         with self._file.transaction() as db:
             db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
-            db.execute("UPDATE work SET state = ? WHERE state <> ?1", (WorkState.RESTING,))
+            db.execute("UPDATE work SET state = :resting WHERE state <> :resting", {"resting": WorkState.RESTING})
             db.executemany("UPDATE work SET state = ? WHERE id = ?", ((WorkState.DUE, work) for work in works))
             self._meta.output, self._meta.night = output, True
             self._meta.length, self._meta.published, self._meta.made = 0, False, False

@@ -100,14 +100,15 @@ class Outbox:
         A work that got another URL after `waiting` handed it out stays in the outbox.
         """
         with self._file.transaction() as db:
-            settled = [(entry.work_id, Registration.ACKNOWLEDGED) for entry in acknowledged]
-            settled += [(entry.work_id, Registration.REJECTED) for entry, _ in rejected]
-            db.executemany("UPDATE registration SET state = ?2 WHERE work_id = ?1", settled)
-            offered = [(key, self._last_handed_out.pop(key, 0)) for key, _ in settled]
+            settled = [(Registration.ACKNOWLEDGED, entry.work_id) for entry in acknowledged]
+            settled += [(Registration.REJECTED, entry.work_id) for entry, _ in rejected]
+            db.executemany("UPDATE registration SET state = ? WHERE work_id = ?", settled)
+            keys = [key for _, key in settled]
+            offered = [(key, self._last_handed_out.pop(key, 0)) for key in keys]
             db.executemany("UPDATE url SET settled = 1 WHERE work_id = ? AND id <= ?", offered)
             # After the URLs: only now can it be seen which works have more of them than were sent.
-            requeue(db, [key for key, _ in settled])
-            forget_failures(db, [key for key, _ in settled], Stage.REGISTER)
+            requeue(db, keys)
+            forget_failures(db, keys, Stage.REGISTER)
             add_failures(db, ((entry.work_id, failure) for entry, failure in rejected))
 
     def prefixes(self) -> set[str]:

@@ -19,10 +19,9 @@ from harvester.harvest.pipeline import (
     COMMIT_SECONDS,
     UNCOMMITTED,
     UNCOMMITTED_BYTES,
-    Finished,
     Pipeline,
 )
-from harvester.records.result import Result
+from harvester.records.result import Finished, Result
 from tests.support import a_failure, a_result, in_virtual_time
 
 T = TypeVar("T")
