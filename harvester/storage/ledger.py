@@ -20,8 +20,7 @@ from harvester.records.result import Finished, Result
 from harvester.storage.bulk_load import bulk_load
 from harvester.storage.database import Database, Registration, WorkState, read_only_uri
 from harvester.storage.failures import add_failures
-from harvester.storage.figures import registrations_by_state
-from harvester.storage.outbox import requeue
+from harvester.storage.outbox import registrations_by_state, requeue
 
 RECORD = """
 UPDATE work SET state = ?, outcome = said.outcome, harvested_at = said.harvested_at, sha256 = said.sha256

@@ -5,6 +5,7 @@ one transaction. A crash between the answer of OPERAS and the commit only repeat
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import orjson
@@ -170,3 +171,28 @@ def requeue(db: sqlite3.Connection, works: Sequence[int] | None = None) -> int:
         f"AND EXISTS (SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled) {among}",
         () if works is None else (orjson.dumps(works).decode(),),
     ).rowcount
+
+
+def registrations_by_state(db: sqlite3.Connection, reading: int) -> Counter[Registration]:
+    """Count registrations by state: the acknowledged and rejected ones of listed works, and all that wait.
+
+    All are counted first. Then those of works that left the list are subtracted: they are few and quick to find.
+    """
+    states = {"acknowledged": Registration.ACKNOWLEDGED, "rejected": Registration.REJECTED}
+    all_of_them = db.execute(
+        "SELECT COUNT(*), SUM(state = :acknowledged), SUM(state = :rejected) FROM registration", states
+    ).fetchone()
+    of_the_gone = db.execute(
+        "SELECT SUM(registration.state = :acknowledged), SUM(registration.state = :rejected) "
+        "FROM work JOIN registration ON work_id = id WHERE listed < :reading",
+        {**states, "reading": reading},
+    ).fetchone()
+    known, acknowledged, rejected = (count or 0 for count in all_of_them)
+    acknowledged_gone, rejected_gone = (count or 0 for count in of_the_gone)
+    return Counter(
+        {
+            Registration.WAITING: known - acknowledged - rejected,
+            Registration.ACKNOWLEDGED: acknowledged - acknowledged_gone,
+            Registration.REJECTED: rejected - rejected_gone,
+        }
+    )
