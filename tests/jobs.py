@@ -6,8 +6,13 @@ from typing import Any
 from harvester.config.credentials import Secret
 from harvester.config.settings import Settings
 from harvester.harvest.from_settings import account, list_options, upstream
-from harvester.harvest.job import HarvestJob, RegistrationJob
+from harvester.harvest.job import Account, HarvestJob, RegistrationJob
 from harvester.storage.paths import Paths
+
+
+def an_account(settings: Settings, password: str) -> Account:
+    """The OPERAS account of the settings."""
+    return account(settings, Secret(password))
 
 
 def harvest_job(
@@ -19,11 +24,11 @@ def harvest_job(
         options=list_options(settings),
         paths=paths,
         upstream=upstream(settings),
-        account=account(settings, Secret(password)) if password else None,
+        account=an_account(settings, password) if password else None,
         **options,
     )
 
 
 def registration_job(settings: Settings, inputs: Sequence[object], paths: Paths, password: str) -> RegistrationJob:
     """A registration of some lists."""
-    return RegistrationJob(tuple(map(str, inputs)), list_options(settings), paths, account(settings, Secret(password)))
+    return RegistrationJob(tuple(map(str, inputs)), list_options(settings), paths, an_account(settings, password))

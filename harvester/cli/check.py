@@ -11,7 +11,7 @@ from harvester.config.credentials import operas_password
 from harvester.core.tasks import until_stopped
 from harvester.harvest.check import Finding, Setup
 from harvester.harvest.check import check as findings
-from harvester.harvest.from_settings import account, upstream
+from harvester.harvest.from_settings import account, list_options, upstream
 from harvester.harvest.job import Account, Context
 
 
@@ -24,7 +24,8 @@ from harvester.harvest.job import Account, Context
 def check(offline: bool, config_path: Path | None, quiet: bool, **given: object) -> int:
     """Check settings, files, credentials and both services; nothing is harvested or registered.
 
-    Ends with 0 if all is well, else with the exit code a run would end with.
+    Ends with 0 if all is well, else with the exit code that a run would end with. Metrics that cannot be written are a
+    problem here, while a night goes on without them.
 
     \b
     harvester check --email you@press.example
@@ -59,6 +60,7 @@ def _setup(session: Session) -> Setup:
         upstream=upstream(settings),
         account=with_password if settings.operas.enabled else None,
         inputs=settings.input.files,
+        options=list_options(settings),
         output=settings.output.path,
         ledger=settings.ledger.path,
         failures=settings.output.failures,

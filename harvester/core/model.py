@@ -5,9 +5,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-SERVICES: Final = ("paperbuzz", "operas")
-"""The services that are asked, by the names under which requests are counted."""
-
 LIST_FORMATS: Final = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
 """What a list of DOIs may be given as; `auto` finds out."""
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from harvester.config.credentials import require_email
 from harvester.core.clock import Clock
-from harvester.core.errors import GiveUp, InputMissing, Misconfigured, ServiceDown, StopRun, TryAgain
+from harvester.core.errors import GiveUp, Misconfigured, ServiceDown, StopRun, TryAgain
 from harvester.core.tally import Tally
 from harvester.harvest.job import Account, Upstream
-from harvester.harvest.services import open_operas, open_provider
+from harvester.harvest.services import PROVIDERS, open_operas, open_provider
+from harvester.lists import ListOptions, check_options
 from harvester.lists.inputs import expand
 from harvester.storage.lock import refuse_network
-from harvester.storage.paths import check_paths, job_paths
+from harvester.storage.paths import check_paths, job_paths, require_ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Setup:
         upstream: who gives the records.
         account: looks the OPERAS account up; None where nothing is to be registered.
         inputs: lists to read.
+        options: how they are read.
         output: where the records go; None if that is not set.
         ledger: where it is not beside the output.
         failures: where they are not beside the output.
@@ -49,6 +51,7 @@ class Setup:
     upstream: Upstream
     account: Callable[[], Account] | None
     inputs: tuple[str, ...]
+    options: ListOptions
     output: str | None
     ledger: Path | None
     failures: Path | None
@@ -74,7 +77,8 @@ async def check(setup: Setup, clock: Clock, *, offline: bool) -> AsyncIterator[F
         yield Finding("services", "not asked (--offline)")
         return
     base_url = setup.upstream.limits.base_url
-    yield await _asked("Paperbuzz", f"{base_url} answers", _ask_provider(setup.upstream, clock), base_url)
+    title = PROVIDERS[setup.upstream.name].title
+    yield await _asked(title, f"{base_url} answers", _ask_provider(setup.upstream, clock), base_url)
     if setup.account:
         yield await _asked_operas(setup.account, clock)
     else:
@@ -123,10 +127,8 @@ def _email(setup: Setup) -> str:
 
 
 def _inputs(setup: Setup) -> str:
+    check_options(setup.options)
     files = expand(setup.inputs, lambda _: None)
-    for name in files:
-        if name != "-" and not os.access(name, os.R_OK):
-            raise InputMissing(f"{name} cannot be read.")
     return f"{len(files):,} files" if files else "none in the settings; name them to harvester run"
 
 
@@ -135,9 +137,11 @@ def _output(setup: Setup) -> str:
     if not setup.output:
         return "none in the settings; name it to harvester run with -o"
     paths = job_paths(setup.output, ledger=setup.ledger, failures=setup.failures)
-    check_paths((), paths)
+    if setup.account:
+        require_ledger(paths)
+    check_paths(setup.inputs, paths)
     if paths.ledger:
-        refuse_network(paths.ledger.absolute().parent)
+        refuse_network(paths.ledger.resolve().parent)
     return setup.output
 
 

@@ -8,6 +8,7 @@ from harvester.config.limits import operas_limits, paperbuzz_limits
 from harvester.config.settings import Settings
 from harvester.harvest.job import Account, Upstream
 from harvester.lists import ListOptions
+from harvester.providers.paperbuzz import PaperbuzzProvider
 
 
 def list_options(settings: Settings) -> ListOptions:
@@ -19,7 +20,7 @@ def list_options(settings: Settings) -> ListOptions:
 def upstream(settings: Settings) -> Upstream:
     """Who gives the records."""
     return Upstream(
-        "paperbuzz",
+        PaperbuzzProvider.name,
         paperbuzz_limits(settings),
         settings.paperbuzz.email,
         landing_urls=settings.operas.urls_from_metadata,

@@ -83,6 +83,7 @@ class Registration:
         self._account, self._context, self._store, self._unattended = account, context, store, unattended
         self._clock = StoppableClock(context.clock, context.stop)
         self._arrived = asyncio.Event()
+        self._hook: OutboxHook | None = None
         self._operas: tuple[OperasClient, Service] | None = None
 
     async def claim(self) -> None:
@@ -103,7 +104,13 @@ class Registration:
         await self._store.call(self._store.outbox.fill, harvested_only=harvested_only)
         if retry_rejected:
             await self._store.call(self._store.outbox.retry_rejected)
-        await self._store.join(lambda _: OutboxHook(self._added))
+        self._hook = await self._store.join(lambda _: OutboxHook(self._added))
+
+    def close(self) -> None:
+        """Put nothing more into the outbox: the store may stay open for another harvest."""
+        if self._hook is not None:
+            self._store.leave(self._hook)
+            self._hook = None
 
     def _added(self, works: int) -> None:
         """More works wait; the registrar need not ask the ledger for that."""

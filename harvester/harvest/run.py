@@ -28,7 +28,7 @@ from harvester.storage.database import Database
 from harvester.storage.hooks import CommitHook
 from harvester.storage.ingest import Reading, last_reading
 from harvester.storage.lock import lock
-from harvester.storage.paths import check_paths
+from harvester.storage.paths import check_paths, require_ledger
 from harvester.storage.store import Store
 
 IN_FLIGHT_PER_REQUEST = 4
@@ -47,8 +47,8 @@ async def run(job: HarvestJob, context: Context, *, hooks: Sequence[Callable[[Da
         StopRun: the run could not begin, or had to end without a summary.
     """
     require_email(job.upstream.email)
-    if job.account and not job.paths.ledger:
-        raise Usage("registration needs a ledger, so that it can go on after a stop: name one with --ledger")
+    if job.account:
+        require_ledger(job.paths)
     check_paths(job.inputs, job.paths)
     if job.mode is Mode.ONLY_FAILED:
         ledger_with_failures(job.paths.ledger)
@@ -102,6 +102,13 @@ class Harvest:
         Raises:
             StopRun: it could not begin, or had to end without a summary.
         """
+        try:
+            return await self._run(reading)
+        finally:
+            if self._registration:
+                self._registration.close()
+
+    async def _run(self, reading: Reading) -> Summary:
         await self._prepare()
         before = await self._figures()
         if self._job.mode is Mode.ONLY_FAILED:

@@ -20,6 +20,9 @@ from harvester.transport.aiohttp import AiohttpTransport
 
 OPERAS: Final = "operas"
 
+PROVIDERS: Final = {PaperbuzzProvider.name: PaperbuzzProvider}
+"""Who gives records, by the name in the settings."""
+
 
 @asynccontextmanager
 async def open_provider(
@@ -45,30 +48,24 @@ async def open_provider(
         Misconfigured: the e-mail address that it asks for is not known.
         DiskFailed: the daily budget's file cannot be used.
     """
-    email, limits = require_email(upstream.email), upstream.limits
+    email, limits, provider = require_email(upstream.email), upstream.limits, PROVIDERS[upstream.name]
     async with (
         AiohttpTransport(connections=_connections(limits)) as transport,
         open_service(
-            PaperbuzzProvider.name,
+            provider.name,
             limits,
             transport,
-            title=PaperbuzzProvider.title,
+            title=provider.title,
             clock=clock,
             tally=tally,
             book=book_of(limits, state),
             wait=wait,
             stop=stop,
+            works_per_request=provider.works_per_request,
         ) as service,
     ):
-        provider = PaperbuzzProvider(
-            service.transport,
-            limits,
-            email,
-            clock,
-            landing_urls=upstream.landing_urls,
-            compares=upstream.compares,
-        )
-        yield provider, service
+        wanted = {"landing_urls": upstream.landing_urls, "compares": upstream.compares}
+        yield provider(service.transport, limits, email, clock, **wanted), service
 
 
 @asynccontextmanager

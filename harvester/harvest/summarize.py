@@ -8,11 +8,12 @@ from datetime import datetime
 from harvester.core.clock import timestamp
 from harvester.core.errors import DiskFailed, OutOfBudget, PipeClosed, PromiseBroken, StopRun
 from harvester.core.files import remove, write_atomically
-from harvester.core.model import SERVICES, Figures
+from harvester.core.model import Figures
 from harvester.core.sanitize import printable
 from harvester.core.tally import Tally
 from harvester.harvest.job import Context, HarvestJob, Mode
 from harvester.records.lines import failure_line
+from harvester.records.schema import SERVICES
 from harvester.reports.summary import Exit, Summary, as_json, broken_identities
 from harvester.storage.ingest import Reading
 from harvester.storage.ledger import Ledger
@@ -90,7 +91,7 @@ class Summarizer:
             invalid=reading.invalid,
             blank=reading.blank,
             figures=figures if self._registers else replace(figures, registration_pending=0),
-            requests={name: tally.requests[name] for name in SERVICES},
+            requests={name: tally.requests[name] for name in dict.fromkeys((*SERVICES, *tally.requests))},
             retries=tally.retries,
             bytes=tally.bytes,
             budget_left=tally.budget_left,

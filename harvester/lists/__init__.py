@@ -3,6 +3,6 @@
 This room fetches nothing and stores nothing.
 """
 
-from harvester.lists.reader import ListOptions, fingerprint, read_list
+from harvester.lists.reader import ListOptions, check_options, fingerprint, read_list
 
-__all__ = ["ListOptions", "fingerprint", "read_list"]
+__all__ = ["ListOptions", "check_options", "fingerprint", "read_list"]

@@ -50,6 +50,18 @@ class ListOptions:
     encoding: str = "auto"
 
 
+def check_options(options: ListOptions) -> None:
+    """Refuse options that no list can be read with.
+
+    Raises:
+        Usage: there is no such format or encoding.
+    """
+    if options.format not in LIST_FORMATS:
+        raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(LIST_FORMATS)}.")
+    if options.encoding != "auto":
+        text_codec(options.encoding)
+
+
 def read_list(
     inputs: Sequence[str],
     options: ListOptions,
@@ -73,10 +85,7 @@ def read_list(
         InputUnusable: a file holds no list, its DOI column is not clear, or its archive is damaged. Raised while the
             items are read.
     """
-    if options.format not in LIST_FORMATS:
-        raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(LIST_FORMATS)}.")
-    if options.encoding != "auto":
-        text_codec(options.encoding)
+    check_options(options)
     files = expand(inputs, warn)
     return chain.from_iterable(_read(name, options, warn, now, stdin) for name in files)
 

@@ -84,9 +84,8 @@ class Nights:
         self._refuse_ledger_of_a_run()
         selection = self._state.choose(budget, now)
         self._store.switch_output(output, is_new=True)
-        self._state.begin(selection, output)
-        # Last, since this opens the night: after a crash before it, the next start chooses anew.
-        self._store.ledger.begin_night(output.name, (pick.key for pick in selection.picks))
+        works = (pick.key for pick in selection.picks)
+        self._store.ledger.begin_output(output.name, works, also=lambda: self._state.begin(selection, output))
         return selection
 
     def _refuse_ledger_of_a_run(self) -> None:

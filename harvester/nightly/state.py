@@ -199,11 +199,11 @@ class NightlyState(CommitHook):
     # The open night
 
     def begin(self, selection: Selection, output: Path) -> None:
-        """Begin a night: start its figures anew, and remember its output and what it is expected to find."""
+        """Open a night, in a transaction: start its figures anew, and remember its output and what it may find."""
         self._figures = NightFigures()
-        with self._file.transaction():
-            self._meta.night_expected = orjson.dumps(selection.expected).decode()
-            self._meta.night_figures, self._meta.night_path = self._figures.as_json(), str(output)
+        self._meta.night, self._meta.night_path = True, str(output)
+        self._meta.night_expected = orjson.dumps(selection.expected).decode()
+        self._meta.night_figures = self._figures.as_json()
 
     def so_far(self) -> tuple[NightForecast, NightFigures]:
         """What the open night was expected to find and what it found so far, and all its figures."""

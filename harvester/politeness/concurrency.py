@@ -166,16 +166,17 @@ class Slots:
     """As many slots as the limit allows; `async with slots:` waits for one, first come first served.
 
     Args:
-        concurrency: the limit, which may change at any time.
+        concurrency: the limit of requests, which may change at any time.
+        works_per_request: works that one request may carry; each of them takes a slot.
     """
 
-    def __init__(self, concurrency: ConcurrencyLimit) -> None:
-        self._concurrency = concurrency
+    def __init__(self, concurrency: ConcurrencyLimit, works_per_request: int = 1) -> None:
+        self._concurrency, self._works_per_request = concurrency, works_per_request
         self._busy = 0
         self._line: deque[Future[None]] = deque()
 
     async def __aenter__(self) -> None:
-        if not self._line and self._busy < self._concurrency.limit:
+        if not self._line and self._busy < self._concurrency.limit * self._works_per_request:
             self._busy += 1
             return
         slot: Future[None] = get_running_loop().create_future()
@@ -195,7 +196,7 @@ class Slots:
     def _leave(self) -> None:
         self._busy -= 1
         # More than one if the limit has grown, none if it has fallen.
-        while self._line and self._busy < self._concurrency.limit:
+        while self._line and self._busy < self._concurrency.limit * self._works_per_request:
             slot = self._line.popleft()
             if not slot.done():
                 self._busy += 1

@@ -55,6 +55,7 @@ async def open_service(
     wait: bool = False,
     stop: Stop | None = None,
     threshold: int = OUTAGE_THRESHOLD,
+    works_per_request: int = 1,
 ) -> AsyncIterator[Service]:
     """A service within its limits; what was deducted from its daily budget and not used is given back at the end.
 
@@ -69,6 +70,7 @@ async def open_service(
         wait: whether to wait when the daily budget is used up; otherwise the run stops.
         stop: ends the run early; no request starts after it.
         threshold: see `CircuitBreaker`.
+        works_per_request: see `Slots`.
 
     Raises:
         DiskFailed: the book cannot be used.
@@ -102,7 +104,7 @@ async def open_service(
             name,
             LatencyObserved(RateLimited(transport, limiter), concurrency),
             limiter,
-            Slots(concurrency),
+            Slots(concurrency, works_per_request),
             CircuitBreaker(title, clock, threshold=threshold, patience_seconds=limits.patience),
             RetryBudget(clock),
             limits,

@@ -7,7 +7,10 @@ here keeps its name, type and meaning as long as `v` is 1.
 from typing import Final
 
 from harvester.core.errors import FailureKind
-from harvester.core.model import SERVICES, Outcome, Stage
+from harvester.core.model import Outcome, Stage
+
+SERVICES: Final = ("paperbuzz", "operas")
+"""The services whose requests a summary of this version always has, be they none."""
 
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 

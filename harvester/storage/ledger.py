@@ -263,20 +263,22 @@ class Ledger:
         with self._file.transaction():
             self._meta.published, self._meta.refetching = True, False
 
-    def begin_night(self, output: str, works: Iterable[int]) -> None:
+    def begin_output(self, output: str, works: Iterable[int], *, also: Callable[[], None] = lambda: None) -> None:
         """Make some works due for a new output, and let all others rest, in one transaction.
 
         Args:
             output: name of the output.
             works: ids of the works to make due.
+            also: what else is remembered in the same transaction.
         """
         with self._file.transaction() as db:
             db.execute("DELETE FROM failure WHERE stage = ?", (Stage.FETCH,))
             db.execute("UPDATE work SET state = :resting WHERE state <> :resting", {"resting": WorkState.RESTING})
             db.executemany("UPDATE work SET state = ? WHERE id = ?", ((WorkState.DUE, work) for work in works))
-            self._meta.output, self._meta.night = output, True
+            self._meta.output = output
             self._meta.length, self._meta.published, self._meta.made = 0, False, False
             self._meta.archive, self._meta.refetching = None, False
+            also()
 
     def failures(self) -> Iterator[Failure]:
         """All failures of the last reading, in the order in which they were written down."""

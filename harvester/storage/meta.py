@@ -59,6 +59,8 @@ class Meta:
         connection: to the ledger's file; it turns SQLite's errors into ours.
     """
 
+    __slots__ = ("connection",)
+
     def __init__(self, connection: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> None:
         self.connection = connection
 

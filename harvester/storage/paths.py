@@ -68,6 +68,16 @@ def paths_of(path: Path, ledger: Path | None = None, failures: Path | None = Non
     return Paths(None, path, failures or path.with_suffix(".failures.jsonl"), path.with_suffix(".summary.json"))
 
 
+def require_ledger(paths: Paths) -> None:
+    """Refuse to register without a ledger.
+
+    Raises:
+        Usage: there is none.
+    """
+    if not paths.ledger:
+        raise Usage("registration needs a ledger, so that it can go on after a stop: name one with --ledger")
+
+
 def check_paths(inputs: Sequence[str], paths: Paths) -> None:
     """Check, before anything is asked, that the results can be written and would not overwrite an input.
 

@@ -118,6 +118,10 @@ class Store:
         self._hooks.append(hook)
         return hook
 
+    def leave(self, hook: CommitHook) -> None:
+        """Let a hook take part in no commit from here on."""
+        self._hooks.remove(hook)
+
     def is_closing(self) -> bool:
         """Whether the store is about to close, so that a long step should end early. Any thread may ask."""
         return self._closing.is_set()
@@ -284,8 +288,9 @@ class Store:
             raise DiskFailed("the output is closed after a failed write; what was committed before is safe.")
         for hook in self._hooks:
             finished = hook.prepare(finished)
-        withheld = {result.doi for hook in self._hooks for result in _results(finished) if not hook.is_written(result)}
-        lines = result_lines(result for result in _results(finished) if result.doi not in withheld)
+        results = [result for _, result in finished if isinstance(result, Result)]
+        withheld = {result.doi for hook in self._hooks for result in results if not hook.is_written(result)}
+        lines = result_lines(result for result in results if result.doi not in withheld)
         # Given back only at the end: after a failed write, sync or transaction nothing is ever appended again, since
         # the output may then have a torn tail, or data that the disk dropped though it reports success the next time.
         sink, self._sink = self._sink, None
@@ -301,7 +306,3 @@ class Store:
         self.ledger.record(finished, length, withheld=withheld, also=record)
         failpoint.hit("after-commit")
         self._sink = sink
-
-
-def _results(finished: Sequence[Finished]) -> list[Result]:
-    return [result for _, result in finished if isinstance(result, Result)]

@@ -3,8 +3,9 @@
 import asyncio
 import io
 import json
+import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,7 @@ from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
 from harvester.storage.lock import lock
+from harvester.storage.outbox import enqueue
 from harvester.storage.paths import job_paths
 from harvester.verify.gather import gather
 from tests.jobs import harvest_job
@@ -456,6 +458,27 @@ async def test_operas_being_down_keeps_no_night_from_being_begun(nights: Nights)
     assert report.exit.code == 69
     assert Path(report.files["output"]).name == "2026-03-28.jsonl"
     assert report.figures.results == 10 + before.figures.results
+
+
+async def test_each_of_two_nights_in_one_call_puts_its_results_into_the_outbox_once(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights.more |= {"operas.enabled": True, "operas.base_url": nights.sandbox.operas_url}
+    nights.listed(dois(30))
+    await stopped_after(nights, 6)
+    nights.clock.wall += timedelta(days=1)
+    nights.listed(dois(40))
+    enqueued: list[int] = []
+
+    def counting(db: sqlite3.Connection, works: Sequence[int]) -> int:
+        enqueued.extend(works)
+        return enqueue(db, works)
+
+    monkeypatch.setattr("harvester.storage.outbox.enqueue", counting)
+    await nightly(nightly_job(nights.settings, Secret("sandbox")), nights.context)
+    assert len(list(nights.folder.glob("2026-*.jsonl"))) >= 2
+    assert len(enqueued) == len(set(enqueued)) > 0
+    assert len(nights.sandbox.operas.registered) == 40
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -100,5 +100,5 @@ def test_works_of_an_open_night_are_not_chosen_once_more(ledger: OpenedLedger) -
     book, now = NightlyState(ledger.database, Intervals()), datetime(2026, 11, 21, tzinfo=UTC)
     ledger.end_reading(1)
     book.begin(book.choose(10, now), Path("/nights/1.jsonl"))
-    ledger.begin_night("1.jsonl", [1])
+    ledger.begin_output("1.jsonl", [1])
     assert book.choose(10, now).picks == ()

@@ -291,3 +291,20 @@ def under_way(sandbox: Sandbox, until: int) -> float:
             seen.append(sandbox.gate.busy + sandbox.gate.waiting)
         time.sleep(0.01)
     return median(seen)
+
+
+async def test_where_a_request_carries_many_works_there_is_a_slot_for_each_of_them() -> None:
+    concurrency = ConcurrencyLimit(2, LoopClock())
+    slots, entered = Slots(concurrency, works_per_request=50), 0
+
+    async def hold() -> None:
+        nonlocal entered
+        async with slots:
+            entered += 1
+            await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(hold()) for _ in range(150)]
+    await asyncio.sleep(0)
+    assert entered == 50 * concurrency.limit
+    for task in tasks:
+        task.cancel()

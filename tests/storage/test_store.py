@@ -258,6 +258,20 @@ async def test_a_hook_prepares_then_writes_in_the_transaction_and_is_told_when_i
     assert place.records() == {"a": 9}
 
 
+async def test_a_hook_that_left_takes_part_no_more(place: Place) -> None:
+    told: list[int] = []
+    async with place.store() as store:
+        hook = await store.join(lambda _: OutboxHook(told.append))
+        await store.enrol(works("ab"))
+        await store.begin(service="paperbuzz", source=SOURCE)
+        first, second = await store.due(0, 10)
+        await commit(store, [first])
+        store.leave(hook)
+        await commit(store, [second])
+        assert [entry.doi for entry in await store.waiting(10)] == [doi("a")]
+    assert told == [1]
+
+
 async def test_a_hook_that_fails_fails_the_commit_and_nothing_of_it_counts(place: Place) -> None:
     class Failing(CommitHook):
         def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:

@@ -1,0 +1,73 @@
+"""`harvester check` says beforehand how a run would end: one place decides for both."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester.config.load import load
+from harvester.config.settings import Settings
+from harvester.core.clock import SystemClock
+from harvester.core.errors import StopRun
+from harvester.harvest.check import Setup, check
+from harvester.harvest.from_settings import list_options, upstream
+from harvester.harvest.run import run
+from harvester.storage.paths import job_paths
+from tests.jobs import an_account, harvest_job
+from tests.records.test_schema import outside
+
+PASSWORD = "sandbox"
+
+
+async def checked(settings: Settings) -> int:
+    """The exit code of `harvester check --offline`: that of the first problem."""
+    setup = Setup(
+        upstream=upstream(settings),
+        account=(lambda: an_account(settings, PASSWORD)) if settings.operas.enabled else None,
+        inputs=settings.input.files,
+        options=list_options(settings),
+        output=settings.output.path,
+        ledger=settings.ledger.path,
+        failures=settings.output.failures,
+        textfile=None,
+    )
+    found = [finding async for finding in check(setup, SystemClock(), offline=True)]
+    return next((finding.problem.exit_code for finding in found if finding.problem), 0)
+
+
+async def ended(settings: Settings, folder: Path) -> int:
+    """The exit code of `harvester run` with the same settings."""
+    password = PASSWORD if settings.operas.enabled else None
+    try:
+        paths = job_paths(settings.output.path or "", ledger=settings.ledger.path, failures=settings.output.failures)
+        await run(harvest_job(settings, settings.input.files, paths, password), outside(folder))
+    except StopRun as problem:
+        return problem.exit_code
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"output.path": "missing/out.jsonl"}, 78),
+        ({"output.path": "closed/out.jsonl"}, 74),
+        ({"output.path": "out.jsonl", "ledger.path": "closed/out.ledger"}, 74),
+        ({"output.path": "dois.jsonl"}, 2),
+        ({"output.path": "-", "operas.enabled": True}, 2),
+        ({"output.path": "out.jsonl", "input.encoding": "no-such-codec"}, 2),
+        ({"output.path": "out.jsonl", "input.files": ["nowhere.txt"]}, 66),
+        ({"output.path": "out.xlsx"}, 2),
+    ],
+)
+async def test_check_ends_as_a_run_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "dois.jsonl").write_text('{"doi": "10.5555/ok-1"}\n')
+    really = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and really(path, mode))
+    given = {"paperbuzz.email": "you@press.example", "input.files": ["dois.jsonl"], **changes}
+    settings = load(None, {}, given).settings
+    assert (await checked(settings), await ended(settings, tmp_path)) == (code, code)
