@@ -533,7 +533,7 @@ def test_in_the_full_simulation_the_mean_delay_is_under_the_mark(share: float, m
     np: Any = pytest.importorskip("numpy")
     simulation = _simulation()
 
-    ages, events = simulation.context(np.random.default_rng(7))
+    ages, events = simulation.world(np.random.default_rng(7))
     seen, works = simulation.Seen(ages, events), np.arange(simulation.N)
     budget, rates, born = int(simulation.N * share), Rates(), (-ages).tolist()
     start = simulation.HISTORY
