@@ -1,7 +1,6 @@
-"""What harvester costs, measured: against other ways to do its job, over the size of a list, and against the clock.
+"""Measure what harvester costs: beside other tools, with long lists, at several rates, and from night to night.
 
-The way in is `python -m bench`; how to read what comes out is in `docs/performance.md`. Nothing here is part of the
-product. `figures` and `chart` are pure; `records`, `server` and `dois` are what is measured against; `processes` and
-`launch` measure a process; `compare`, `scale`, `pace`, `costs` and `counts` are the
-experiments.
+`python -m bench` runs the experiments; `docs/performance.md` explains their figures. Nothing here is part of the
+product. `figures` and `chart` are pure. `records`, `server` and `dois` make what is harvested, `processes` and
+`launch` measure a process. The experiments are `compare`, `scale`, `pace`, `costs`, `counts` and `nights`.
 """
