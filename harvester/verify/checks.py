@@ -17,6 +17,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, cast
 
+from harvester.core.errors import COMPLETE, TOO_MANY_FAILURES
 from harvester.core.model import Figures, Stage
 from harvester.core.sanitize import printable
 from harvester.reports.summary import Summary, broken_identities
@@ -311,7 +312,8 @@ def _of_summary(summary: Summary, evidence: Evidence, counts: WorkCounts) -> Ite
             told = f"{counts.failure_lines:,} lines, but invalid + failures + rejected are {expected:,}"
             yield Violation("G1", f"the failures file has {told}")
     output = evidence.output
-    if output and output.size is None and not summary.figures.pending and summary.exit.code in (0, 3):
+    is_complete = not summary.figures.pending and summary.exit.code in (COMPLETE, TOO_MANY_FAILURES)
+    if is_complete and output and output.size is None:
         yield Violation("G3", f"the summary says complete, but {printable(output.name)} is not there under its name")
     if output and output.size is not None and not output.published:
         yield Violation("G3", f"{printable(output.name)} is published, but the ledger does not know it")
