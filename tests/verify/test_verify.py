@@ -39,7 +39,7 @@ from tests import oracle
 from tests.jobs import harvest_job, registration_job
 from tests.oracle import Input, Traffic, violations
 from tests.records.test_schema import outside
-from tests.reports.test_summary import REPORT
+from tests.reports.test_summary import SUMMARY
 from tests.support import a_failure
 from tests.tool import Tool, dois
 
@@ -607,12 +607,12 @@ def test_works_and_input_are_the_same_dois() -> None:
 
 
 def test_counts_of_the_input_are_compared_with_the_summary() -> None:
-    summary = replace(REPORT, exit=Exit(0, "complete", ""))
+    summary = replace(SUMMARY, exit=Exit(0, "complete", ""))
     given = Input((), lines=1, duplicates=2, invalid=3, blank=4)
     found = violations(replace(evidence_of([]), summary=summary), given=given)
     words = " ".join(each.words for each in found)
     for name, count in (("lines", 1), ("duplicates", 2), ("invalid", 3), ("blank", 4)):
-        assert f"{name} = {getattr(REPORT, name):,}, the input {count}" in words
+        assert f"{name} = {getattr(SUMMARY, name):,}, the input {count}" in words
 
 
 def asked(doi: str, status: int = 200, fault: str | None = None) -> LoggedRequest:
@@ -663,7 +663,7 @@ def test_a_finished_registration_is_held_against_operas(
 ) -> None:
     works = [a_work("10.1/a", registration=registration)]
     traffic = Traffic([asked("10.1/a")], registered=held)
-    found = violations(evidence_of(works, summary=REPORT), traffic=traffic)
+    found = violations(evidence_of(works, summary=SUMMARY), traffic=traffic)
     assert (("G10", "10.1/a") in {(each.promise, each.doi) for each in found}) == is_broken
 
 
