@@ -56,7 +56,7 @@ class WorkState(IntEnum):
     RESTING = 3
 
 
-class Registration(IntEnum):
+class RegistrationState(IntEnum):
     """Where the registration of a work stands."""
 
     WAITING = 0

@@ -18,7 +18,7 @@ import orjson
 from harvester.core.model import DueWork, Failure, Figures, Outcome, Stage, Work
 from harvester.records.result import Finished, Result
 from harvester.storage.bulk_load import bulk_load
-from harvester.storage.database import Database, Registration, WorkState, read_only_uri
+from harvester.storage.database import Database, RegistrationState, WorkState, read_only_uri
 from harvester.storage.failures import add_failures
 from harvester.storage.outbox import registrations_by_state, requeue
 
@@ -323,9 +323,9 @@ class Ledger:
             gone=gone,
             outcomes=dict(sorted(outcomes.items())),
             failures_by_kind=kinds,
-            registered=registrations[Registration.ACKNOWLEDGED],
-            rejected=registrations[Registration.REJECTED],
-            registration_pending=registrations[Registration.WAITING],
+            registered=registrations[RegistrationState.ACKNOWLEDGED],
+            rejected=registrations[RegistrationState.REJECTED],
+            registration_pending=registrations[RegistrationState.WAITING],
             resting=states[WorkState.RESTING],
         )
 

@@ -21,7 +21,7 @@ from harvester.core.errors import COMPLETE, TOO_MANY_FAILURES
 from harvester.core.model import Figures, Stage
 from harvester.core.sanitize import printable
 from harvester.reports.summary import Summary, broken_identities
-from harvester.storage.database import Registration, WorkState
+from harvester.storage.database import RegistrationState, WorkState
 from harvester.storage.status import LedgerWork
 from harvester.verify.evidence import Evidence, FailureEntry, Line, OutputEvidence
 
@@ -64,7 +64,7 @@ class WorkCounts:
         outcomes: results of the last reading, by outcome.
         failures_by_kind: failures of the stage `fetch`, by kind.
         invalid: failures of the stage `input`.
-        registrations: works of the last reading that were to be registered, by `Registration`.
+        registrations: works of the last reading that were to be registered, by `RegistrationState`.
         registration_pending: works in the outbox, those that left the list included.
         records: lines in the output.
         records_hashed: of these, those whose bytes were looked at.
@@ -93,8 +93,8 @@ class WorkCounts:
             gone=self.gone,
             outcomes=self.outcomes,
             failures_by_kind=self.failures_by_kind,
-            registered=self.registrations[Registration.ACKNOWLEDGED],
-            rejected=self.registrations[Registration.REJECTED],
+            registered=self.registrations[RegistrationState.ACKNOWLEDGED],
+            rejected=self.registrations[RegistrationState.REJECTED],
             registration_pending=self.registration_pending,
             resting=self.states[WorkState.RESTING],
         )
@@ -202,7 +202,7 @@ def _of_known(work: LedgerWork, evidence: Evidence, counts: WorkCounts) -> Itera
     elif (work.state == WorkState.FAILURE) != work.failed:
         said = "failed, but no failure says why" if not work.failed else "has a failure, but is not failed"
         yield _violation("G1", work.doi, f"{said}, in the ledger")
-    if (work.registration == Registration.REJECTED) != work.refused:
+    if (work.registration == RegistrationState.REJECTED) != work.refused:
         said = "was rejected, but no failure says why" if not work.refused else "has a rejection, but is not rejected"
         yield _violation("G10", work.doi, f"{said}, in the ledger")
     if work.state == WorkState.RESULT and evidence.output is None and not work.sha256:
@@ -210,7 +210,7 @@ def _of_known(work: LedgerWork, evidence: Evidence, counts: WorkCounts) -> Itera
 
 
 def _count(work: LedgerWork, counts: WorkCounts) -> None:
-    counts.registration_pending += work.registration == Registration.WAITING
+    counts.registration_pending += work.registration == RegistrationState.WAITING
     if not work.listed:
         counts.gone += work.state in (WorkState.RESULT, WorkState.FAILURE)
         return

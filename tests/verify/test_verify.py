@@ -27,7 +27,7 @@ from harvester.reports.summary import Exit, Summary
 from harvester.sandbox.options import DEMO_ACCOUNTS, SandboxOptions
 from harvester.sandbox.requestlog import LoggedRequest
 from harvester.sandbox.server import Sandbox
-from harvester.storage.database import Registration, WorkState
+from harvester.storage.database import RegistrationState, WorkState
 from harvester.storage.lock import lock
 from harvester.storage.paths import Paths, job_paths
 from harvester.storage.status import LedgerWork
@@ -652,14 +652,14 @@ def test_the_request_log_is_held_against_the_works(traffic: Traffic, expected: l
 @pytest.mark.parametrize(
     ("registration", "held", "is_broken"),
     [
-        (Registration.ACKNOWLEDGED, ["10.1/a"], False),
-        (Registration.ACKNOWLEDGED, [], True),
-        (Registration.WAITING, [], True),
+        (RegistrationState.ACKNOWLEDGED, ["10.1/a"], False),
+        (RegistrationState.ACKNOWLEDGED, [], True),
+        (RegistrationState.WAITING, [], True),
         (None, ["10.1/a"], True),
     ],
 )
 def test_a_finished_registration_is_held_against_operas(
-    registration: Registration | None, held: list[str], is_broken: bool
+    registration: RegistrationState | None, held: list[str], is_broken: bool
 ) -> None:
     works = [a_work("10.1/a", registration=registration)]
     traffic = Traffic([asked("10.1/a")], registered=held)
