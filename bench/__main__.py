@@ -21,7 +21,7 @@ from bench.records import SIZES, Size
 tell = partial(click.echo, err=True)
 
 OF_RECORDS = "Of the records: about 1, 18 or 400 kB."
-ROUNDS = "Medians are of so many."
+ROUNDS = "How many rounds the medians are taken over."
 
 json_option = click.option("--json", "json_path", type=click.Path(path_type=Path), help="Where the figures go as JSON.")
 concurrency_option = click.option("--concurrency", default=50, show_default=True, help="Most requests at a time.")
@@ -36,7 +36,7 @@ folder_option = click.option(
 
 
 def _numbers(least: float) -> Callable[[click.Context, click.Parameter, str], list[float]]:
-    """Reads numbers with commas between them, each of which has to be at least that."""
+    """Parse comma-separated numbers, each at least `least`."""
 
     def read(_: click.Context, __: click.Parameter, text: str) -> list[float]:
         try:

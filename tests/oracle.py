@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from harvester.core.sanitize import printable
 from harvester.reports.summary import Summary
 from harvester.sandbox.requestlog import LoggedRequest
-from harvester.storage.database import Registration, WorkState
+from harvester.storage.database import RegistrationState, WorkState
 from harvester.storage.status import LedgerWork
 from harvester.verify import checks
 from harvester.verify.checks import Violation, WorkCounts, found
@@ -118,11 +118,11 @@ def _of_traffic(
 
 
 def _of_registration(work: LedgerWork, evidence: Evidence, registered: Collection[str]) -> Iterator[Violation]:
-    if work.registration == Registration.ACKNOWLEDGED and work.doi not in registered:
+    if work.registration == RegistrationState.ACKNOWLEDGED and work.doi not in registered:
         yield _violation("G10", work.doi, "is registered by the ledger, but OPERAS does not hold it")
     is_complete = isinstance(evidence.summary, Summary) and evidence.summary.exit.code == 0
     wanted = work.listed and (work.state == WorkState.RESULT or evidence.output is None)
-    if is_complete and wanted and work.registration in (None, Registration.WAITING):
+    if is_complete and wanted and work.registration in (None, RegistrationState.WAITING):
         yield _violation("G10", work.doi, "was neither acknowledged nor rejected by OPERAS")
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins that tests share: a clock and a loop whose time a test owns, and outcomes to fill in."""
+"""Stand-ins that tests share: a clock and a loop whose time a test owns, and finished works to fill in."""
 
 import asyncio
 import hashlib

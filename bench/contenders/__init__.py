@@ -36,7 +36,7 @@ class Task:
 
     @property
     def output(self) -> Path:
-        """Where contenders without a wish of their own write."""
+        """The default output."""
         return self.folder / "out.jsonl"
 
 

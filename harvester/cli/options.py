@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from harvester.config.settings import LOG_FORMATS, LOG_LEVELS
 from harvester.core.model import LIST_FORMATS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -61,8 +62,8 @@ config = partial(
 
 common = _all(
     config(help="Settings in TOML; see config.example.toml."),
-    click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.  [default: text]"),
-    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"),
+    click.option("--log-format", type=click.Choice(LOG_FORMATS), help="How log lines look.  [default: text]"),
+    click.option("--log-level", type=click.Choice(LOG_LEVELS), help="[default: info]"),
     click.option("--quiet", "-q", is_flag=True, help="No progress and no closing figures; only warnings and errors."),
 )
 

@@ -13,7 +13,7 @@ from harvester.harvest.from_settings import account, list_options
 from harvester.harvest.job import Context, RegistrationJob
 from harvester.harvest.registration import holdings
 from harvester.harvest.registration import register as register_job
-from harvester.storage.paths import Paths
+from harvester.storage.paths import ledger_paths
 
 
 @click.command()
@@ -42,14 +42,8 @@ def register(inputs: tuple[str, ...], config_path: Path | None, quiet: bool, **g
         raise Usage("no input: name a file with DOIs, or - for stdin")
     stem = "stdin" if inputs[0] == "-" else Path(inputs[0]).name.split(".")[0] or "list"
     ledger = session.settings.ledger.path or Path(f"{stem}.registration.ledger")
-    paths = Paths(
-        output=None,
-        ledger=ledger.absolute(),
-        failures=ledger.absolute().with_suffix(".failures.jsonl"),
-        summary=ledger.absolute().with_suffix(".summary.json"),
-    )
     known = account(session.settings, session.password())
-    job = RegistrationJob(inputs, list_options(session.settings), paths, known)
+    job = RegistrationJob(inputs, list_options(session.settings), ledger_paths(ledger.absolute()), known)
     summary = work(lambda context: session.watched(context, register_job(job, context)))
     return close_with(summary, quiet=quiet)
 

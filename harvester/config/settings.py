@@ -5,7 +5,7 @@ Beside each setting stands its parser (`harvester.config.parsers`), which says w
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, TypeVar, get_type_hints
+from typing import Literal, TypeVar, get_args, get_type_hints
 
 from harvester.config.parsers import (
     Parser,
@@ -109,12 +109,19 @@ class NightlySettings:
             raise Misconfigured("[nightly] max_interval is shorter than min_interval; it has to be at least as long.")
 
 
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
+LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
+
+
 @dataclass(frozen=True, slots=True)
 class LogSettings:
     """`[log]`: form and level of the log."""
 
-    format: Literal["text", "json"] = _key("text", as_choice("text", "json"))
-    level: Literal["debug", "info", "warning", "error"] = _key("info", as_choice("debug", "info", "warning", "error"))
+    format: LogFormat = _key("text", as_choice(*LOG_FORMATS))
+    level: LogLevel = _key("info", as_choice(*LOG_LEVELS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from us.
 
 Theory. We peel off what stands around a name, in rounds, until nothing changes. So a canonical name, which has nothing
 around it, is its own canonical form. We remove percent-encoding once, between two peelings. Decoding twice would turn
-one DOI into another (pitfall 16), so a name that still looks encoded afterwards, or that could still be peeled, is
+one DOI into another, so a name that still looks encoded afterwards, or that could still be peeled, is
 refused.
 """
 

@@ -33,7 +33,7 @@ HarvesterError
 """
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class FailureKind(StrEnum):
@@ -48,6 +48,14 @@ class FailureKind(StrEnum):
     TOO_LARGE = "too-large"
     REDIRECT = "redirect"
     REJECTED = "rejected"
+
+
+COMPLETE: Final = 0
+"""Exit code of a run that is complete."""
+
+
+TOO_MANY_FAILURES: Final = 3
+"""Exit code of a run that is complete, with more failures than are allowed."""
 
 
 class HarvesterError(Exception):

@@ -38,8 +38,8 @@ class Tally:
     budget_left: int | None = None
     waiting_for: str = ""
 
-    def show(self, figures: Figures) -> None:
-        """Take over the figures of the ledger, from which the run goes on counting."""
+    def take_over(self, figures: Figures) -> None:
+        """Set the counts to those of the ledger."""
         self.works = figures.works
         self.results = figures.results
         self.failures = figures.failures

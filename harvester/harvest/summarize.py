@@ -28,7 +28,7 @@ REPORT_IT = "Nothing was deleted; please report this with the summary and the le
 
 def show(figures: Figures, tally: Tally, *, registers: bool) -> None:
     """Let progress see what the ledger says."""
-    tally.show(figures)
+    tally.take_over(figures)
     if not registers:
         tally.registration_pending = 0
 

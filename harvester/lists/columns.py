@@ -17,7 +17,7 @@ _URL_NAMES = frozenset(
 """Names of columns that hold addresses of the work itself.
 
 `Link` is not among them: in exports of databases it is the address of the database's record, and a URL that was
-registered by mistake cannot be taken back (pitfall 22)."""
+registered by mistake cannot be taken back: OPERAS deletes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ def choose_columns(
     """Find the columns from the first rows of a table.
 
     The DOI column is: 1. the one that the user named; 2. the only one called `doi`; 3. of the columns whose names mean
-    DOIs, or of all if there is none: the only one that holds DOIs, else the only one that holds them without addresses
-    around them, else the only one there is.
+    DOIs, or of all if there is none: the only one that holds DOIs, else the only one that holds bare DOIs, else the
+    only one there is.
 
     Args:
         name: of the file, for messages.

@@ -1,6 +1,6 @@
 """Turn bytes into lines of text, in constant memory whatever the bytes are.
 
-Lines end with LF, CRLF or CR only: U+2028 and U+0085 are ordinary characters (pitfall 18). A line over the limit is cut
+Lines end with LF, CRLF or CR only: U+2028 and U+0085 are ordinary characters. A line over the limit is cut
 to one byte more than the limit, so that the reader sees that it is too long. The rest of it is skipped.
 """
 

@@ -21,7 +21,7 @@ DECAY_A_NIGHT = 0.995
 """What was learned loses half its weight in 139 nights."""
 
 PRIOR_RATE = 0.005
-"""Events a day of a work before anything is learned: the prior of revisit_simulation.py, 0.02 events in four days."""
+"""Events a day of a work before anything is learned: 0.02 events in four days."""
 PRIOR_DAYS = 4.0
 PRIOR_EVENTS = 3.0
 """Strength of the prior of each factor, in events: a factor that rests on few events stays near 1."""
@@ -65,7 +65,7 @@ def own_rate(history: EventHistory, typical: float) -> float:
 
 
 def exposed_days(history: EventHistory, recorded: float, now: float) -> float:
-    """Days since the record in which the article was already published, so that events could come."""
+    """Days since the record during which the article was already out."""
     waited = now - recorded
     age = waited if history.born is None else now - history.born
     return max(min(waited, age), SHORTEST_EXPOSURE_DAYS)

@@ -9,9 +9,13 @@ from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured
 from harvester.records.packing import output_format
 from harvester.reports.summary import Summary, from_json
+from harvester.storage.paths import FAILURES_ENDING, SUMMARY_ENDING
 
 PLACEHOLDERS = ("{date}", "{run_id}")
 """What a nightly harvest replaces in the name of its output."""
+
+
+REPORT_ENDING = ".report.txt"
 
 
 ANY_NIGHT = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,20 +64,19 @@ def output_of(template: str, night: datetime) -> str:
     return f"{template.removesuffix(name)}{filled}"
 
 
-def stem_of(path: Path) -> str:
-    """The name of an output without its ending."""
-    return path.name.removesuffix(output_format(path.name))
-
-
 def files_of(path: Path) -> list[Path]:
     """All files of a night, by the path of its output."""
-    stem = stem_of(path)
-    return [path, *(path.with_name(f"{stem}.{name}") for name in ("failures.jsonl", "summary.json", "report.txt"))]
+    return [path, *(_beside(path, ending) for ending in (FAILURES_ENDING, SUMMARY_ENDING, REPORT_ENDING))]
 
 
-def page_of(path: Path) -> Path:
+def report_path(path: Path) -> Path:
     """The path of the report of a night, by the path of its output."""
-    return path.with_name(f"{stem_of(path)}.report.txt")
+    return _beside(path, REPORT_ENDING)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """A file that has the name of an output, with another ending."""
+    return path.with_name(path.name.removesuffix(output_format(path.name)) + ending)
 
 
 def last_summary(outputs: Sequence[str]) -> Summary | None:
@@ -84,8 +87,7 @@ def last_summary(outputs: Sequence[str]) -> Summary | None:
     """
     if not outputs:
         return None
-    path = Path(outputs[-1])
     try:
-        return from_json(path.with_name(f"{stem_of(path)}.summary.json").read_bytes())
+        return from_json(_beside(Path(outputs[-1]), SUMMARY_ENDING).read_bytes())
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -57,7 +57,7 @@ class Nights:
         return path
 
     def reopen(self, output: Path) -> bool:
-        """Go back to the last night if it has this output and is over already; returns whether it is so."""
+        """If the last night is over and had this output, switch to it. Returns whether it did."""
         # Both names have to be this one: the night's path is noted before the ledger gets the output. After a crash in
         # between, the ledger still has the output of the night before.
         is_over = (

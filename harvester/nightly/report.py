@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from harvester.core.files import write_atomically
-from harvester.nightly.files import last_summary, page_of
+from harvester.nightly.files import last_summary, report_path
 from harvester.nightly.lifecycle import NightProgress
 from harvester.reports import text
 from harvester.reports.compared import Compared
@@ -46,10 +46,10 @@ async def write_report(
         _timing(night, clock_jumps_seconds),
         daily_budget=daily_budget,
         campaign=_campaign(night, summary.figures.works),
-        files={"page": str(page_of(output))},
+        files={"page": str(report_path(output))},
     )
-    page = text.page(night_report(summary, last_summary(night.outputs), details))
-    await store.call(write_atomically, page_of(output), [page.encode(errors="replace")])
+    report = text.page(night_report(summary, last_summary(night.outputs), details))
+    await store.call(write_atomically, report_path(output), [report.encode(errors="replace")])
 
 
 def _groups(ledger: Ledger) -> tuple[FailureGroup, ...]:

@@ -90,14 +90,12 @@ class Score:
     """The rank of one work, part by part.
 
     Args:
-        typical: events a day of a work of its cohort.
-        rate: its own events a day: those of its last fortnight, shrunk towards `typical`.
+        rate: its own events a day: those of its last fortnight, shrunk towards the rate of its cohort.
         exposed: days since the last record in which the article was out.
         waited: days since the last record.
         cohort: its number; `described` has it in words.
     """
 
-    typical: float
     rate: float
     exposed: float
     waited: float
@@ -147,14 +145,14 @@ class Selection:
 
 
 class NightForecast(NamedTuple):
-    """New events that were expected of a night's works with a history, and that were found, counted by `new_events`."""
+    """New events expected of a night, and new events found. Only works with a history count; see `new_events`."""
 
     expected: float
     found: float
 
 
 def observation(before: Candidate, after: EventHistory, now: float) -> tuple[int, float, float] | None:
-    """What a visit shows about a cohort, for `Rates.learn`: cohort, new events, days. None if no record came before."""
+    """The cohort, new events and days that a visit adds to `Rates.learn`; None if no record came before."""
     if before.history is None or before.recorded is None:
         return None
     cohort = cohort_of(before.history, before.recorded, now)
@@ -180,11 +178,11 @@ def score(candidate: Candidate, rates: Rates, now: float) -> Score | None:
     if history is None or recorded is None:
         return None
     cohort = cohort_of(history, recorded, now)
-    typical, exposed = rates.rate(cohort), exposed_days(history, recorded, now)
-    return Score(typical, own_rate(history, typical), exposed, now - recorded, cohort)
+    rate = own_rate(history, rates.rate(cohort))
+    return Score(rate, exposed_days(history, recorded, now), now - recorded, cohort)
 
 
-def earliest(candidate: Candidate, limits: Intervals) -> float:
+def earliest(candidate: Candidate, intervals: Intervals) -> float:
     """The time from which on a work may be asked again.
 
     1. Never asked: at once.
@@ -195,17 +193,18 @@ def earliest(candidate: Candidate, limits: Intervals) -> float:
     """
     if candidate.asked is None:
         return 0.0
-    wait = limits.min_interval
+    wait = intervals.min_interval
     if candidate.state in (VisitState.EMPTY, VisitState.FAILED):
-        wait = _doubled(candidate.misses, limits)
+        wait = _doubled(candidate.misses, intervals)
     if candidate.history is not None and candidate.history.total > GIANT_EVENTS:
         wait = max(wait, GIANT_INTERVAL_DAYS)
     return candidate.asked + wait
 
 
-def _doubled(misses: int, limits: Intervals) -> float:
+def _doubled(misses: int, intervals: Intervals) -> float:
     """The pause after so many misses in a row: it doubles with each miss, from `min_interval` up to `max_interval`."""
-    return min(limits.min_interval * 2.0 ** min(max(misses - 1, 0), 60), max(limits.max_interval, limits.min_interval))
+    longest = max(intervals.max_interval, intervals.min_interval)
+    return min(intervals.min_interval * 2.0 ** min(max(misses - 1, 0), 60), longest)
 
 
 class _Best:
@@ -232,8 +231,8 @@ class _Best:
 class _Groups:
     """The groups from which tonight's works are taken, filled in one pass: the best of each, as many as the budget."""
 
-    def __init__(self, budget: int, now: float, rates: Rates, limits: Intervals) -> None:
-        self._now, self._limits, self._rates = now, limits, rates.all()
+    def __init__(self, budget: int, now: float, rates: Rates, intervals: Intervals) -> None:
+        self._now, self._intervals, self._rates = now, intervals, rates.all()
         self.new, self.degraded, self.retry = _Best(budget), _Best(budget), _Best(budget)
         self.scored, self.oldest = _Best(budget), _Best(budget)
         self.known = 0
@@ -249,15 +248,15 @@ class _Groups:
         self.known += 1
         key, state, asked, recorded, history, misses = candidate
         now = self._now
-        if asked is None or asked > now + self._limits.min_interval:
+        if asked is None or asked > now + self._intervals.min_interval:
             return self.new.offer(0.0, key)
-        if now < (due := earliest(candidate, self._limits)):
+        if now < (due := earliest(candidate, self._intervals)):
             return None
         if history is None or recorded is None:
             return self.retry.offer(now - due, key)
         waited, exposed = now - recorded, exposed_days(history, recorded, now)
         expected = own_rate(history, self._rates[cohort_of(history, recorded, now)]) * exposed
-        if state is VisitState.DEGRADED and (overdue := now - asked - _doubled(misses, self._limits)) >= 0:
+        if state is VisitState.DEGRADED and (overdue := now - asked - _doubled(misses, self._intervals)) >= 0:
             self.degraded.offer(overdue, key, expected)
         self.scored.offer(expected * waited, key, expected)
         return self.oldest.offer(waited, key, expected)
@@ -289,7 +288,7 @@ def tonight(
     budget: int,
     now: float,
     rates: Rates,
-    limits: Intervals = Intervals(),
+    intervals: Intervals = Intervals(),
     *,
     trusted: bool = True,
 ) -> Selection:
@@ -303,15 +302,15 @@ def tonight(
        oldest first.
     6. If there is still budget left, it goes to works that the bounds of 1 to 3 kept out.
     """
-    groups = _Groups(budget, now, rates, limits)
+    groups = _Groups(budget, now, rates, intervals)
     for candidate in candidates:
         groups.sort(candidate)
     chosen = _Chosen(budget)
     chosen.take(groups.new, (budget + 1) // 2, Reason.NEW)
     chosen.take(groups.degraded, (chosen.left + 1) // 2, Reason.DEGRADED)
     chosen.take(groups.retry, (budget + 9) // 10, Reason.RETRY)
-    if groups.known <= budget * limits.max_interval / 2:
-        chosen.take(groups.oldest, chosen.left, Reason.OVERDUE, at_least=limits.max_interval)
+    if groups.known <= budget * intervals.max_interval / 2:
+        chosen.take(groups.oldest, chosen.left, Reason.OVERDUE, at_least=intervals.max_interval)
     if trusted:
         chosen.take(groups.scored, chosen.left - int(chosen.left * SHARE_FOR_OLDEST), Reason.SCORE)
     chosen.take(groups.oldest, chosen.left, Reason.OLDEST)

@@ -107,7 +107,7 @@ class Visits:
                 found |= {row[0]: _candidate(*row) for row in rows}
         return found
 
-    def history(self, doi: str) -> list[tuple[int, dict[str, int]]]:
+    def counts_over_time(self, doi: str) -> list[tuple[int, dict[str, int]]]:
         """How the counts of a DOI grew: a time and the events of each source; the earliest first."""
         with self._file.reading() as db:
             rows = db.execute(
@@ -147,7 +147,7 @@ def visits_of(path: Path, doi: str) -> list[tuple[int, dict[str, int]]]:
         Misconfigured: the file is no ledger.
     """
     with opened_ledger(path) as database:
-        return Visits(database).history(doi)
+        return Visits(database).counts_over_time(doi)
 
 
 def add_visits(db: sqlite3.Connection, visits: Sequence[Visit]) -> None:

@@ -53,7 +53,7 @@ KNOWN_GOOD_TRIED = 5
 
 
 class Outbox(Protocol):
-    """What the registrar needs of `harvester.storage.store`."""
+    """What the registrar needs of `harvester.harvest.registration.StoredOutbox`."""
 
     async def waiting(self, limit: int) -> list[PendingRegistration]:
         """The first entries that wait."""
@@ -257,7 +257,7 @@ class Registrar:
         return await self._post([entry])
 
     async def _service_problem(self, suspect: PendingRegistration) -> TryAgain | GiveUp | None:
-        """Why OPERAS cannot be said to work; None if it accepts a DOI that is known to be good.
+        """Try whether OPERAS works, with a known-good DOI. Returns the error, None if it was accepted.
 
         If OPERAS never accepted anything, no such DOI is known. Then an entry counts as bad if it is refused twice with
         a pause in between, so that a list of nothing but bad entries comes to an end. The pauses grow with each entry:

@@ -22,7 +22,7 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
 
 SHORTEST_PAUSE_SECONDS = 0.001
-"""What is left of the patience below this is rounding, and would be slept again and again."""
+"""A shorter rest of the patience is a rounding error; sleeping it would loop."""
 
 
 class CircuitBreaker:

@@ -2,7 +2,7 @@
 
 Theory. A request may start when three things agree:
 
-1. nobody is told to wait: `Retry-After` speaks to all who ask a service, not only to the task that met it (pitfall 10);
+1. no pause is in force: `Retry-After` applies to all tasks that ask a service, not only to the one that received it;
 2. the rate: a leaky bucket, so that in any window of w seconds at most rate * w + burst requests start;
 3. the quota: at most `daily` requests in any 24 hours, for all processes of the user together. Requests are deducted
    in blocks *before* they are sent, so that a crash can only waste what was deducted, never overspend. Any 24 hours
@@ -26,7 +26,7 @@ from harvester.transport.messages import Request, Response, Transport
 
 
 def default_burst(rate: float) -> float:
-    """A fiftieth of a second's requests, at least one: any second stays within two in a hundred of the rate.
+    """One fiftieth of a second's requests, at least one, so that no second exceeds the rate by more than 2 %.
 
     With less the rate would not be reached: timers are late by up to a millisecond, and what is late beyond the burst
     is lost; with a burst of one 89 requests a second went out of 100 (measured).
@@ -117,10 +117,9 @@ class RateLimiter:
         self._paused_until = 0.0
 
     async def _take_of_new_block(self, quota: DailyQuota) -> bool:
-        """Take a request where the block in hand became too old, as it does while a low rate is waited for.
+        """Renew a block that expired while waiting for the rate, and take a request of the new one.
 
-        The rate has agreed already. The time that the new block takes is charged to it, or it would be saved up, and
-        those who come next would start in a burst.
+        The rate has agreed already. The renewal time is charged to it; otherwise the next requests would burst.
 
         Returns:
             False if the request may not start, and everything has to be asked again.

@@ -40,8 +40,8 @@ MARGIN_MINUTES = 2
 minutes are counted whole. Errs on the side of the service."""
 
 KEPT_MINUTES = 3 * DAY_MINUTES
-"""How long the file remembers a minute. Longer than it counts: a clock that is wrong by up to two days, as before the
-time server has spoken, must not make it forget for good."""
+"""How long the file remembers a minute. Longer than it counts: before time synchronisation a clock may be wrong by two
+days, and must not delete what still counts."""
 
 
 class Grant(NamedTuple):

@@ -2,7 +2,7 @@
 
 Network faults get full jitter: those who met the same fault at the same moment are spread over the whole pause. 429,
 503 and other answers of a server in trouble get half-fixed jitter, because a full one can pause for almost nothing when
-the server has just asked for less (pitfall 11; M. Brooker, "Exponential Backoff and Jitter").
+the server has just asked for less (M. Brooker, "Exponential Backoff and Jitter").
 """
 
 from collections import deque
@@ -50,9 +50,10 @@ def attempts(
     random: Random,
     before_sleep: Callable[[], None] = lambda: None,
 ) -> tenacity.AsyncRetrying:
-    """The attempts at one request, to be iterated over; made anew for each, never shared (pitfall 7).
+    """The attempts at one request, to be iterated over.
 
-    Only `TryAgain` is tried again (pitfall 8); the last attempt's error is raised as it is.
+    They are made anew for each request: tasks that shared them would lose attempts and meet each other's errors. Only
+    `TryAgain` is tried again, so that a cancellation is never swallowed. The last attempt's error is raised as it is.
 
     Args:
         max_attempts: attempts in all, at least 1.

@@ -18,7 +18,7 @@ MERGED_CAP = 2_000
 
 
 def says_more(part: object, only: str) -> bool:
-    """Whether a part of the record has any member but the URL that is always there, `only` (P4)."""
+    """Whether a part of the record has a member besides `only`, the URL that is always there (P4)."""
     return any(map(only.__ne__, names(part)))
 
 

@@ -1,7 +1,7 @@
 """How an output is packed, and how its lines are read back, however damaged the file may be.
 
-The libraries have readers of their own, but these differ in two ways. They tell if the last gzip member or zstd frame
-has no end. And they stop at a given length: what stands behind the committed length of an output was never promised.
+We do not use the libraries' readers. Ours tell if the last gzip member or zstd frame is unfinished. And they stop at a
+given length, because what comes after the committed length of an output was never promised.
 """
 
 import gzip

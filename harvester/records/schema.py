@@ -8,6 +8,7 @@ from typing import Final
 
 from harvester.core.errors import FailureKind
 from harvester.core.model import Outcome, Stage
+from harvester.records.lines import SCHEMA_VERSION
 
 SERVICES: Final = ("paperbuzz", "operas")
 """The services whose requests a summary of this version always has, be they none."""
@@ -68,7 +69,7 @@ def result_schema() -> Schema:
         "harvester result",
         "One work with its Paperbuzz record, one line of the output.",
         {
-            "v": _said("Version of this format.", {"const": 1}),
+            "v": _said("Version of this format.", {"const": SCHEMA_VERSION}),
             "doi": _said("The DOI asked for, in canonical form: without a prefix, ASCII letters in lower case.", _DOI),
             "outcome": _said(
                 "ok; empty: neither metadata nor events; degraded: events without metadata, or no open-access data.",
@@ -98,7 +99,7 @@ def failure_schema() -> Schema:
         "harvester failure",
         "A line that is no DOI, a work without a record, or a registration that was refused.",
         {
-            "v": _said("Version of this format.", {"const": 1}),
+            "v": _said("Version of this format.", {"const": SCHEMA_VERSION}),
             "doi": _said("In canonical form; null: the text is no DOI.", {"anyOf": [_DOI, {"type": "null"}]}),
             "input": _said("The text as it stood in the input, cut to a readable length.", {"type": "string"}),
             "origin": _said("File and line it was read from first.", {"type": "string", "pattern": r":\d+$"}),
@@ -127,7 +128,7 @@ def summary_schema() -> Schema:
         "harvester summary",
         "The figures of a run; those of works include earlier runs with the same ledger.",
         {
-            "v": _said("Version of this format.", {"const": 1}),
+            "v": _said("Version of this format.", {"const": SCHEMA_VERSION}),
             **{name: _said(meaning, _COUNT) for name, meaning in _SUMMARY_COUNTS.items()},
             "outcomes": _said("Results by outcome.", _COUNTS),
             "failures_by_kind": _said("Failures by kind, invalid lines not among them.", _COUNTS),

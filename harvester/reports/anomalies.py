@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from harvester.core.errors import FailureKind
+from harvester.core.model import Outcome
 from harvester.core.wording import are, counted, in_words
 from harvester.reports.details import NightDetails, NightRecords, NightTiming
 from harvester.reports.summary import Summary
@@ -35,9 +37,9 @@ one in five means DOIs of another agency, or Crossref or oaDOI down behind Paper
 
 
 POOR: Final = {
-    "empty": "Crossref may have been down behind Paperbuzz, or the new DOIs are another agency's. Empty ones are "
+    Outcome.EMPTY: "Crossref may have been down behind Paperbuzz, or the new DOIs are another agency's. Empty ones are "
     "asked again on another night.",
-    "degraded": "Crossref or oaDOI may have been down behind Paperbuzz. Degraded ones are asked again on another "
+    Outcome.DEGRADED: "Crossref or oaDOI may have been down behind Paperbuzz. Degraded ones are asked again on another "
     "night.",
 }
 """By outcome: why more records than usual may have it."""
@@ -48,7 +50,7 @@ LIST_SHRUNK: Final = 0.1
 
 
 SLOWER: Final = 2.0
-"""Times the usual median at which the service counts as slower; load and time of day explain less than that."""
+"""How many times the usual median counts as slow; load and time of day explain less than that."""
 
 
 SLOW_SECONDS: Final = 0.5
@@ -116,8 +118,8 @@ def anomalies(summary: Summary, last: Summary | None, details: NightDetails) -> 
 
 def _mismatches(summary: Summary, last: Summary | None) -> Iterator[Anomaly]:
     """One is enough: a service that mixes up DOIs may also do so where it cannot be seen."""
-    now = summary.figures.failures_by_kind.get("doi-mismatch", 0)
-    then = last.figures.failures_by_kind.get("doi-mismatch", 0) if last else 0
+    now = summary.figures.failures_by_kind.get(FailureKind.DOI_MISMATCH, 0)
+    then = last.figures.failures_by_kind.get(FailureKind.DOI_MISMATCH, 0) if last else 0
     if now > then:
         before = f", {then:,} last night" if last else ""
         yield Anomaly(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from harvester.core.errors import FailureKind
 from harvester.reports.anomalies import Anomaly, anomalies
 from harvester.reports.compared import Compared, Number
 from harvester.reports.details import Campaign, NightDetails, NightRecords
@@ -46,7 +47,7 @@ class Accounting:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureKind:
+class FailuresOfKind:
     """All failures of one kind.
 
     Args:
@@ -128,7 +129,7 @@ class NightReport:
     compared_with: str | None
     anomalies: tuple[Anomaly, ...]
     accounting: Accounting
-    failures: tuple[FailureKind, ...]
+    failures: tuple[FailuresOfKind, ...]
     records: NightRecords
     registration: RegistrationFigures | None
     service: ServiceUse
@@ -193,11 +194,11 @@ def _compare_each(
     return {name: Compared(counts.get(name, 0), None if last is None else last.get(name, 0)) for name in names}
 
 
-def _failures(summary: Summary, last: Summary | None, groups: Sequence[FailureGroup]) -> list[FailureKind]:
+def _failures(summary: Summary, last: Summary | None, groups: Sequence[FailureGroup]) -> list[FailuresOfKind]:
     counts, before = _failures_by_kind(summary), _failures_by_kind(last) if last else None
     kinds = sorted(counts, key=lambda kind: -counts[kind])
     return [
-        FailureKind(kind, count, advice.cause, advice.to_do, tuple(group for group in groups if group.kind == kind))
+        FailuresOfKind(kind, count, advice.cause, advice.to_do, tuple(group for group in groups if group.kind == kind))
         for kind, count in _compare_each(kinds, counts, before).items()
         for advice in [advice_on(kind)]
     ]
@@ -206,7 +207,8 @@ def _failures(summary: Summary, last: Summary | None, groups: Sequence[FailureGr
 def _failures_by_kind(summary: Summary) -> dict[str, int]:
     """All lines of the failures file by kind: failed works, lines that are no DOIs, refused registrations."""
     figures = summary.figures
-    counts = {**figures.failures_by_kind, "invalid-doi": summary.invalid, "rejected": figures.rejected}
+    others: dict[str, int] = {FailureKind.INVALID_DOI: summary.invalid, FailureKind.REJECTED: figures.rejected}
+    counts = {**figures.failures_by_kind, **others}
     return {kind: count for kind, count in counts.items() if count}
 
 

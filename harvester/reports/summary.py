@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import orjson
 
 from harvester.core.model import Figures
+from harvester.records.lines import SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def as_json(summary: Summary) -> bytes:
     """The summary as an indented JSON object with a newline at its end; its figures are members like all others."""
     figures = summary.figures
     content = {
-        "v": 1,
+        "v": SCHEMA_VERSION,
         "lines": summary.lines,
         "works": figures.works,
         "duplicates": summary.duplicates,

@@ -10,7 +10,7 @@ from harvester.reports.anomalies import Anomaly
 from harvester.reports.compared import Compared, Number
 from harvester.reports.details import Campaign, NightRecords
 from harvester.reports.failures import FailureGroup
-from harvester.reports.night import Accounting, FailureKind, NightReport, RegistrationFigures, ServiceUse
+from harvester.reports.night import Accounting, FailuresOfKind, NightReport, RegistrationFigures, ServiceUse
 from harvester.reports.summary import Exit
 
 WIDTH: Final = 80
@@ -78,7 +78,7 @@ def _accounting(figures: Accounting, is_compared: bool) -> list[str]:
     return _table(rows, is_compared)
 
 
-def _failures(kinds: Sequence[FailureKind]) -> list[str]:
+def _failures(kinds: Sequence[FailuresOfKind]) -> list[str]:
     lines: list[str] = []
     for each in kinds:
         was = "" if each.count.last_night is None else f", last night {each.count.last_night:,}"

@@ -13,22 +13,29 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from signal import SIGINT, SIGTERM
 from typing import Final
 
+from harvester.core.errors import (
+    COMPLETE,
+    TOO_MANY_FAILURES,
+    Interrupted,
+    OutOfBudget,
+    PipeClosed,
+    ServiceDown,
+    TimeIsUp,
+)
 from harvester.core.sanitize import printable, redacted
 from harvester.core.wording import are, counted
 from harvester.reports.anomalies import Anomaly
 from harvester.reports.summary import Summary
 
-COMPLETE: Final = 0
-"""Exit code of a run that is complete."""
-
-
-TOO_MANY_FAILURES: Final = 3
-"""Exit code of a run that is complete, with more failures than are allowed."""
-
-
-GOES_ON: Final = frozenset({4, 69, 130, 143})
+GOES_ON: Final = frozenset(
+    {
+        *(ending.exit_code for ending in (OutOfBudget, TimeIsUp, PipeClosed, ServiceDown)),
+        *(Interrupted(number).exit_code for number in (SIGINT, SIGTERM)),
+    }
+)
 """Exit codes after which the next night goes on by itself: budget or time used up, service down, stopped."""
 
 

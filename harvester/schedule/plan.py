@@ -7,7 +7,17 @@ from datetime import time
 from pathlib import Path, PurePosixPath
 
 from harvester.config.settings import Settings
-from harvester.core.errors import Misconfigured
+from harvester.core.errors import (
+    COMPLETE,
+    TOO_MANY_FAILURES,
+    CredentialsRefused,
+    InputMissing,
+    InputUnusable,
+    Misconfigured,
+    PromiseBroken,
+    TimeIsUp,
+    Usage,
+)
 
 STATE_FOLDER = PurePosixPath("/var/lib/harvester")
 """The folder of systemd's `StateDirectory=harvester`. The daily budget is remembered there."""
@@ -21,10 +31,13 @@ STOP_SECONDS = 90
 START_SECONDS = 1800
 """Until READY=1. Before it the output is cut back and the list is enrolled, which may be millions of DOIs."""
 
-ORDINARY_EXIT_CODES = (0, 3, 4)
+ORDINARY_EXIT_CODES = (COMPLETE, TOO_MANY_FAILURES, TimeIsUp.exit_code)
 """Exit codes of an ordinary night."""
 
-NO_RETRY_EXIT_CODES = (2, 12, 65, 66, 70, 78)
+NO_RETRY_EXIT_CODES = tuple(
+    ending.exit_code
+    for ending in (Usage, CredentialsRefused, InputUnusable, InputMissing, PromiseBroken, Misconfigured)
+)
 """Exit codes after which another attempt is useless: a person has to do something first."""
 
 

@@ -6,7 +6,7 @@ Theory. Three rules keep the ledger true:
    writes (WAL). SQLite before 3.51.3 has a WAL bug with two writing connections, so this is a rule and not a habit.
 2. `synchronous=FULL`: a transaction that has returned survives power loss. Everything that belongs together (results
    and failures, the committed length of the output, rows for registration) is one transaction.
-3. Only SQLite opens the file. Closing any other descriptor of it would drop SQLite's own locks (pitfall 29). Therefore
+3. Only SQLite opens the file. Closing any other descriptor of it would drop SQLite's own locks. Therefore
    `harvester.storage.lock` keeps runs apart by a lock on a file of its own.
 """
 
@@ -56,7 +56,7 @@ class WorkState(IntEnum):
     RESTING = 3
 
 
-class Registration(IntEnum):
+class RegistrationState(IntEnum):
     """Where the registration of a work stands."""
 
     WAITING = 0

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import orjson
 
-from harvester.core.model import DueWork, Failure, Figures, Stage, Work
+from harvester.core.model import DueWork, Failure, Figures, Outcome, Stage, Work
 from harvester.records.result import Finished, Result
 from harvester.storage.bulk_load import bulk_load
-from harvester.storage.database import Database, Registration, WorkState, read_only_uri
+from harvester.storage.database import Database, RegistrationState, WorkState, read_only_uri
 from harvester.storage.failures import add_failures
 from harvester.storage.outbox import registrations_by_state, requeue
 
@@ -190,7 +190,8 @@ class Ledger:
         """A DOI with a complete record, to try whether the service works; None if there is none yet."""
         with self._file.reading() as db:
             row = db.execute(
-                "SELECT doi FROM work WHERE state = ? AND outcome = 'ok' ORDER BY id LIMIT 1", (WorkState.RESULT,)
+                "SELECT doi FROM work WHERE state = ? AND outcome = ? ORDER BY id LIMIT 1",
+                (WorkState.RESULT, Outcome.OK),
             ).fetchone()
         return row[0] if row else None
 
@@ -239,7 +240,7 @@ class Ledger:
                 "UPDATE work SET state = ? WHERE state = ? AND listed >= ?", (WorkState.DUE, *failed)
             ).rowcount
 
-    def start_over(self, archive: str | None, source: str) -> None:
+    def start_over(self, archive: str | None, base_url: str) -> None:
         """Make every listed work due for a new output; the old output, if any, is to be renamed to `archive`.
 
         What OPERAS knows of the works stays known. Works that the last reading did not list are deleted. The caller
@@ -247,7 +248,7 @@ class Ledger:
 
         Args:
             archive: a free name.
-            source: base URL of the service that is asked from here on.
+            base_url: of the service that is asked from here on.
         """
         with self._file.transaction() as db:
             db.execute("DELETE FROM work WHERE listed < ?", (self._meta.reading,))
@@ -256,7 +257,7 @@ class Ledger:
                 "UPDATE work SET state = ?, outcome = NULL, harvested_at = NULL, sha256 = NULL", (WorkState.DUE,)
             )
             self._meta.length, self._meta.published, self._meta.refetching = 0, False, True
-            self._meta.archive, self._meta.source = archive, source
+            self._meta.archive, self._meta.source = archive, base_url
 
     def mark_published(self) -> None:
         """Remember that the output is complete under its name, and that no refetch is under way."""
@@ -324,9 +325,9 @@ class Ledger:
             gone=gone,
             outcomes=dict(sorted(outcomes.items())),
             failures_by_kind=kinds,
-            registered=registrations[Registration.ACKNOWLEDGED],
-            rejected=registrations[Registration.REJECTED],
-            registration_pending=registrations[Registration.WAITING],
+            registered=registrations[RegistrationState.ACKNOWLEDGED],
+            rejected=registrations[RegistrationState.REJECTED],
+            registration_pending=registrations[RegistrationState.WAITING],
             resting=states[WorkState.RESTING],
         )
 

@@ -18,7 +18,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
         *("fuse.ceph", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs"),
     }
 )
-"""File systems on which neither `flock` nor SQLite's write-ahead log can be trusted (pitfall 28)."""
+"""File systems on which neither `flock` nor SQLite's write-ahead log can be trusted."""
 
 
 @contextmanager

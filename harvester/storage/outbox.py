@@ -13,13 +13,13 @@ import orjson
 from harvester.core.errors import Misconfigured
 from harvester.core.model import Failure, PendingRegistration, Stage
 from harvester.records.result import Finished, Result
-from harvester.storage.database import Database, Registration, WorkState
+from harvester.storage.database import Database, RegistrationState, WorkState
 from harvester.storage.failures import add_failures, forget_failures
 from harvester.storage.hooks import CommitHook
 
 WAITING = f"""
 SELECT work_id, doi, origin FROM registration JOIN work ON work.id = work_id
-WHERE registration.state = {Registration.WAITING:d} ORDER BY work_id LIMIT ?
+WHERE registration.state = {RegistrationState.WAITING:d} ORDER BY work_id LIMIT ?
 """  # noqa: S608 - a constant; not bound, so that SQLite can use the partial index `registration_waiting`
 """The first works that wait."""
 
@@ -69,12 +69,13 @@ class Outbox:
             rows = db.execute(
                 "SELECT work_id FROM registration JOIN work ON work.id = work_id "
                 "WHERE registration.state = ? AND listed >= ?",
-                (Registration.REJECTED, self._file.meta.reading),
+                (RegistrationState.REJECTED, self._file.meta.reading),
             )
             works = [key for (key,) in rows]
             forget_failures(db, works, Stage.REGISTER)
             db.executemany(
-                "UPDATE registration SET state = ? WHERE work_id = ?", ((Registration.WAITING, key) for key in works)
+                "UPDATE registration SET state = ? WHERE work_id = ?",
+                ((RegistrationState.WAITING, key) for key in works),
             )
         return len(works)
 
@@ -101,8 +102,8 @@ class Outbox:
         A work that got another URL after `waiting` handed it out stays in the outbox.
         """
         with self._file.transaction() as db:
-            settled = [(Registration.ACKNOWLEDGED, entry.work_id) for entry in acknowledged]
-            settled += [(Registration.REJECTED, entry.work_id) for entry, _ in rejected]
+            settled = [(RegistrationState.ACKNOWLEDGED, entry.work_id) for entry in acknowledged]
+            settled += [(RegistrationState.REJECTED, entry.work_id) for entry, _ in rejected]
             db.executemany("UPDATE registration SET state = ? WHERE work_id = ?", settled)
             keys = [key for _, key in settled]
             offered = [(key, self._last_handed_out.pop(key, 0)) for key in keys]
@@ -167,18 +168,19 @@ def requeue(db: sqlite3.Connection, works: Sequence[int] | None = None) -> int:
     """
     among = "" if works is None else "AND work_id IN (SELECT value FROM json_each(?))"
     return db.execute(
-        f"UPDATE registration SET state = {Registration.WAITING:d} WHERE state = {Registration.ACKNOWLEDGED:d} "  # noqa: S608
+        f"UPDATE registration SET state = {RegistrationState.WAITING:d} "  # noqa: S608
+        f"WHERE state = {RegistrationState.ACKNOWLEDGED:d} "
         f"AND EXISTS (SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled) {among}",
         () if works is None else (orjson.dumps(works).decode(),),
     ).rowcount
 
 
-def registrations_by_state(db: sqlite3.Connection, reading: int) -> Counter[Registration]:
+def registrations_by_state(db: sqlite3.Connection, reading: int) -> Counter[RegistrationState]:
     """Count registrations by state: the acknowledged and rejected ones of listed works, and all that wait.
 
     All are counted first. Then those of works that left the list are subtracted: they are few and quick to find.
     """
-    states = {"acknowledged": Registration.ACKNOWLEDGED, "rejected": Registration.REJECTED}
+    states = {"acknowledged": RegistrationState.ACKNOWLEDGED, "rejected": RegistrationState.REJECTED}
     all_of_them = db.execute(
         "SELECT COUNT(*), SUM(state = :acknowledged), SUM(state = :rejected) FROM registration", states
     ).fetchone()
@@ -191,8 +193,8 @@ def registrations_by_state(db: sqlite3.Connection, reading: int) -> Counter[Regi
     acknowledged_gone, rejected_gone = (count or 0 for count in of_the_gone)
     return Counter(
         {
-            Registration.WAITING: known - acknowledged - rejected,
-            Registration.ACKNOWLEDGED: acknowledged - acknowledged_gone,
-            Registration.REJECTED: rejected - rejected_gone,
+            RegistrationState.WAITING: known - acknowledged - rejected,
+            RegistrationState.ACKNOWLEDGED: acknowledged - acknowledged_gone,
+            RegistrationState.REJECTED: rejected - rejected_gone,
         }
     )

@@ -4,10 +4,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from harvester.core.errors import DiskFailed, Misconfigured, Usage
 from harvester.records.packing import FORMATS, output_format
 from harvester.storage.output_file import partial_of
+
+LEDGER_ENDING: Final = ".ledger"
+FAILURES_ENDING: Final = ".failures.jsonl"
+SUMMARY_ENDING: Final = ".summary.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +50,22 @@ def job_paths(output: str, *, ledger: Path | None = None, failures: Path | None 
     beside = path.parent
     return Paths(
         path,
-        ledger or beside / f"{stem}.ledger",
-        failures or beside / f"{stem}.failures.jsonl",
-        beside / f"{stem}.summary.json",
+        ledger or beside / f"{stem}{LEDGER_ENDING}",
+        failures or beside / f"{stem}{FAILURES_ENDING}",
+        beside / f"{stem}{SUMMARY_ENDING}",
     )
+
+
+def ledger_paths(ledger: Path, *, failures: Path | None = None) -> Paths:
+    """The files of a job without an output. They are beside its ledger, unless another path is given."""
+    return Paths(None, ledger, failures or ledger.with_suffix(FAILURES_ENDING), ledger.with_suffix(SUMMARY_ENDING))
 
 
 def ledger_of(path: Path) -> Path:
     """The ledger beside an output. A path that is no output is taken for a ledger and returned as it is."""
     for ending in FORMATS:
         if path.name.endswith(ending):
-            return path.with_name(path.name.removesuffix(ending) + ".ledger")
+            return path.with_name(path.name.removesuffix(ending) + LEDGER_ENDING)
     return path
 
 
@@ -65,7 +75,7 @@ def paths_of(path: Path, ledger: Path | None = None, failures: Path | None = Non
     path = path.with_name(path.name.removesuffix(".partial"))
     if path.name.endswith(FORMATS):
         return job_paths(str(path), ledger=ledger, failures=failures)
-    return Paths(None, path, failures or path.with_suffix(".failures.jsonl"), path.with_suffix(".summary.json"))
+    return ledger_paths(path, failures=failures)
 
 
 def require_ledger(paths: Paths) -> None:

@@ -65,14 +65,14 @@ class Publishing:
         self._finish_archiving()
         self._refuse_both()
 
-    def archive(self, source: str) -> None:
+    def archive(self, base_url: str) -> None:
         """Keep the old output under a free name, so that a new one can be started (step 4).
 
         Args:
-            source: base URL of the service that the records of the new one come from.
+            base_url: of the service that the records of the new one come from.
         """
         self._cut_torn_tail()
-        self._ledger.start_over(_free_name(self.path).name, source)
+        self._ledger.start_over(_free_name(self.path).name, base_url)
         failpoint.hit("start-over")
         self._finish_archiving()
 

@@ -39,7 +39,7 @@ class LedgerWork:
         listed: whether the last reading of the input listed it.
         outcome, harvested_at, sha256: of its record; None without one.
         failed: whether there is a failure of the stage `fetch`.
-        registration: a `harvester.storage.database.Registration`; None if it was never to be registered.
+        registration: a `harvester.storage.database.RegistrationState`; None if it was never to be registered.
         refused: whether there is a failure of the stage `register`.
     """
 

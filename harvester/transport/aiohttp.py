@@ -1,6 +1,6 @@
 """The HTTP client: a `Request` goes out, a `Response` or an error of ours comes back. No other file imports aiohttp.
 
-Rules whose breach cost other people data (wire facts, "HTTP facts"):
+Rules whose breach cost other people data:
 
 - The URL is sent byte for byte (`encoded=True`); nothing is joined, normalised or redirected here.
 - No cookies, no proxies and no `.netrc` from the environment, no session-wide credentials.
@@ -25,10 +25,10 @@ from harvester.transport.deadlines import DeadlineExceeded, Deadlines
 from harvester.transport.messages import Request, Response
 
 KEEPALIVE_SECONDS = 1.5
-"""Both servers drop an idle connection after 2 s without a word (wire fact P12)."""
+"""Both servers drop an idle connection after 2 s without a word (P12)."""
 
 DNS_CACHE_SECONDS = 300
-"""One host is asked all the time; a lookup every 10 s, as is aiohttp's default, would be a storm (pitfall 12)."""
+"""One host is asked all the time; a lookup every 10 s, as is aiohttp's default, would be a storm."""
 
 LARGE_BYTES = 2 * 1024 * 1024
 """The part of a body beyond this size is read for one body at a time: otherwise a few bombs at once would take many
@@ -42,7 +42,7 @@ class AiohttpTransport:
 
     Args:
         connections: connections at a time. It has to be at least as many as requests are sent at a time: otherwise the
-            wait for a connection would count as time of the attempt (pitfall 6).
+            wait for a connection would count as time of the attempt.
     """
 
     def __init__(self, *, connections: int) -> None:

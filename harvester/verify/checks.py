@@ -17,10 +17,11 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, cast
 
+from harvester.core.errors import COMPLETE, TOO_MANY_FAILURES
 from harvester.core.model import Figures, Stage
 from harvester.core.sanitize import printable
 from harvester.reports.summary import Summary, broken_identities
-from harvester.storage.database import Registration, WorkState
+from harvester.storage.database import RegistrationState, WorkState
 from harvester.storage.status import LedgerWork
 from harvester.verify.evidence import Evidence, FailureEntry, Line, OutputEvidence
 
@@ -63,7 +64,7 @@ class WorkCounts:
         outcomes: results of the last reading, by outcome.
         failures_by_kind: failures of the stage `fetch`, by kind.
         invalid: failures of the stage `input`.
-        registrations: works of the last reading that were to be registered, by `Registration`.
+        registrations: works of the last reading that were to be registered, by `RegistrationState`.
         registration_pending: works in the outbox, those that left the list included.
         records: lines in the output.
         records_hashed: of these, those whose bytes were looked at.
@@ -92,8 +93,8 @@ class WorkCounts:
             gone=self.gone,
             outcomes=self.outcomes,
             failures_by_kind=self.failures_by_kind,
-            registered=self.registrations[Registration.ACKNOWLEDGED],
-            rejected=self.registrations[Registration.REJECTED],
+            registered=self.registrations[RegistrationState.ACKNOWLEDGED],
+            rejected=self.registrations[RegistrationState.REJECTED],
             registration_pending=self.registration_pending,
             resting=self.states[WorkState.RESTING],
         )
@@ -201,7 +202,7 @@ def _of_known(work: LedgerWork, evidence: Evidence, counts: WorkCounts) -> Itera
     elif (work.state == WorkState.FAILURE) != work.failed:
         said = "failed, but no failure says why" if not work.failed else "has a failure, but is not failed"
         yield _violation("G1", work.doi, f"{said}, in the ledger")
-    if (work.registration == Registration.REJECTED) != work.refused:
+    if (work.registration == RegistrationState.REJECTED) != work.refused:
         said = "was rejected, but no failure says why" if not work.refused else "has a rejection, but is not rejected"
         yield _violation("G10", work.doi, f"{said}, in the ledger")
     if work.state == WorkState.RESULT and evidence.output is None and not work.sha256:
@@ -209,7 +210,7 @@ def _of_known(work: LedgerWork, evidence: Evidence, counts: WorkCounts) -> Itera
 
 
 def _count(work: LedgerWork, counts: WorkCounts) -> None:
-    counts.registration_pending += work.registration == Registration.WAITING
+    counts.registration_pending += work.registration == RegistrationState.WAITING
     if not work.listed:
         counts.gone += work.state in (WorkState.RESULT, WorkState.FAILURE)
         return
@@ -311,7 +312,8 @@ def _of_summary(summary: Summary, evidence: Evidence, counts: WorkCounts) -> Ite
             told = f"{counts.failure_lines:,} lines, but invalid + failures + rejected are {expected:,}"
             yield Violation("G1", f"the failures file has {told}")
     output = evidence.output
-    if output and output.size is None and not summary.figures.pending and summary.exit.code in (0, 3):
+    is_complete = not summary.figures.pending and summary.exit.code in (COMPLETE, TOO_MANY_FAILURES)
+    if is_complete and output and output.size is None:
         yield Violation("G3", f"the summary says complete, but {printable(output.name)} is not there under its name")
     if output and output.size is not None and not output.published:
         yield Violation("G3", f"{printable(output.name)} is published, but the ledger does not know it")

@@ -287,7 +287,7 @@ def test_a_doi_that_fails_at_the_end_of_the_list_is_told_from_an_outage_by_a_goo
     assert (len(service.times(PAGE)), len(service.times("10.1/good"))) == (1, 2)
 
 
-def test_a_good_doi_of_an_earlier_run_serves_as_well() -> None:
+def test_a_known_good_doi_of_an_earlier_run_serves_as_well() -> None:
     service = Faulty({"10.1/bad": busy()})
     harvested = harvest(service, ["10.1/bad"], known_good="10.1/earlier")
     assert harvested.failures["10.1/bad"].attempts == len(service.times("10.1/bad")) == 5
@@ -410,7 +410,7 @@ def test_a_status_page_alive_with_all_dois_failing_writes_off_no_more_than_a_few
     assert len(harvested.outcomes) <= 8
 
 
-def test_the_same_with_a_good_doi_known_writes_off_none() -> None:
+def test_the_same_with_a_known_good_doi_writes_off_none() -> None:
     service = Faulty(outages=[(0, 1e9, internal)], page_stays=True)
     harvested = harvest(service, some(1000), concurrency=8, known_good="10.1/c")
     assert isinstance(harvested.ended, ServiceDown)

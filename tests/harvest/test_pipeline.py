@@ -77,7 +77,7 @@ class Ledger:
 
 
 class Maker:
-    """A fetcher that makes outcomes by a rule, and writes down what it was asked for.
+    """A fetcher that finishes works by a rule, and writes down what it was asked for.
 
     Args:
         seconds: how long a work takes, by its key.
@@ -169,8 +169,8 @@ def test_what_is_committed_is_what_was_fetched_for_that_work() -> None:
     ledger = Ledger(50)
     run(ledger, Maker(lambda key: 1 / key))
     for _, batch in ledger.batches:
-        for due, outcome in batch:
-            assert outcome.doi == due.doi
+        for due, finished in batch:
+            assert finished.doi == due.doi
 
 
 def test_nothing_due_is_nothing_done() -> None:
@@ -246,7 +246,7 @@ def test_a_batch_is_committed_when_it_holds_enough_bytes() -> None:
     assert len(ledger.sizes) >= 8
 
 
-def test_a_batch_is_committed_when_its_first_outcome_is_old_enough() -> None:
+def test_a_batch_is_committed_when_its_first_finished_work_is_old_enough() -> None:
     """And not before: one every 0.3 s makes batches of four."""
     ledger = Ledger(20)
     run(ledger, Maker(lambda _: 0.3), in_flight=1)
@@ -255,7 +255,7 @@ def test_a_batch_is_committed_when_its_first_outcome_is_old_enough() -> None:
     assert times[0] == pytest.approx(0.3 + COMMIT_SECONDS)
 
 
-def test_a_lonely_outcome_is_committed_though_nothing_follows_for_hours() -> None:
+def test_a_lonely_finished_work_is_committed_though_nothing_follows_for_hours() -> None:
     ledger = Ledger(2)
     run(ledger, Maker(lambda key: 0.5 if key == 1 else 36_000), in_flight=2)
     assert [when for when, _ in ledger.batches] == pytest.approx([0.5 + COMMIT_SECONDS, 36_000])

@@ -24,16 +24,16 @@ LIST = b"10.5555/a\n10.5555/b\n"
 
 
 class Reading:
-    """Reads lists and keeps the notices."""
+    """Reads lists and keeps the warnings."""
 
     def __init__(self) -> None:
-        self.notices: list[str] = []
+        self.warnings: list[str] = []
 
     def dois(self, *inputs: Path | str, stdin: bytes = b"", encoding: str = "auto") -> list[str | None]:
         items = read_list(
             [str(name) for name in inputs],
             ListOptions(encoding=encoding),
-            warn=self.notices.append,
+            warn=self.warnings.append,
             now="",
             stdin=io.BytesIO(stdin),
         )
@@ -60,10 +60,10 @@ def test_a_file_whose_name_looks_like_a_glob_is_a_file(tmp_path: Path, reading: 
     assert reading.dois(written(tmp_path / "a[1].txt", LIST)) == ["10.5555/a", "10.5555/b"]
 
 
-def test_a_file_named_twice_is_read_once_with_a_notice(tmp_path: Path, reading: Reading) -> None:
+def test_a_file_named_twice_is_read_once_with_a_warning(tmp_path: Path, reading: Reading) -> None:
     path = written(tmp_path / "a.txt", LIST)
     assert len(reading.dois(path, tmp_path / "." / "*.txt")) == 2
-    assert "named twice" in reading.notices[0]
+    assert "named twice" in reading.warnings[0]
 
 
 def test_stdin_is_a_dash(reading: Reading) -> None:
@@ -116,9 +116,9 @@ def test_an_archive_that_is_cut_off_is_told_and_never_taken_for_whole(
         reading.dois(path)
 
 
-def test_a_plain_file_with_the_name_of_an_archive_is_read_with_a_notice(tmp_path: Path, reading: Reading) -> None:
+def test_a_plain_file_with_the_name_of_an_archive_is_read_with_a_warning(tmp_path: Path, reading: Reading) -> None:
     assert len(reading.dois(written(tmp_path / "a.txt.gz", LIST))) == 2
-    assert "not compressed" in reading.notices[0]
+    assert "not compressed" in reading.warnings[0]
 
 
 @pytest.mark.parametrize("data", [b"PK\x03\x04xlsx", b"%PDF-1.7", b"\xd0\xcf\x11\xe0doc"])
@@ -136,7 +136,7 @@ def test_what_is_not_utf_8_is_windows_1252_line_by_line_and_told_once(reading: R
     data = b"10.5555/a\n" * 40_000 + b"10.5555/\xe9\n10.5555/\x81\n" + "10.5555/é\n".encode()
     dois = reading.dois("-", stdin=data)
     assert dois[40_000:] == ["10.5555/é", None, "10.5555/é"]
-    assert len(reading.notices) == 1
+    assert len(reading.warnings) == 1
 
 
 def test_a_named_encoding_is_used(reading: Reading) -> None:

@@ -14,12 +14,14 @@ from harvester.core.errors import DiskFailed, FailureKind
 from harvester.core.model import Outcome
 from harvester.monitoring.prometheus import last_success, metrics_text, write_metrics
 from harvester.reports.summary import Exit
-from tests.reports.test_summary import REPORT, summary_with
+from tests.reports.test_summary import SUMMARY, summary_with
 
 ENDED = 1_795_234_628.372
-"""`REPORT.finished_at`, in seconds since 1970."""
+"""`SUMMARY.finished_at`, in seconds since 1970."""
 
-FAILED = replace(REPORT, exit=Exit(69, "service-down", "Paperbuzz stays down."), finished_at="2026-11-22T04:00:00.000Z")
+FAILED = replace(
+    SUMMARY, exit=Exit(69, "service-down", "Paperbuzz stays down."), finished_at="2026-11-22T04:00:00.000Z"
+)
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 
@@ -62,12 +64,12 @@ def value(text: bytes, name: str, **labels: str) -> float | None:
     ],
 )
 def test_each_figure_of_a_night_is_told(name: str, labels: dict[str, str], expected: float) -> None:
-    assert value(metrics_text(REPORT, None), name, **labels) == expected
+    assert value(metrics_text(SUMMARY, None), name, **labels) == expected
 
 
 def test_what_did_not_happen_is_told_as_zero_so_that_an_alert_has_something_to_watch() -> None:
     nothing = {"paperbuzz": 0, "operas": 0}
-    text = metrics_text(summary_with(REPORT, outcomes={}, failures_by_kind={}, requests=nothing), None)
+    text = metrics_text(summary_with(SUMMARY, outcomes={}, failures_by_kind={}, requests=nothing), None)
     for outcome in Outcome:
         assert value(text, "results", outcome=outcome) == 0
     for kind in set(FailureKind) - {FailureKind.INVALID_DOI, FailureKind.REJECTED}:
@@ -77,15 +79,15 @@ def test_what_did_not_happen_is_told_as_zero_so_that_an_alert_has_something_to_w
 
 
 def test_each_service_of_the_summary_is_told_whatever_its_name() -> None:
-    assert value(metrics_text(replace(REPORT, requests={"crossref": 9}), None), "requests", service="crossref") == 9
+    assert value(metrics_text(replace(SUMMARY, requests={"crossref": 9}), None), "requests", service="crossref") == 9
 
 
 def test_without_a_budget_nothing_is_said_of_it() -> None:
-    assert value(metrics_text(replace(REPORT, budget_left=None), None), "budget_left") is None
+    assert value(metrics_text(replace(SUMMARY, budget_left=None), None), "budget_left") is None
 
 
 def test_names_follow_the_rules_of_prometheus() -> None:
-    text = metrics_text(REPORT, None)
+    text = metrics_text(SUMMARY, None)
     families = list(text_string_to_metric_families(text.decode()))
     assert {family.type for family in families} == {"gauge"}
     for family in families:
@@ -97,7 +99,7 @@ def test_names_follow_the_rules_of_prometheus() -> None:
 
 def test_labels_are_few_and_never_a_doi_or_an_address() -> None:
     secretive = replace(
-        REPORT,
+        SUMMARY,
         exit=Exit(12, "credentials", "OPERAS refuses jane.doe@press.example for 10.5334/bbc"),
         files={"output": "/home/jane.doe/10.5334.jsonl"},
     )
@@ -112,7 +114,7 @@ def test_labels_are_few_and_never_a_doi_or_an_address() -> None:
 
 @pytest.mark.parametrize("code", [1, 3, 4, 12, 69, 143])
 def test_a_night_that_failed_keeps_the_last_success(code: int) -> None:
-    failed = replace(REPORT, exit=Exit(code, "…", "…"))
+    failed = replace(SUMMARY, exit=Exit(code, "…", "…"))
     text = metrics_text(failed, 1_795_000_000.5)
     assert value(text, "last_success_timestamp_seconds") == 1_795_000_000.5
     assert value(text, "last_run_timestamp_seconds") == ENDED
@@ -154,8 +156,8 @@ def test_a_broken_file_still_tells_if_the_line_is_whole() -> None:
 def test_success_then_failure_then_success_moves_the_last_success_twice(tmp_path: Path) -> None:
     path = tmp_path / "harvester.prom"
     told = []
-    for report in (REPORT, FAILED, replace(FAILED, exit=REPORT.exit)):
-        write_metrics(path, report)
+    for summary in (SUMMARY, FAILED, replace(FAILED, exit=SUMMARY.exit)):
+        write_metrics(path, summary)
         told.append(value(path.read_bytes(), "last_success_timestamp_seconds"))
     assert told == [ENDED, ENDED, 1_795_320_000.0]
 
@@ -169,14 +171,14 @@ def test_what_is_written_until_the_rename_is_not_what_the_collector_reads(
     monkeypatch.setattr(
         files, "sync_data", lambda _: seen.append(([each.name for each in tmp_path.glob("*.prom")], path.read_bytes()))
     )
-    write_metrics(path, REPORT)
+    write_metrics(path, SUMMARY)
     assert seen == [(["harvester.prom"], b"old")]
     assert [each.name for each in tmp_path.iterdir()] == ["harvester.prom"]
 
 
 def test_a_disk_that_refuses_leaves_the_old_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "harvester.prom"
-    write_metrics(path, REPORT)
+    write_metrics(path, SUMMARY)
     old = path.read_bytes()
 
     def full(_: int) -> None:
@@ -191,21 +193,21 @@ def test_a_disk_that_refuses_leaves_the_old_figures(tmp_path: Path, monkeypatch:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_an_old_file_that_cannot_be_read_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "harvester.prom"
-    path.write_bytes(metrics_text(REPORT, None))
+    path.write_bytes(metrics_text(SUMMARY, None))
     path.chmod(0)
     write_metrics(path, FAILED)
     assert value(path.read_bytes(), "exit_code") == 69
 
 
 def test_a_report_with_kinds_of_later_versions_is_told_whole() -> None:
-    later = summary_with(REPORT, failures_by_kind={"http": 1, "brand-new": 2})
+    later = summary_with(SUMMARY, failures_by_kind={"http": 1, "brand-new": 2})
     assert value(metrics_text(later, None), "failures", kind="brand-new") == 2
 
 
 def test_everybody_may_read_the_file_whatever_the_umask(tmp_path: Path) -> None:
     path, before = tmp_path / "harvester.prom", os.umask(0o077)
     try:
-        write_metrics(path, REPORT)
+        write_metrics(path, SUMMARY)
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o644

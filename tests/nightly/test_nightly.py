@@ -94,7 +94,7 @@ class Nights:
     budget: int = 1000
     more: dict[str, object] = field(default_factory=dict)
     clock: NightClock = field(default_factory=NightClock)
-    notices: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def listed(self, names: list[str]) -> None:
         (self.folder / "dois.txt").write_text("\n".join(names) + "\n")
@@ -119,7 +119,7 @@ class Nights:
             random=Random(1),
             stop=Stop(),
             tally=Tally(),
-            warn=self.notices.append,
+            warn=self.warnings.append,
             stdin=io.BytesIO(),
             stdout=sys.stdout.buffer,
             state=self.folder / "state",
@@ -127,14 +127,14 @@ class Nights:
 
     async def night(self, context: Context | None = None) -> Summary:
         """Tonight, and the next morning a day has passed on both sides."""
-        report = await nightly(nightly_job(self.settings), context or self.context)
-        assert broken_identities(report) == []
+        summary = await nightly(nightly_job(self.settings), context or self.context)
+        assert broken_identities(summary) == []
         self.clock.wall += timedelta(days=1, minutes=5)
         self.sandbox.advance(1)
-        return report
+        return summary
 
-    def output(self, report: Summary) -> list[dict[str, Any]]:
-        return list(records(Path(report.files["output"])))
+    def output(self, summary: Summary) -> list[dict[str, Any]]:
+        return list(records(Path(summary.files["output"])))
 
     def asked(self) -> list[str]:
         return [entry.doi for entry in self.sandbox.log.of("paperbuzz")]
@@ -148,20 +148,20 @@ def nights(tmp_path: Path) -> Iterator[Nights]:
 
 async def test_the_first_night_harvests_everything_the_budget_allows(nights: Nights) -> None:
     nights.listed(dois(30))
-    report = await nights.night()
-    assert (report.exit.code, report.figures.results, report.figures.resting) == (0, 30, 0)
-    assert Path(report.files["output"]).name == "2026-03-27.jsonl"
-    assert sorted(record["doi"] for record in nights.output(report)) == dois(30)
+    summary = await nights.night()
+    assert (summary.exit.code, summary.figures.results, summary.figures.resting) == (0, 30, 0)
+    assert Path(summary.files["output"]).name == "2026-03-27.jsonl"
+    assert sorted(record["doi"] for record in nights.output(summary)) == dois(30)
 
 
 async def test_more_dois_than_the_budget_are_covered_night_after_night(nights: Nights) -> None:
     """Half of a budget of 19 (a twentieth of 20 is kept for retries) goes to those never harvested."""
     nights.budget = 20
     nights.listed(dois(35))
-    reports = [await nights.night() for _ in range(3)]
-    assert [report.figures.results for report in reports] == [19, 19, 19]
-    assert [report.figures.resting for report in reports] == [16, 16, 16]
-    assert {record["doi"] for report in reports for record in nights.output(report)} == set(dois(35))
+    summaries = [await nights.night() for _ in range(3)]
+    assert [summary.figures.results for summary in summaries] == [19, 19, 19]
+    assert [summary.figures.resting for summary in summaries] == [16, 16, 16]
+    assert {record["doi"] for summary in summaries for record in nights.output(summary)} == set(dois(35))
     assert len(nights.asked()) == 57
 
 
@@ -170,8 +170,8 @@ async def test_nothing_is_asked_twice_within_a_day(nights: Nights) -> None:
     nights.listed(dois(10))
     await nights.night()
     nights.clock.wall -= timedelta(hours=12)
-    report = await nights.night()
-    assert (report.figures.results, report.figures.resting) == (0, 10)
+    summary = await nights.night()
+    assert (summary.figures.results, summary.figures.resting) == (0, 10)
     assert len(nights.asked()) == 10
 
 
@@ -179,9 +179,9 @@ async def test_a_second_start_on_the_same_night_asks_nothing(nights: Nights) -> 
     nights.listed(dois(10))
     await nights.night()
     nights.clock.wall = FIRST + timedelta(hours=1)
-    report = await nights.night()
-    assert report.exit.code == 0
-    assert "nothing was asked" in report.exit.reason
+    summary = await nights.night()
+    assert summary.exit.code == 0
+    assert "nothing was asked" in summary.exit.reason
     assert len(nights.asked()) == 10
 
 
@@ -202,12 +202,12 @@ async def test_only_what_changed_is_written_if_so_wished(nights: Nights) -> None
     await nights.night()
     nights.sandbox.advance(30)
     nights.more["output.only_changed"] = True
-    report = await nights.night()
-    written = nights.output(report)
-    assert report.figures.results == 60
+    summary = await nights.night()
+    written = nights.output(summary)
+    assert summary.figures.results == 60
     assert 0 < len(written) < 60
     assert all(record["changed"] for record in written)
-    with gather(Path(report.files["output"]), ledger=nights.folder / "nights.ledger", deep=True) as evidence:
+    with gather(Path(summary.files["output"]), ledger=nights.folder / "nights.ledger", deep=True) as evidence:
         assert broken(evidence) == []
 
 
@@ -217,7 +217,7 @@ async def test_the_counts_of_a_doi_are_kept_from_night_to_night(nights: Nights) 
         await nights.night()
         nights.sandbox.advance(20)
     with closing(OpenedLedger(nights.folder / "nights.ledger", read_only=True)) as ledger:
-        grown = [Visits(ledger.database).history(doi) for doi in dois(40)]
+        grown = [Visits(ledger.database).counts_over_time(doi) for doi in dois(40)]
     assert any(len(history) > 1 for history in grown)
     for history in grown:
         assert [at for at, _ in history] == sorted(at for at, _ in history)
@@ -227,9 +227,9 @@ async def test_a_list_may_change_from_night_to_night(nights: Nights) -> None:
     nights.listed(dois(10))
     await nights.night()
     nights.listed([*dois(10)[5:], *dois(3, "10.1234")])
-    report = await nights.night()
-    assert report.figures.works == 8
-    assert {record["doi"] for record in nights.output(report)} == {*dois(10)[5:], *dois(3, "10.1234")}
+    summary = await nights.night()
+    assert summary.figures.works == 8
+    assert {record["doi"] for record in nights.output(summary)} == {*dois(10)[5:], *dois(3, "10.1234")}
 
 
 async def test_a_night_that_was_not_finished_is_finished_first(nights: Nights) -> None:
@@ -297,8 +297,8 @@ async def test_each_night_has_a_report_and_old_nights_are_deleted(nights: Nights
 async def test_what_a_night_leaves_holds_the_promises(nights: Nights) -> None:
     nights.listed(["no doi", "10.5555/500-1", *dois(20)])
     for _ in range(2):
-        report = await nights.night()
-        with gather(Path(report.files["output"]), ledger=nights.folder / "nights.ledger", deep=True) as evidence:
+        summary = await nights.night()
+        with gather(Path(summary.files["output"]), ledger=nights.folder / "nights.ledger", deep=True) as evidence:
             assert broken(evidence) == []
 
 
@@ -381,8 +381,8 @@ def test_nights_plans_and_histories_from_the_command_line(tmp_path: Path) -> Non
 # Nights with trouble
 
 
-def page(report: Summary) -> str:
-    return Path(report.files["output"].removesuffix(".partial")).with_suffix(".report.txt").read_text()
+def page(summary: Summary) -> str:
+    return Path(summary.files["output"].removesuffix(".partial")).with_suffix(".report.txt").read_text()
 
 
 async def stopped_after(nights: Nights, requests: int) -> Summary:
@@ -403,9 +403,9 @@ async def test_a_night_that_has_to_stop_leaves_a_page(nights: Nights) -> None:
     nights.more["paperbuzz.patience"] = 600.0
     nights.listed(dois(20))
     nights.sandbox.set_outage("paperbuzz")
-    report = await nights.night()
-    assert report.exit.code == 69
-    text = page(report)
+    summary = await nights.night()
+    assert summary.exit.code == 69
+    text = page(summary)
     assert text.startswith("Not finished: 20 of 20 works are still to be asked")
     nights.sandbox.set_outage("paperbuzz", None)
     await nights.night()
@@ -417,12 +417,12 @@ async def test_a_stopped_night_that_goes_on_the_same_day_is_reported_once_and_wh
     await nights.night()
     nights.sandbox.advance(30)
     await stopped_after(nights, 6)
-    report = await nights.night()
-    assert (report.exit.code, report.figures.results) == (0, 40)
-    assert report.requests["paperbuzz"] > 0
-    changed = sum(record["changed"] for record in nights.output(report))
+    summary = await nights.night()
+    assert (summary.exit.code, summary.figures.results) == (0, 40)
+    assert summary.requests["paperbuzz"] > 0
+    changed = sum(record["changed"] for record in nights.output(summary))
     assert changed > 1
-    assert f"changed records{changed:>29}" in page(report)
+    assert f"changed records{changed:>29}" in page(summary)
 
 
 async def test_each_night_of_one_call_counts_its_own_requests(nights: Nights) -> None:
@@ -430,10 +430,10 @@ async def test_each_night_of_one_call_counts_its_own_requests(nights: Nights) ->
     before = await stopped_after(nights, 6)
     nights.clock.wall += timedelta(days=1)
     nights.listed(dois(40))
-    report = await nights.night()
+    summary = await nights.night()
     finished = from_json((nights.folder / "2026-03-27.summary.json").read_bytes())
     assert finished.requests["paperbuzz"] == before.figures.pending
-    assert report.requests["paperbuzz"] == report.figures.results == 10 + before.figures.results
+    assert summary.requests["paperbuzz"] == summary.figures.results == 10 + before.figures.results
 
 
 async def test_a_night_is_finished_where_it_was_begun(nights: Nights) -> None:
@@ -454,10 +454,10 @@ async def test_operas_being_down_keeps_no_night_from_being_begun(nights: Nights)
     nights.sandbox.set_outage("operas")
     nights.clock.wall += timedelta(days=1)
     nights.listed(dois(40))
-    report = await nightly(nightly_job(nights.settings, Secret("sandbox")), nights.context)
-    assert report.exit.code == 69
-    assert Path(report.files["output"]).name == "2026-03-28.jsonl"
-    assert report.figures.results == 10 + before.figures.results
+    summary = await nightly(nightly_job(nights.settings, Secret("sandbox")), nights.context)
+    assert summary.exit.code == 69
+    assert Path(summary.files["output"]).name == "2026-03-28.jsonl"
+    assert summary.figures.results == 10 + before.figures.results
 
 
 async def test_each_of_two_nights_in_one_call_puts_its_results_into_the_outbox_once(
@@ -504,8 +504,8 @@ async def test_the_page_tells_of_a_clock_that_was_set(nights: Nights) -> None:
     nights.listed(dois(5))
     watch = ClockWatch(nights.clock)
     nights.clock.wall += timedelta(hours=2)
-    report = await nightly(nightly_job(nights.settings), nights.context, watch=watch)
-    assert "Look at this: the clock jumped ahead by 2 h." in page(report)
+    summary = await nightly(nightly_job(nights.settings), nights.context, watch=watch)
+    assert "Look at this: the clock jumped ahead by 2 h." in page(summary)
 
 
 async def test_a_night_chooses_no_more_than_its_rate_allows_in_its_time(nights: Nights) -> None:
@@ -518,10 +518,10 @@ async def test_what_is_listed_no_more_is_left_out_of_an_open_night_and_rests(nig
     nights.listed(dois(30))
     stopped = await stopped_after(nights, 6)
     nights.listed(dois(1, "10.1234"))
-    report = await nights.night()
+    summary = await nights.night()
     left_out = stopped.figures.pending
-    assert f"{left_out} DOIs of the last reading are listed no more and were not asked yet; left out" in nights.notices
-    assert report.figures.pending == 0
+    assert f"{left_out} DOIs of the last reading are listed no more and were not asked yet; left out" in nights.warnings
+    assert summary.figures.pending == 0
     nights.listed(dois(30))
     await nights.night()
     assert sorted(set(nights.asked()) & set(dois(30))) == dois(30)
@@ -614,8 +614,8 @@ async def test_who_waits_for_the_lock_is_ready(nights: Nights) -> None:
 async def test_metrics_that_cannot_be_written_do_not_change_how_a_night_ends(nights: Nights) -> None:
     nights.more["metrics.textfile"] = nights.folder / "missing" / "harvester.prom"
     nights.listed(dois(3))
-    report = await nightly_and_notify(nights.settings, lambda: None, nights.context, {})
-    assert report.exit.code == 0
+    summary = await nightly_and_notify(nights.settings, lambda: None, nights.context, {})
+    assert summary.exit.code == 0
 
 
 async def test_metrics_of_a_night_that_could_not_begin_say_so_and_keep_the_last_success(nights: Nights) -> None:
@@ -681,12 +681,12 @@ async def test_sixty_nights_with_all_that_happens_in_them(nights: Nights) -> Non
         nights.listed(listed)
         nights.sandbox.set_outage("paperbuzz", "503" if number in (10, 11, 30) else None)
         before = len(nights.asked())
-        report = await nightly(nightly_job(nights.settings), nights.context)
-        assert broken_identities(report) == []
-        codes.append(report.exit.code)
+        summary = await nightly(nightly_job(nights.settings), nights.context)
+        assert broken_identities(summary) == []
+        codes.append(summary.exit.code)
         asked = nights.asked()[before:]
         assert len(asked) <= nights.budget
-        for doi in asked if report.exit.code == 0 else ():
+        for doi in asked if summary.exit.code == 0 else ():
             asked_at.setdefault(doi, []).append(start)
     assert len(codes) == 60
     assert {codes[number] for number in (10, 11, 30)} == {69}
@@ -698,5 +698,5 @@ async def test_sixty_nights_with_all_that_happens_in_them(nights: Nights) -> Non
     with closing(OpenedLedger(nights.folder / "nights.ledger", read_only=True)) as ledger:
         never = [candidate for candidate in Visits(ledger.database).candidates() if candidate.asked is None]
     assert len(never) <= 1
-    with gather(Path(report.files["output"]), ledger=nights.folder / "nights.ledger", deep=True) as evidence:
+    with gather(Path(summary.files["output"]), ledger=nights.folder / "nights.ledger", deep=True) as evidence:
         assert broken(evidence) == []

@@ -272,10 +272,12 @@ def test_every_history_has_a_cohort(total: int, fortnight: int, last_day: int | 
 
 
 def test_a_score_is_rate_times_days_squared() -> None:
-    told = score(known(1, 10.0), Rates(), NOW)
+    work = known(1, 10.0)
+    told = score(work, Rates(), NOW)
     assert told is not None
+    assert work.history is not None
     assert (told.exposed, told.waited) == (10.0, 10.0)
-    assert told.typical == pytest.approx(PRIOR_RATE)
+    assert told.rate == pytest.approx(own_rate(work.history, PRIOR_RATE))
     assert told.expected == told.rate * 10
     assert told.value == pytest.approx(told.rate * 10 * 10)
 
@@ -366,7 +368,7 @@ def test_a_known_work_that_fails_now_waits_for_its_pause_too() -> None:
 
 def test_nothing_is_asked_twice_within_the_shortest_interval() -> None:
     assert keys(chosen([known(1, 0.99), known(2, 1.0)], 10)) == [2]
-    assert not keys(chosen([known(1, 2.0)], 10, limits=Intervals(min_interval=3.0)))
+    assert not keys(chosen([known(1, 2.0)], 10, intervals=Intervals(min_interval=3.0)))
 
 
 def test_giants_rest_for_a_week() -> None:
@@ -394,7 +396,7 @@ def test_scores_that_are_not_trusted_decide_nothing() -> None:
 def test_what_is_overdue_goes_first_if_the_budget_can_afford_it() -> None:
     works = [known(1, 95.0), *(known(key) for key in range(2, 30))]
     assert chosen(works, 2).picks[0][:2] == (1, Reason.OVERDUE)
-    assert chosen(works, 2, limits=Intervals(1.0, 20.0)).count(Reason.OVERDUE) == 0
+    assert chosen(works, 2, intervals=Intervals(1.0, 20.0)).count(Reason.OVERDUE) == 0
 
 
 def test_expected_events_are_the_sum_over_the_picks() -> None:
@@ -450,8 +452,8 @@ def test_a_prediction_is_worthless_when_far_off(nights: list[NightForecast], wor
 WARM_UP, NIGHTS, HISTORY = 30, 70, 60
 
 
-class Context:
-    """The world of revisit_simulation.py in small and without numpy: sizes, decay with age, bursts, new articles."""
+class SimulatedWorld:
+    """The events of some articles, day by day: sizes, decay with age, bursts, new articles."""
 
     def __init__(self, works: int, seed: int) -> None:
         self.days = HISTORY + WARM_UP + NIGHTS
@@ -489,31 +491,31 @@ def _poisson(dice: random.Random, mean: float) -> int:
     return count
 
 
-def mean_delay(context: Context, share: float, *, trusted: bool) -> float:
+def mean_delay(world: SimulatedWorld, share: float, *, trusted: bool) -> float:
     """Days until an event is captured, under the product's policy, or oldest first."""
-    works = range(len(context.born))
+    works = range(len(world.born))
     budget, rates, dice = int(len(works) * share), Rates(), random.Random(1)
-    records = [(day := HISTORY - dice.randrange(int(1 / share)), context.history(work, day)) for work in works]
+    records = [(day := HISTORY - dice.randrange(int(1 / share)), world.history(work, day)) for work in works]
     late = 0
-    for today in range(HISTORY + 1, context.days + 1):
+    for today in range(HISTORY + 1, world.days + 1):
         candidates = [
             Candidate(work, VisitState.OK, day, day, told) for work, (day, told) in zip(works, records, strict=True)
         ]
         for pick in tonight(candidates, budget, today, rates, trusted=trusted).picks:
-            told = context.history(pick.key, today)
+            told = world.history(pick.key, today)
             if observed := observation(candidates[pick.key], told, today):
                 rates.learn(*observed)
             records[pick.key] = (today, told)
         rates.decay()
         if today > HISTORY + WARM_UP:
-            late += sum(totals[today] - told.total for totals, (_, told) in zip(context.events, records, strict=True))
-    return late / sum(totals[-1] - totals[HISTORY + WARM_UP] for totals in context.events)
+            late += sum(totals[today] - told.total for totals, (_, told) in zip(world.events, records, strict=True))
+    return late / sum(totals[-1] - totals[HISTORY + WARM_UP] for totals in world.events)
 
 
 @pytest.mark.parametrize("seed", [7, 11])
 def test_in_a_small_world_events_are_captured_much_sooner_than_oldest_first(seed: int) -> None:
-    context = Context(2_500, seed)
-    assert mean_delay(context, 0.05, trusted=True) < 0.75 * mean_delay(context, 0.05, trusted=False)
+    world = SimulatedWorld(2_500, seed)
+    assert mean_delay(world, 0.05, trusted=True) < 0.75 * mean_delay(world, 0.05, trusted=False)
 
 
 def _simulation() -> Any:

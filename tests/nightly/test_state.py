@@ -58,7 +58,7 @@ def test_an_empty_answer_is_no_change_and_what_was_known_stays(ledger: OpenedLed
     visit(ledger, a_record(5, day=1))
     assert visit(ledger, a_record(0, "empty", day=2)) == (False, {})
     assert visit(ledger, a_record(6, day=3)) == (True, {"twitter": 1})
-    assert [counts for _, counts in Visits(ledger.database).history(DOI)] == [{"twitter": 5}, {"twitter": 6}]
+    assert [counts for _, counts in Visits(ledger.database).counts_over_time(DOI)] == [{"twitter": 5}, {"twitter": 6}]
     assert NightlyState(ledger.database, Intervals()).so_far()[0].found == 1
 
 

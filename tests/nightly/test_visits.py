@@ -63,17 +63,17 @@ def test_the_history_of_counts_grows_only_when_they_change(ledger: OpenedLedger)
     more = replace(CONTENT, counts={"twitter": 3, "reddit": 1})
     contents = [CONTENT, CONTENT, more, more, CONTENT]
     visits = visited(ledger, *(Visit(1, at, VisitState.OK, content, HISTORY) for at, content in enumerate(contents)))
-    assert visits.history("10.5555/a") == [
+    assert visits.counts_over_time("10.5555/a") == [
         (0, {"twitter": 2}),
         (2, {"reddit": 1, "twitter": 3}),
         (4, {"twitter": 2}),
     ]
-    assert visits.history("10.5555/b") == []
+    assert visits.counts_over_time("10.5555/b") == []
 
 
 def test_a_visit_that_is_written_down_twice_is_one(ledger: OpenedLedger) -> None:
     visit = Visit(1, 5, VisitState.OK, CONTENT, HISTORY)
-    assert visited(ledger, visit, visit).history("10.5555/a") == [(5, {"twitter": 2})]
+    assert visited(ledger, visit, visit).counts_over_time("10.5555/a") == [(5, {"twitter": 2})]
 
 
 def test_works_that_left_the_list_are_no_candidates(ledger: OpenedLedger) -> None:

@@ -1,4 +1,4 @@
-"""Batches go out one at a time; what is refused is halved; nothing is lost, and no outage writes anything off."""
+"""Batches go out one at a time; what is refused is bisected; nothing is lost, and no outage writes anything off."""
 
 import asyncio
 import logging
@@ -140,7 +140,7 @@ class FakeOperas:
 
 
 @dataclass
-class Context:
+class Desk:
     """A registrar with all that it needs."""
 
     outbox: FakeOutbox
@@ -183,14 +183,14 @@ def entries(count: int, prefix: str = "10.5334") -> list[PendingRegistration]:
     ]
 
 
-def context_of(
+def desk_of(
     waiting: Sequence[PendingRegistration], operas: FakeOperas | None = None, size: int = 100, *, known: bool = True
-) -> Context:
-    """A world in which the entries' prefixes are known to both sides, unless they are not."""
+) -> Desk:
+    """A desk whose entries' prefixes are known to both sides, unless they are not."""
     prefixes = {entry.doi.partition("/")[0] for entry in waiting} if known else set()
     operas = operas or FakeOperas()
     operas.store.prefixes |= prefixes
-    return Context(FakeOutbox(waiting, sorted(prefixes)), operas, size)
+    return Desk(FakeOutbox(waiting, sorted(prefixes)), operas, size)
 
 
 def down_for(posts: int, error: Callable[[], Exception]) -> Callable[[Batch], None]:
@@ -204,7 +204,7 @@ def down_for(posts: int, error: Callable[[], Exception]) -> Callable[[Batch], No
     return fault
 
 
-# Halving, by itself
+# Bisecting, by itself
 
 
 def course_of(batch: Sequence[PendingRegistration], bad: set[int]) -> tuple[list[Send], list[int], list[int]]:
@@ -232,7 +232,7 @@ batches = st.integers(1, 200).flatmap(lambda n: st.tuples(st.just(n), st.sets(st
 
 
 @given(batches)
-def test_halving_settles_every_entry_exactly_once_and_rejects_the_bad_ones_alone(batch: tuple[int, set[int]]) -> None:
+def test_bisecting_settles_every_entry_exactly_once_and_rejects_the_bad_ones_alone(batch: tuple[int, set[int]]) -> None:
     n, bad = batch
     _, accepted, rejected = course_of(entries(n), bad)
     assert sorted(accepted) == sorted(set(range(n)) - bad)
@@ -240,14 +240,14 @@ def test_halving_settles_every_entry_exactly_once_and_rejects_the_bad_ones_alone
 
 
 @given(batches)
-def test_halving_keeps_its_bound(batch: tuple[int, set[int]]) -> None:
+def test_bisecting_keeps_its_bound(batch: tuple[int, set[int]]) -> None:
     n, bad = batch
     sent, _, _ = course_of(entries(n), bad)
     assert len(sent) <= 2 * len(bad) * math.ceil(math.log2(n)) + 2
 
 
 @given(batches)
-def test_halving_sends_entries_in_their_order_and_the_whole_batch_twice_before_it_splits(
+def test_bisecting_sends_entries_in_their_order_and_the_whole_batch_twice_before_it_splits(
     batch: tuple[int, set[int]],
 ) -> None:
     n, bad = batch
@@ -269,19 +269,19 @@ def test_a_batch_that_is_accepted_the_second_time_is_not_split() -> None:
 
 
 async def test_what_waits_is_registered_in_batches_with_its_urls() -> None:
-    context = context_of(entries(250))
-    await context.run()
-    assert context.operas.sizes == [100, 100, 50]
-    assert context.operas.store.rows["10.5334/249"].urls == ("https://press.example/10.5334/249",)
-    assert context.outbox.acknowledged == entries(250)
-    assert (context.tally.registered, context.tally.rejected, context.tally.registration_pending) == (250, 0, 0)
+    desk = desk_of(entries(250))
+    await desk.run()
+    assert desk.operas.sizes == [100, 100, 50]
+    assert desk.operas.store.rows["10.5334/249"].urls == ("https://press.example/10.5334/249",)
+    assert desk.outbox.acknowledged == entries(250)
+    assert (desk.tally.registered, desk.tally.rejected, desk.tally.registration_pending) == (250, 0, 0)
 
 
 async def test_nothing_to_register_asks_nothing() -> None:
-    context = context_of([])
-    await context.run()
-    assert context.operas.posts == []
-    assert context.operas.held_asked == 0
+    desk = desk_of([])
+    await desk.run()
+    assert desk.operas.posts == []
+    assert desk.operas.held_asked == 0
 
 
 SOON = 10
@@ -295,21 +295,21 @@ SOON = 10
 async def test_bad_entries_cost_no_more_posts_than_promised_and_the_rest_is_registered(
     batch: tuple[int, set[int]],
 ) -> None:
-    """G10, with the server's half-stored batches, in one batch, the proofs that OPERAS works included."""
+    """G10, with the server's half-stored batches, in one batch, the checks that OPERAS works included."""
     n, bad = batch
     assume(min(set(range(n)) - bad, default=n) <= SOON)
-    context = context_of(entries(n), FakeOperas(poison=[f"10.5334/{key}" for key in bad]), size=n)
-    await context.run()
-    assert sorted(entry.work_id for entry in context.outbox.acknowledged) == sorted(set(range(n)) - bad)
-    assert sorted(entry.work_id for entry, _ in context.outbox.rejected) == sorted(bad)
-    assert len(context.operas.posts) <= 2 * len(bad) * (math.ceil(math.log2(n)) + 1) + 2
-    assert (context.tally.registered, context.tally.rejected) == (n - len(bad), len(bad))
+    desk = desk_of(entries(n), FakeOperas(poison=[f"10.5334/{key}" for key in bad]), size=n)
+    await desk.run()
+    assert sorted(entry.work_id for entry in desk.outbox.acknowledged) == sorted(set(range(n)) - bad)
+    assert sorted(entry.work_id for entry, _ in desk.outbox.rejected) == sorted(bad)
+    assert len(desk.operas.posts) <= 2 * len(bad) * (math.ceil(math.log2(n)) + 1) + 2
+    assert (desk.tally.registered, desk.tally.rejected) == (n - len(bad), len(bad))
 
 
 async def test_a_rejection_says_what_the_server_said() -> None:
-    context = context_of(entries(3), FakeOperas(poison=["10.5334/1"]))
-    await context.run()
-    ((entry, failure),) = context.outbox.rejected
+    desk = desk_of(entries(3), FakeOperas(poison=["10.5334/1"]))
+    await desk.run()
+    ((entry, failure),) = desk.outbox.rejected
     assert entry == entries(3)[1]
     assert (failure.doi, failure.kind, failure.http_status, failure.stage) == (
         "10.5334/1",
@@ -323,32 +323,32 @@ async def test_a_rejection_says_what_the_server_said() -> None:
 
 
 async def test_what_operas_would_refuse_is_rejected_without_a_request() -> None:
-    context = context_of(
+    desk = desk_of(
         [PendingRegistration(1, "10.978.8898392/315", origin="dois.csv:1"), PendingRegistration(2, "10.1000/é")]
     )
-    await context.run()
-    assert context.operas.posts == []
-    assert [failure.http_status for _, failure in context.outbox.rejected] == [None, None]
-    assert "four to nine digits" in context.outbox.rejected[0][1].message
+    await desk.run()
+    assert desk.operas.posts == []
+    assert [failure.http_status for _, failure in desk.outbox.rejected] == [None, None]
+    assert "four to nine digits" in desk.outbox.rejected[0][1].message
 
 
-async def test_urls_are_cleaned_and_one_that_cannot_be_is_a_notice(caplog: pytest.LogCaptureFixture) -> None:
+async def test_urls_are_cleaned_and_one_that_cannot_be_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     urls = ("https://a.org/a b", "https://a.org/a%20b", "no\x1b url of jane.canary@press.example")
-    context = context_of([PendingRegistration(1, "10.5334/a", urls)])
-    await context.run()
-    assert context.operas.posts == [[("10.5334/a", ("https://a.org/a%20b",))]]
-    assert context.outbox.rejected == []
+    desk = desk_of([PendingRegistration(1, "10.5334/a", urls)])
+    await desk.run()
+    assert desk.operas.posts == [[("10.5334/a", ("https://a.org/a%20b",))]]
+    assert desk.outbox.rejected == []
     assert "left out" in caplog.text
     assert "canary" not in caplog.text
     assert "\x1b" not in caplog.text
 
 
 async def test_a_batch_that_was_stored_in_spite_of_an_error_is_sent_again_unchanged() -> None:
-    context = context_of(entries(5), FakeOperas(after=down_for(1, lambda: ServerFailed("x", status=502))))
-    await context.run()
-    assert context.operas.sizes == [5, 5]
-    assert context.tally.registered == 5
+    desk = desk_of(entries(5), FakeOperas(after=down_for(1, lambda: ServerFailed("x", status=502))))
+    await desk.run()
+    assert desk.operas.sizes == [5, 5]
+    assert desk.tally.registered == 5
 
 
 # New prefixes
@@ -360,28 +360,28 @@ async def test_a_new_prefix_goes_first_alone_and_without_urls() -> None:
         PendingRegistration(7, "10.1000/x", ("https://a.org/x",)),
         PendingRegistration(8, "10.1000/y"),
     ]
-    context = context_of(waiting, known=False)
-    await context.run()
-    assert context.operas.posts[:2] == [[("10.5334/0", ())], [("10.1000/x", ())]]
-    assert context.operas.sizes == [1, 1, 4]
-    assert context.outbox.prefixes == {"10.5334", "10.1000"}
+    desk = desk_of(waiting, known=False)
+    await desk.run()
+    assert desk.operas.posts[:2] == [[("10.5334/0", ())], [("10.1000/x", ())]]
+    assert desk.operas.sizes == [1, 1, 4]
+    assert desk.outbox.prefixes == {"10.5334", "10.1000"}
 
 
 async def test_a_prefix_is_introduced_once_and_remembered_by_the_ledger() -> None:
-    context = context_of(entries(250), known=False)
-    await context.run()
-    assert context.operas.sizes == [1, 100, 100, 50]
-    again = Context(FakeOutbox(entries(5), sorted(context.outbox.prefixes)), context.operas)
+    desk = desk_of(entries(250), known=False)
+    await desk.run()
+    assert desk.operas.sizes == [1, 100, 100, 50]
+    again = Desk(FakeOutbox(entries(5), sorted(desk.outbox.prefixes)), desk.operas)
     await again.run()
-    assert context.operas.sizes == [1, 100, 100, 50, 5]
+    assert desk.operas.sizes == [1, 100, 100, 50, 5]
 
 
 async def test_a_prefix_whose_first_doi_is_refused_is_introduced_by_the_next_one() -> None:
-    context = context_of(entries(4), FakeOperas(poison=["10.5334/0"]), known=False)
-    await context.run()
-    assert [entry.work_id for entry, _ in context.outbox.rejected] == [0]
-    assert [entry.work_id for entry in context.outbox.acknowledged] == [1, 2, 3]
-    assert context.operas.posts[-2:] == [[("10.5334/1", ())], [(e.doi, e.urls) for e in entries(4)[1:]]]
+    desk = desk_of(entries(4), FakeOperas(poison=["10.5334/0"]), known=False)
+    await desk.run()
+    assert [entry.work_id for entry, _ in desk.outbox.rejected] == [0]
+    assert [entry.work_id for entry in desk.outbox.acknowledged] == [1, 2, 3]
+    assert desk.operas.posts[-2:] == [[("10.5334/1", ())], [(e.doi, e.urls) for e in entries(4)[1:]]]
 
 
 @settings(max_examples=40, deadline=None)
@@ -394,14 +394,14 @@ async def test_no_good_entry_is_left_without_its_urls_or_with_an_empty_prefix(
         PendingRegistration(n, f"10.{p}/{k}", (f"https://a.org/{p}/{k}",)) for n, (p, k) in enumerate(sorted(dois))
     ]
     bad = data.draw(st.sets(st.sampled_from([entry.doi for entry in waiting])))
-    context = context_of(waiting, FakeOperas(poison=sorted(bad)), size=16, known=False)
+    desk = desk_of(waiting, FakeOperas(poison=sorted(bad)), size=16, known=False)
     with suppress(ServiceDown):  # where too many bad ones come before the first that is accepted
-        await context.run()
-        assert {entry.doi for entry, _ in context.outbox.rejected} == bad
-        assert len(context.outbox.acknowledged) + len(bad) == len(waiting)
-    assert {entry.doi for entry, _ in context.outbox.rejected} <= bad
-    for entry in context.outbox.acknowledged:
-        assert context.operas.store.rows[entry.doi].urls == entry.urls
+        await desk.run()
+        assert {entry.doi for entry, _ in desk.outbox.rejected} == bad
+        assert len(desk.outbox.acknowledged) + len(bad) == len(waiting)
+    assert {entry.doi for entry, _ in desk.outbox.rejected} <= bad
+    for entry in desk.outbox.acknowledged:
+        assert desk.operas.store.rows[entry.doi].urls == entry.urls
 
 
 # Outages
@@ -419,32 +419,32 @@ GATEWAY = [
 async def test_an_outage_is_waited_out_with_growing_pauses_and_the_batch_sent_unchanged(
     error: Callable[[], Exception],
 ) -> None:
-    context = context_of(entries(100), FakeOperas(fault=down_for(6, error)))
-    await context.run()
-    assert context.operas.sizes == [100] * 7
-    assert context.clock.seconds == 1 + 2 + 4 + 8 + 16 + 32
-    assert context.outbox.rejected == []
+    desk = desk_of(entries(100), FakeOperas(fault=down_for(6, error)))
+    await desk.run()
+    assert desk.operas.sizes == [100] * 7
+    assert desk.clock.seconds == 1 + 2 + 4 + 8 + 16 + 32
+    assert desk.outbox.rejected == []
 
 
 async def test_a_pause_that_operas_asks_for_is_kept() -> None:
     def busy() -> Exception:
         return ServerBusy("OPERAS answers 429", status=429, retry_after=40)
 
-    context = context_of(entries(100), FakeOperas(fault=down_for(2, busy)))
-    await context.run()
-    assert context.clock.seconds == 40 + 40
+    desk = desk_of(entries(100), FakeOperas(fault=down_for(2, busy)))
+    await desk.run()
+    assert desk.clock.seconds == 40 + 40
 
 
 @pytest.mark.parametrize("error", GATEWAY)
 async def test_an_outage_beyond_the_patience_ends_registration_and_loses_nothing(
     error: Callable[[], Exception],
 ) -> None:
-    context = context_of(entries(100), FakeOperas(fault=down_for(10**6, error)))
+    desk = desk_of(entries(100), FakeOperas(fault=down_for(10**6, error)))
     with pytest.raises(ServiceDown, match="Nothing is lost"):
-        await context.run()
-    assert PATIENCE <= context.clock.seconds <= PATIENCE + 1
-    assert len(context.outbox.rows) == 100
-    assert context.outbox.rejected == []
+        await desk.run()
+    assert PATIENCE <= desk.clock.seconds <= PATIENCE + 1
+    assert len(desk.outbox.rows) == 100
+    assert desk.outbox.rejected == []
 
 
 def refuse_all() -> Exception:
@@ -454,75 +454,75 @@ def refuse_all() -> Exception:
 @pytest.mark.parametrize("posts", [1, 2, 3, 9, 10, 12, 15])
 async def test_a_server_that_refuses_everything_for_a_while_costs_nobody_their_registration(posts: int) -> None:
     """It looks as if each entry were bad; that it also refuses what it took before gives it away."""
-    context = context_of(entries(150), size=50)
-    context.operas.fault = lambda _: None if len(context.operas.posts) <= 1 else outage([])
+    desk = desk_of(entries(150), size=50)
+    desk.operas.fault = lambda _: None if len(desk.operas.posts) <= 1 else outage([])
     outage = down_for(posts, refuse_all)
-    await context.run()
-    assert context.outbox.rejected == []
-    assert len(context.outbox.acknowledged) == 150
+    await desk.run()
+    assert desk.outbox.rejected == []
+    assert len(desk.outbox.acknowledged) == 150
 
 
 @pytest.mark.parametrize("held", [0, 3])
 async def test_a_server_that_refuses_everything_from_the_start_ends_in_service_down(held: int) -> None:
     """Where this run has seen nothing accepted the account's own list gives a DOI to try, or shows the same trouble."""
-    context = context_of(entries(50), FakeOperas(fault=down_for(10**6, refuse_all)))
+    desk = desk_of(entries(50), FakeOperas(fault=down_for(10**6, refuse_all)))
     for n in range(held):
-        context.operas.store.post([{"doi": f"10.5334/held-{n}"}], "me")
+        desk.operas.store.post([{"doi": f"10.5334/held-{n}"}], "me")
     with pytest.raises(ServiceDown, match="on holiday"):
-        await context.run()
-    assert context.outbox.rejected == []
-    assert len(context.outbox.rows) == 50
+        await desk.run()
+    assert desk.outbox.rejected == []
+    assert len(desk.outbox.rows) == 50
 
 
 async def test_a_server_that_still_lists_but_stores_nothing_more_is_found_out() -> None:
-    context = context_of(entries(50))
-    context.operas.store.post([{"doi": "10.5334/held"}], "me")
-    context.operas.fault = lambda batch: down_for(1, refuse_all)(batch) if batch else None
+    desk = desk_of(entries(50))
+    desk.operas.store.post([{"doi": "10.5334/held"}], "me")
+    desk.operas.fault = lambda batch: down_for(1, refuse_all)(batch) if batch else None
     with pytest.raises(ServiceDown):
-        await context.run()
-    assert context.outbox.rejected == []
+        await desk.run()
+    assert desk.outbox.rejected == []
 
 
 async def test_an_odd_doi_in_the_accounts_list_does_not_pass_for_an_outage() -> None:
     """The first one tried is refused as well, by itself; the next one is not."""
-    context = context_of(entries(1), FakeOperas(poison=["10.5334/0"]))
+    desk = desk_of(entries(1), FakeOperas(poison=["10.5334/0"]))
     for n in range(3):
-        context.operas.store.post([{"doi": f"10.5334/held-{n}"}], "me")
-    context.operas.poison.add("10.5334/held-0")
-    await context.run()
-    assert len(context.outbox.rejected) == 1
+        desk.operas.store.post([{"doi": f"10.5334/held-{n}"}], "me")
+    desk.operas.poison.add("10.5334/held-0")
+    await desk.run()
+    assert len(desk.outbox.rejected) == 1
 
 
 async def test_a_list_of_nothing_but_bad_entries_comes_to_an_end_on_an_empty_account() -> None:
-    context = context_of(entries(5), FakeOperas(poison=[entry.doi for entry in entries(5)]))
-    await context.run()
-    assert len(context.outbox.rejected) == 5
+    desk = desk_of(entries(5), FakeOperas(poison=[entry.doi for entry in entries(5)]))
+    await desk.run()
+    assert len(desk.outbox.rejected) == 5
 
 
 async def test_an_operas_that_refuses_everything_from_the_start_writes_off_no_more_than_patience_allows() -> None:
-    context = context_of(entries(200), FakeOperas(poison=[entry.doi for entry in entries(200)]))
+    desk = desk_of(entries(200), FakeOperas(poison=[entry.doi for entry in entries(200)]))
     with pytest.raises(ServiceDown):
-        await context.run()
-    assert len(context.outbox.rejected) <= math.log2(PATIENCE) + 1
-    assert PATIENCE <= context.clock.seconds <= PATIENCE + 1
+        await desk.run()
+    assert len(desk.outbox.rejected) <= math.log2(PATIENCE) + 1
+    assert PATIENCE <= desk.clock.seconds <= PATIENCE + 1
 
 
 async def test_refused_credentials_end_registration_at_once() -> None:
-    context = context_of(entries(5), FakeOperas(fault=down_for(1, lambda: CredentialsRefused("no"))))
+    desk = desk_of(entries(5), FakeOperas(fault=down_for(1, lambda: CredentialsRefused("no"))))
     with pytest.raises(CredentialsRefused):
-        await context.run()
-    assert len(context.operas.posts) == 1
-    assert len(context.outbox.rows) == 5
+        await desk.run()
+    assert len(desk.operas.posts) == 1
+    assert len(desk.outbox.rows) == 5
 
 
 # Timeouts
 
 
 async def test_one_timeout_means_unknown_and_the_batch_is_sent_again_unchanged() -> None:
-    context = context_of(entries(100), FakeOperas(after=down_for(1, lambda: TimedOut("60 s"))))
-    await context.run()
-    assert context.operas.sizes == [100, 100]
-    assert context.tally.registered == 100
+    desk = desk_of(entries(100), FakeOperas(after=down_for(1, lambda: TimedOut("60 s"))))
+    await desk.run()
+    assert desk.operas.sizes == [100, 100]
+    assert desk.tally.registered == 100
 
 
 async def test_a_batch_that_times_out_twice_is_halved_and_later_ones_stay_smaller() -> None:
@@ -530,23 +530,23 @@ async def test_a_batch_that_times_out_twice_is_halved_and_later_ones_stay_smalle
         if len(batch) > 40:
             raise TimedOut("60 s")
 
-    context = context_of(entries(200), FakeOperas(fault=slow))
-    await context.run()
-    assert context.operas.sizes == [100, 100, 50, 50, *[25] * 8]
-    assert context.tally.registered == 200
+    desk = desk_of(entries(200), FakeOperas(fault=slow))
+    await desk.run()
+    assert desk.operas.sizes == [100, 100, 50, 50, *[25] * 8]
+    assert desk.tally.registered == 200
 
 
 async def test_a_server_that_hangs_whatever_the_size_is_an_outage() -> None:
-    context = context_of(entries(100), FakeOperas(fault=down_for(10**6, lambda: TimedOut("60 s"))))
+    desk = desk_of(entries(100), FakeOperas(fault=down_for(10**6, lambda: TimedOut("60 s"))))
     with pytest.raises(ServiceDown):
-        await context.run()
-    assert min(context.operas.sizes) == SMALLEST_FOR_TIME
+        await desk.run()
+    assert min(desk.operas.sizes) == SMALLEST_FOR_TIME
 
 
 async def test_after_a_server_that_hung_batches_are_still_of_a_useful_size() -> None:
-    context = context_of(entries(100), FakeOperas(fault=down_for(12, lambda: TimedOut("60 s"))))
-    await context.run()
-    assert set(context.operas.sizes[12:]) == {SMALLEST_FOR_TIME}
+    desk = desk_of(entries(100), FakeOperas(fault=down_for(12, lambda: TimedOut("60 s"))))
+    await desk.run()
+    assert set(desk.operas.sizes[12:]) == {SMALLEST_FOR_TIME}
 
 
 # While the harvest goes on, and its end
@@ -567,96 +567,96 @@ async def turns(count: int) -> None:
 
 
 async def test_full_batches_go_out_at_once_and_the_rest_at_the_end_of_the_harvest() -> None:
-    context = context_of([], size=10)
-    context.outbox.prefixes.add("10.5334")
-    task = asyncio.create_task(context.registrar().run(context.harvested, context.arrived))
-    context.add(*entries(25))
-    await until(lambda: len(context.operas.posts) == 2)
-    assert context.clock.seconds < LINGER_SECONDS
-    context.harvested.set()
+    desk = desk_of([], size=10)
+    desk.outbox.prefixes.add("10.5334")
+    task = asyncio.create_task(desk.registrar().run(desk.harvested, desk.arrived))
+    desk.add(*entries(25))
+    await until(lambda: len(desk.operas.posts) == 2)
+    assert desk.clock.seconds < LINGER_SECONDS
+    desk.harvested.set()
     await task
-    assert context.operas.sizes == [10, 10, 5]
+    assert desk.operas.sizes == [10, 10, 5]
 
 
 async def test_a_batch_that_does_not_fill_up_goes_out_after_half_a_minute_of_waiting() -> None:
     """Counted from when the first of its entries was there, not from the batch before."""
-    context = context_of([], size=10)
-    context.outbox.prefixes.add("10.5334")
-    task = asyncio.create_task(context.registrar().run(context.harvested, context.arrived))
-    context.clock.seconds = since = 1_000.0
+    desk = desk_of([], size=10)
+    desk.outbox.prefixes.add("10.5334")
+    task = asyncio.create_task(desk.registrar().run(desk.harvested, desk.arrived))
+    desk.clock.seconds = since = 1_000.0
     await turns(10)
-    context.add(*entries(3))
-    await until(lambda: context.operas.posts)
-    assert LINGER_SECONDS <= context.clock.seconds - since <= LINGER_SECONDS + 5
-    context.harvested.set()
+    desk.add(*entries(3))
+    await until(lambda: desk.operas.posts)
+    assert LINGER_SECONDS <= desk.clock.seconds - since <= LINGER_SECONDS + 5
+    desk.harvested.set()
     await task
-    assert context.operas.sizes == [3]
+    assert desk.operas.sizes == [3]
 
 
 async def test_the_outbox_is_not_asked_before_a_commit_fills_a_batch() -> None:
-    context = context_of([], size=10)
-    context.outbox.prefixes.add("10.5334")
-    context.clock.is_stuck = True
-    task = asyncio.create_task(context.registrar().run(context.harvested, context.arrived))
+    desk = desk_of([], size=10)
+    desk.outbox.prefixes.add("10.5334")
+    desk.clock.is_stuck = True
+    task = asyncio.create_task(desk.registrar().run(desk.harvested, desk.arrived))
     await turns(50)
     for entry in entries(9):
-        context.add(entry)
+        desk.add(entry)
         await turns(10)
-    assert context.outbox.asked == 0
-    context.add(PendingRegistration(9, "10.5334/9"))
-    await until(lambda: context.operas.posts)
-    assert context.outbox.asked == 1
-    context.harvested.set()
+    assert desk.outbox.asked == 0
+    desk.add(PendingRegistration(9, "10.5334/9"))
+    await until(lambda: desk.operas.posts)
+    assert desk.outbox.asked == 1
+    desk.harvested.set()
     await task
-    assert context.operas.sizes == [10]
+    assert desk.operas.sizes == [10]
 
 
 async def test_a_stop_lets_the_post_in_flight_finish_and_settles_it_and_sends_no_other() -> None:
-    context = context_of(entries(50), size=10)
-    context.operas.fault = lambda _: context.stop.request() if len(context.operas.posts) == 2 else None
-    await context.run()
-    assert context.operas.sizes == [10, 10]
-    assert len(context.outbox.acknowledged) == 20
-    assert len(context.outbox.rows) == 30
+    desk = desk_of(entries(50), size=10)
+    desk.operas.fault = lambda _: desk.stop.request() if len(desk.operas.posts) == 2 else None
+    await desk.run()
+    assert desk.operas.sizes == [10, 10]
+    assert len(desk.outbox.acknowledged) == 20
+    assert len(desk.outbox.rows) == 30
 
 
 @pytest.mark.parametrize("posts", range(1, 14))
-async def test_a_stop_in_the_middle_of_halving_loses_nothing_and_the_next_run_goes_on(posts: int) -> None:
-    context = context_of(entries(32), FakeOperas(poison=["10.5334/13"]))
-    context.operas.fault = lambda _: context.stop.request() if len(context.operas.posts) == posts else None
-    await context.run()
-    assert len(context.operas.posts) == posts
-    again = Context(context.outbox, context.operas)
-    context.operas.fault = lambda _: None
+async def test_a_stop_in_the_middle_of_bisecting_loses_nothing_and_the_next_run_goes_on(posts: int) -> None:
+    desk = desk_of(entries(32), FakeOperas(poison=["10.5334/13"]))
+    desk.operas.fault = lambda _: desk.stop.request() if len(desk.operas.posts) == posts else None
+    await desk.run()
+    assert len(desk.operas.posts) == posts
+    again = Desk(desk.outbox, desk.operas)
+    desk.operas.fault = lambda _: None
     await again.run()
-    assert [entry.work_id for entry, _ in context.outbox.rejected] == [13]
-    assert len(context.outbox.acknowledged) == 31
+    assert [entry.work_id for entry, _ in desk.outbox.rejected] == [13]
+    assert len(desk.outbox.acknowledged) == 31
 
 
 async def test_a_stop_ends_the_pauses_of_an_outage() -> None:
-    context = context_of(entries(5), FakeOperas(fault=down_for(10**6, lambda: ConnectionLost("x"))))
+    desk = desk_of(entries(5), FakeOperas(fault=down_for(10**6, lambda: ConnectionLost("x"))))
 
-    context.clock.is_stuck = True
-    task = asyncio.create_task(context.run())
-    await until(lambda: context.operas.posts)
-    context.stop.request()
+    desk.clock.is_stuck = True
+    task = asyncio.create_task(desk.run())
+    await until(lambda: desk.operas.posts)
+    desk.stop.request()
     await asyncio.wait_for(task, 1)
-    assert len(context.outbox.rows) == 5
+    assert len(desk.outbox.rows) == 5
 
 
 @pytest.mark.parametrize("steps", range(1, 60, 2))
 async def test_cancellation_is_never_swallowed_and_a_later_run_registers_the_rest(steps: int) -> None:
-    context = context_of(entries(40), FakeOperas(poison=["10.5334/5"]), size=10, known=False)
-    task = asyncio.create_task(context.run())
+    desk = desk_of(entries(40), FakeOperas(poison=["10.5334/5"]), size=10, known=False)
+    task = asyncio.create_task(desk.run())
     for _ in range(steps):
         await asyncio.sleep(0)
     was_under_way = task.cancel()
     await asyncio.wait([task])
     assert task.cancelled() is was_under_way
-    context.operas.in_flight = 0
-    await Context(context.outbox, context.operas, size=10).run()
-    assert len(context.outbox.acknowledged) == 39
-    assert [entry.work_id for entry, _ in context.outbox.rejected] == [5]
+    desk.operas.in_flight = 0
+    await Desk(desk.outbox, desk.operas, size=10).run()
+    assert len(desk.outbox.acknowledged) == 39
+    assert [entry.work_id for entry, _ in desk.outbox.rejected] == [5]
 
 
 # Over real sockets, against the sandbox

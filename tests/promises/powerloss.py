@@ -459,9 +459,9 @@ class _Later:
 _commit = store.Store._commit
 
 
-def _ledger_first(self: Any, outcomes: Any) -> object:
+def _ledger_first(self: Any, finished: Any) -> object:
     sink, self._sink = self._sink, _Later(self._sink)
-    answer: object = _commit(self, outcomes)
+    answer: object = _commit(self, finished)
     later, self._sink = self._sink, sink
     sink.append(later.lines)
     return answer

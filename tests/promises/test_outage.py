@@ -180,9 +180,9 @@ class Desk:
         assert len(by_doi) == len(found)
         return by_doi
 
-    def check_complete(self, report: Summary) -> None:
+    def check_complete(self, summary: Summary) -> None:
         """Every DOI has its record, once; nothing was written off, and all promises hold."""
-        assert (report.exit.code, report.figures.pending, report.figures.failures) == (0, 0, 0), report
+        assert (summary.exit.code, summary.figures.pending, summary.figures.failures) == (0, 0, 0), summary
         assert self.results().keys() == set(self.listed)
         assert (self.folder / "out.failures.jsonl").read_bytes() == b""
         self.check_promises()
@@ -191,8 +191,8 @@ class Desk:
         with gather(self.output, deep=True) as evidence:
             assert violations(evidence) == []
 
-    def check_registered(self, report: Summary) -> None:
-        figures = report.figures
+    def check_registered(self, summary: Summary) -> None:
+        figures = summary.figures
         assert (figures.registered, figures.rejected, figures.registration_pending) == (len(self.listed), 0, 0)
         assert self.sandbox.operas.registered.keys() == set(self.listed)
 
@@ -312,10 +312,10 @@ def test_a_service_that_stays_away_ends_the_run_with_69_after_our_patience(tmp_p
     async def story() -> None:
         async with Sandbox(options(outages=(PlannedOutage("paperbuzz", 0, PATIENCE + DOWN, kind),))) as sandbox:
             desk = Desk(tmp_path, sandbox, dois(100))
-            report = await desk.run()
+            summary = await desk.run()
             assert PATIENCE <= now() <= PATIENCE + 60
-            figures = report.figures
-            assert (report.exit.code, figures.pending, figures.failures, figures.results) == (69, 100, 0, 0)
+            figures = summary.figures
+            assert (summary.exit.code, figures.pending, figures.failures, figures.results) == (69, 100, 0, 0)
             assert 0 < len(sandbox.log) <= bearable(PATIENCE, kind)
             assert they_double(pauses_between_probes(sandbox.log)[:-1])  # the last one ends with our patience
             desk.check_promises()
@@ -330,14 +330,14 @@ def test_what_was_harvested_before_a_service_stays_away_is_kept_and_not_asked_fo
     async def story() -> None:
         async with Sandbox(options(outages=(PlannedOutage("paperbuzz", 10, PATIENCE + DOWN),))) as sandbox:
             desk = Desk(tmp_path, sandbox, dois(200))
-            report = await desk.run()
-            assert (report.exit.code, report.figures.failures) == (69, 0)
-            assert 50 < report.figures.results == 200 - report.figures.pending
+            summary = await desk.run()
+            assert (summary.exit.code, summary.figures.failures) == (69, 0)
+            assert 50 < summary.figures.results == 200 - summary.figures.pending
             desk.check_promises()
             asked = len(sandbox.log)
             await asyncio.sleep(DOWN)
             desk.check_complete(await desk.run())
-            assert len(sandbox.log) - asked == report.figures.pending
+            assert len(sandbox.log) - asked == summary.figures.pending
 
     simulated(story())
 
@@ -382,9 +382,9 @@ def test_registration_waits_for_operas_while_the_harvest_goes_on(
     async def story() -> None:
         async with Sandbox(options(outages=(PlannedOutage("operas", start, DOWN, kind),))) as sandbox:
             desk = Desk(tmp_path, sandbox, dois(300), register=True, settings={"operas.batch_size": 50})
-            report = await desk.run()
-            desk.check_complete(report)
-            desk.check_registered(report)
+            summary = await desk.run()
+            desk.check_complete(summary)
+            desk.check_registered(summary)
             assert len(sandbox.log.of("paperbuzz")) == 300
             assert sandbox.log.of("paperbuzz")[-1].time < 40  # as long as 300 requests take at ten a second
             asked = posts_and_tokens(sandbox, start, start + DOWN)
@@ -404,9 +404,9 @@ def test_an_operas_that_stays_away_ends_a_finished_harvest_with_69_and_the_next_
     async def story() -> None:
         async with Sandbox(options(outages=(PlannedOutage("operas", 0, PATIENCE + DOWN, kind),))) as sandbox:
             desk = Desk(tmp_path, sandbox, dois(200), register=True)
-            report = await desk.run()
-            figures = report.figures
-            assert (report.exit.code, figures.results, figures.pending, figures.failures) == (69, 200, 0, 0)
+            summary = await desk.run()
+            figures = summary.figures
+            assert (summary.exit.code, figures.results, figures.pending, figures.failures) == (69, 200, 0, 0)
             assert (figures.registered, figures.rejected, figures.registration_pending) == (0, 0, 200)
             assert desk.results().keys() == set(desk.listed)  # published: the harvest is complete
             desk.check_promises()
@@ -428,15 +428,15 @@ def test_an_operas_that_goes_away_half_way_is_not_told_again_what_it_acknowledge
             harvest = asyncio.ensure_future(desk.run())
             await until(lambda: len(sandbox.operas.registered) >= 100)
             sandbox.set_outage("operas", "refuse")
-            report = await harvest
-            assert (report.exit.code, report.figures.results, report.figures.pending) == (69, 300, 0)
-            assert report.figures.registered + report.figures.registration_pending == 300
-            assert report.figures.registered in (len(sandbox.operas.registered), len(sandbox.operas.registered) - 20)
+            summary = await harvest
+            assert (summary.exit.code, summary.figures.results, summary.figures.pending) == (69, 300, 0)
+            assert summary.figures.registered + summary.figures.registration_pending == 300
+            assert summary.figures.registered in (len(sandbox.operas.registered), len(sandbox.operas.registered) - 20)
             sandbox.set_outage("operas", None)
             posts = sandbox.operas.posts
             again = await desk.run()
             desk.check_registered(again)
-            assert sandbox.operas.posts - posts <= report.figures.registration_pending / 20 + 1
+            assert sandbox.operas.posts - posts <= summary.figures.registration_pending / 20 + 1
 
     simulated(story())
 
@@ -447,9 +447,9 @@ def test_both_services_may_be_away_at_the_same_time(tmp_path: Path) -> None:
     async def story() -> None:
         async with Sandbox(options(outages=outages)) as sandbox:
             desk = Desk(tmp_path, sandbox, dois(300), register=True)
-            report = await desk.run()
-            desk.check_complete(report)
-            desk.check_registered(report)
+            summary = await desk.run()
+            desk.check_complete(summary)
+            desk.check_registered(summary)
 
     simulated(story())
 

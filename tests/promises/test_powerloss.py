@@ -169,12 +169,12 @@ class Lab:
         try:
             found = inspect(self.written(image, "found"))
             yield from found.violations()
-            report = self._recover(command, disk)
+            summary = self._recover(command, disk)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run did not recover
             yield f"{type(error).__name__}: {error}"
             return
-        if report.exit.code:
-            yield f"exit {report.exit.code}: {report.exit.reason}"
+        if summary.exit.code:
+            yield f"exit {summary.exit.code}: {summary.exit.reason}"
         if not command.refetch or found.refetching:
             yield from (f"{doi} was done, and asked again" for doi in self._asked()[before:] if doi in found.done)
         yield from wrong_at_the_end(disk, LISTS[command.listed])

@@ -36,7 +36,17 @@ from harvester.politeness.quota import quota_path
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
-from tests.stores import LISTED, NAMESPACE, WHAT_NOW, Bench, Fault, copy_of, unpacked, why_no_faults, why_no_small_disk
+from tests.failing_disk import (
+    LISTED,
+    NAMESPACE,
+    WHAT_NOW,
+    Bench,
+    Fault,
+    copy_of,
+    unpacked,
+    why_no_faults,
+    why_no_small_disk,
+)
 from tests.tool import Tool
 
 ALL = os.environ.get("HARVESTER_STORAGE_FAULTS") == "all"

@@ -470,7 +470,7 @@ async def test_three_redirects_are_followed_and_no_fourth() -> None:
 
 
 async def test_one_call_is_one_request_with_address_and_headers_as_agreed() -> None:
-    """The plus sign of an address would be a space, if it stood bare in a query (pitfall 15)."""
+    """The plus sign of an address would be a space, if it stood bare in a query."""
     url = URL(BASE + "doi/10.1234/a%3Fb?email=a%2Bb%40c.example", encoded=True)
     found = {"doi": "10.1234/a?b", "altmetrics_sources": [source(3)]}
 

@@ -33,7 +33,7 @@ from harvester.sandbox.server import Sandbox
 from harvester.storage.paths import Paths, job_paths
 from tests.folders import ROOT
 from tests.jobs import harvest_job, registration_job
-from tests.reports.test_summary import REPORT
+from tests.reports.test_summary import SUMMARY
 
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -100,15 +100,15 @@ def test_the_schema_lists_exactly_what_a_line_holds() -> None:
     assert list(orjson.loads(result_lines([RESULT]))) == result_schema()["required"]
     assert list(orjson.loads(failure_line(FAILURE))) == failure_schema()["required"]
     members = {each.name for each in (*fields(Summary), *fields(Figures))}
-    assert set(orjson.loads(as_json(REPORT))) == members - {"figures"} | {"v"}
+    assert set(orjson.loads(as_json(SUMMARY))) == members - {"figures"} | {"v"}
     required: Any = summary_schema()["required"]
-    assert set(orjson.loads(as_json(REPORT))) == set(required)
+    assert set(orjson.loads(as_json(SUMMARY))) == set(required)
 
 
 def test_lines_and_summaries_hold_to_their_schemas() -> None:
     assert complaints(result_schema(), [result_lines([RESULT])]) == []
     assert complaints(failure_schema(), [failure_line(FAILURE)]) == []
-    assert complaints(summary_schema(), [as_json(REPORT)]) == []
+    assert complaints(summary_schema(), [as_json(SUMMARY)]) == []
 
 
 @pytest.mark.parametrize(
@@ -203,12 +203,12 @@ async def test_what_a_run_through_both_services_writes_holds_to_the_schemas(tmp_
         ).settings
         inputs, password = [tmp_path / "dois.txt"], DEMO_ACCOUNTS[0].password
         job = harvest_job(settings, inputs, job_paths(str(tmp_path / "harvest.jsonl")), password)
-        report = await run(job, outside(tmp_path))
+        summary = await run(job, outside(tmp_path))
         alone = Paths(None, tmp_path / "r.ledger", tmp_path / "r.failures.jsonl", tmp_path / "r.summary.json")
         registered = await register(registration_job(settings, inputs, alone, password), outside(tmp_path))
-    assert broken_identities(report) == []
-    assert report.figures.failures
-    assert report.figures.rejected
+    assert broken_identities(summary) == []
+    assert summary.figures.failures
+    assert summary.figures.rejected
     assert registered.figures.registered
     assert complaints(result_schema(), lines_of(tmp_path / "harvest.jsonl")) == []
     for name in ("harvest", "r"):

@@ -13,7 +13,7 @@ from harvester.reports.details import Campaign, NightDetails, NightRecords, Nigh
 from harvester.reports.failures import FailureGroup
 from harvester.reports.summary import Exit, Summary
 from tests.reports import test_summary
-from tests.reports.test_summary import REPORT
+from tests.reports.test_summary import SUMMARY
 
 Night = tuple[Summary, Summary | None, NightDetails]
 """Tonight's summary, the one of the night before, and what else is known."""
@@ -21,7 +21,7 @@ Night = tuple[Summary, Summary | None, NightDetails]
 NOTHING = NightDetails()
 
 
-def summary_with(of: Summary = REPORT, **changes: Any) -> Summary:
+def summary_with(of: Summary = SUMMARY, **changes: Any) -> Summary:
     """A summary with other values, be they its own or its figures'."""
     return test_summary.summary_with(of, **changes)
 
@@ -122,17 +122,17 @@ EVERYTHING_WRONG = details_of(
 )
 
 NIGHTS: Mapping[str, Night] = {
-    "quiet": (REPORT, LAST, KNOWN),
-    "quiet-nothing-known": (REPORT, REPORT, NOTHING),
-    "first": (REPORT, None, KNOWN),
-    "first-nothing-known": (REPORT, None, NOTHING),
+    "quiet": (SUMMARY, LAST, KNOWN),
+    "quiet-nothing-known": (SUMMARY, SUMMARY, NOTHING),
+    "first": (SUMMARY, None, KNOWN),
+    "first-nothing-known": (SUMMARY, None, NOTHING),
     "nothing-due": (
         summary_with(requests={"paperbuzz": 0, "operas": 0}, retries=0, bytes=0, resting=12_000, results=0, failures=0),
         LAST,
         details_of(changed=0, truncated=0, last_truncated=78, found_events=0),
     ),
     "no-outputs": (summary_with(files={}, outcomes={}, results=0, failures_by_kind={}, failures=0), None, NOTHING),
-    "summary-of-last-night-lost": (REPORT, None, replace(KNOWN, records=NightRecords(1, Compared(80, 78)))),
+    "summary-of-last-night-lost": (SUMMARY, None, replace(KNOWN, records=NightRecords(1, Compared(80, 78)))),
     "one-of-each": (
         summary_with(lines=1, works=1, results=1, failures=0, outcomes={"ok": 1}, failures_by_kind={}, invalid=0),
         None,
@@ -182,11 +182,11 @@ NIGHTS: Mapping[str, Night] = {
         LAST,
         details_of(clock_jumps_seconds=(3600.0,)),
     ),
-    "campaign": (REPORT, LAST, details_of(campaign=Campaign(2_565_000, 95_000, 95_000), daily_budget=95_000)),
-    "campaign-without-pace": (REPORT, LAST, details_of(campaign=Campaign(100, 90, 0))),
-    "campaign-done": (REPORT, LAST, details_of(campaign=Campaign(100, 100, 10))),
+    "campaign": (SUMMARY, LAST, details_of(campaign=Campaign(2_565_000, 95_000, 95_000), daily_budget=95_000)),
+    "campaign-without-pace": (SUMMARY, LAST, details_of(campaign=Campaign(100, 90, 0))),
+    "campaign-done": (SUMMARY, LAST, details_of(campaign=Campaign(100, 100, 10))),
     "no-registration": (summary_with(registered=0, rejected=0, budget_left=0), LAST, details_of(daily_budget=0)),
-    "registration-waits": (summary_with(registered=0, rejected=1, registration_pending=9), REPORT, NOTHING),
+    "registration-waits": (summary_with(registered=0, rejected=1, registration_pending=9), SUMMARY, NOTHING),
     "nasty": (
         ended_with(74, "disk", NASTY * 4, files={"output": "/data/\x1b[2J.jsonl", "a name too long": "/" + "x" * 200}),
         None,

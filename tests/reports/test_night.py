@@ -16,7 +16,7 @@ from harvester.reports.summary import Summary
 from harvester.reports.text import EXAMPLES, WIDTH
 from harvester.reports.verdict import GOES_ON
 from tests.reports.nights import DETAILS, LATER, NOTHING, SUMMARIES, details_of, ended_with, summary_with
-from tests.reports.test_summary import REPORT
+from tests.reports.test_summary import SUMMARY
 from tests.support import a_failure, an_invalid_line
 
 
@@ -52,17 +52,17 @@ def is_one_sentence(text: str) -> bool:
 
 
 def test_a_quiet_night_is_well_in_one_sentence() -> None:
-    assert verdict(REPORT, REPORT, NOTHING) == "All is well: of 12,000 works 11,900 have a record and 100 failed."
+    assert verdict(SUMMARY, SUMMARY, NOTHING) == "All is well: of 12,000 works 11,900 have a record and 100 failed."
 
 
 def test_a_night_with_nothing_to_do_is_well() -> None:
     idle = summary_with(requests={"paperbuzz": 0, "operas": 0})
-    assert verdict(idle, REPORT, NOTHING) == "All is well: nothing was due, and nothing was asked."
+    assert verdict(idle, SUMMARY, NOTHING) == "All is well: nothing was due, and nothing was asked."
 
 
 def test_a_suspicion_is_the_verdict_of_a_night_that_is_complete() -> None:
     slow = details_of(median_seconds=1.5, usual_median_seconds=0.4)
-    assert verdict(REPORT, REPORT, slow) == (
+    assert verdict(SUMMARY, SUMMARY, slow) == (
         "Look at this: half of the answers took longer than 1.50 s, usually 0.40 s."
     )
 
@@ -70,7 +70,7 @@ def test_a_suspicion_is_the_verdict_of_a_night_that_is_complete() -> None:
 def test_of_several_suspicions_the_worst_is_told_and_how_many_there_are() -> None:
     mixed_up = summary_with(failures_by_kind={"http": 70, "timeout": 29, "doi-mismatch": 1})
     odd = details_of(median_seconds=1.5, usual_median_seconds=0.4, clock_jumps_seconds=(-3600.0,))
-    assert verdict(mixed_up, REPORT, odd) == (
+    assert verdict(mixed_up, SUMMARY, odd) == (
         "Look at this: 1 answer was about another DOI, 0 last night; 2 more below."
     )
 
@@ -104,7 +104,7 @@ def test_what_the_next_night_mends_is_not_finished(code: int) -> None:
 
 def test_more_failures_than_allowed_are_to_be_looked_at() -> None:
     too_many = ended_with(3, "failures", "Complete, but with 100 failures where 50 are allowed.")
-    assert verdict(too_many, REPORT, NOTHING) == "Look at this: 100 works failed, more than are allowed."
+    assert verdict(too_many, SUMMARY, NOTHING) == "Look at this: 100 works failed, more than are allowed."
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 4, 12, 69, 74])
@@ -124,44 +124,44 @@ def test_the_verdict_is_always_one_sentence_and_the_first_lines_of_the_page(
 
 def test_the_same_night_twice_raises_no_suspicion() -> None:
     same = details_of(truncated=80, last_truncated=80, median_seconds=1.2, usual_median_seconds=1.2)
-    assert claims(REPORT, REPORT, same) == []
+    assert claims(SUMMARY, SUMMARY, same) == []
 
 
 @pytest.mark.parametrize("outcome", ["empty", "degraded"])
 def test_a_share_of_poor_records_that_rose_is_suspected(outcome: str) -> None:
-    before, now = with_shares(REPORT, ok=900, **{outcome: 100}), with_shares(REPORT, ok=800, **{outcome: 200})
-    before, now = summary_with(before, lines=REPORT.lines), summary_with(now, lines=REPORT.lines)
+    before, now = with_shares(SUMMARY, ok=900, **{outcome: 100}), with_shares(SUMMARY, ok=800, **{outcome: 200})
+    before, now = summary_with(before, lines=SUMMARY.lines), summary_with(now, lines=SUMMARY.lines)
     assert claims(now, before) == [f"20.0% of the records are {outcome}, 10.0% last night"]
     assert claims(before, now) == []
 
 
 def test_a_list_that_is_half_empty_every_night_is_no_news() -> None:
-    half = with_shares(REPORT, ok=500, empty=500)
+    half = with_shares(SUMMARY, ok=500, empty=500)
     assert claims(half, half) == []
 
 
 def test_a_first_night_is_held_against_fixed_shares() -> None:
-    assert claims(with_shares(REPORT, ok=79, empty=21), None) == ["21.0% of the records are empty"]
-    assert claims(with_shares(REPORT, ok=80, empty=20), None) == []
+    assert claims(with_shares(SUMMARY, ok=79, empty=21), None) == ["21.0% of the records are empty"]
+    assert claims(with_shares(SUMMARY, ok=80, empty=20), None) == []
 
 
 def test_a_night_after_an_outage_counts_as_a_first_one() -> None:
     outage = summary_with(results=0, outcomes={}, failures=0, failures_by_kind={})
-    assert claims(with_shares(REPORT, ok=50, empty=50), outage) == ["50.0% of the records are empty"]
+    assert claims(with_shares(SUMMARY, ok=50, empty=50), outage) == ["50.0% of the records are empty"]
 
 
 def test_a_rise_that_chance_explains_is_not_suspected() -> None:
-    before, now = with_shares(REPORT, ok=45, empty=15), with_shares(REPORT, ok=40, empty=20)
+    before, now = with_shares(SUMMARY, ok=45, empty=15), with_shares(SUMMARY, ok=40, empty=20)
     assert claims(now, before) == []
 
 
 def test_a_rise_of_less_than_five_points_is_not_suspected_however_sure() -> None:
-    before, now = with_shares(REPORT, ok=90_000, empty=10_000), with_shares(REPORT, ok=85_500, empty=14_500)
+    before, now = with_shares(SUMMARY, ok=90_000, empty=10_000), with_shares(SUMMARY, ok=85_500, empty=14_500)
     assert claims(now, before) == []
 
 
 def test_shares_of_few_works_are_not_judged() -> None:
-    assert claims(with_shares(REPORT, empty=49), None) == []
+    assert claims(with_shares(SUMMARY, empty=49), None) == []
 
 
 def test_a_night_whose_accounting_does_not_add_up_gets_its_page_all_the_same() -> None:
@@ -171,7 +171,7 @@ def test_a_night_whose_accounting_does_not_add_up_gets_its_page_all_the_same() -
 
 def test_failures_that_rose_are_suspected() -> None:
     many = summary_with(results=10_000, outcomes={"ok": 10_000}, failures=2_000, failures_by_kind={"timeout": 2_000})
-    assert claims(many, REPORT) == ["16.7% of the works failed, 0.8% last night"]
+    assert claims(many, SUMMARY) == ["16.7% of the works failed, 0.8% last night"]
     assert claims(many, None) == ["16.7% of the works failed"]
 
 
@@ -185,9 +185,9 @@ def test_one_answer_about_another_doi_is_enough_and_more_than_last_night_too() -
 
 
 def test_a_list_that_lost_a_tenth_is_suspected() -> None:
-    assert claims(summary_with(lines=11_000), REPORT) == ["the list has 11,000 lines, 12,400 last night"]
-    assert claims(summary_with(lines=11_200), REPORT) == []
-    assert claims(summary_with(lines=30_000), REPORT) == []
+    assert claims(summary_with(lines=11_000), SUMMARY) == ["the list has 11,000 lines, 12,400 last night"]
+    assert claims(summary_with(lines=11_200), SUMMARY) == []
+    assert claims(summary_with(lines=30_000), SUMMARY) == []
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_list_that_lost_a_tenth_is_suspected() -> None:
 def test_a_service_is_slower_from_twice_the_usual_median_on(
     now: float | None, then: float | None, is_slow: bool
 ) -> None:
-    assert bool(claims(REPORT, REPORT, details_of(median_seconds=now, usual_median_seconds=then))) is is_slow
+    assert bool(claims(SUMMARY, SUMMARY, details_of(median_seconds=now, usual_median_seconds=then))) is is_slow
 
 
 @pytest.mark.parametrize(
@@ -222,21 +222,21 @@ def test_a_service_is_slower_from_twice_the_usual_median_on(
 )
 def test_records_cut_at_the_cap_are_suspected_when_they_become_more(now: int, then: int | None, is_odd: bool) -> None:
     """A hundredth of 11,900 records is 119."""
-    assert bool(claims(REPORT, REPORT, details_of(truncated=now, last_truncated=then))) is is_odd
+    assert bool(claims(SUMMARY, SUMMARY, details_of(truncated=now, last_truncated=then))) is is_odd
 
 
 def test_ten_times_the_records_may_be_cut_ten_times_as_often() -> None:
-    few, many = with_shares(REPORT, ok=1_000), with_shares(REPORT, ok=10_000)
+    few, many = with_shares(SUMMARY, ok=1_000), with_shares(SUMMARY, ok=10_000)
     assert claims(many, few, details_of(truncated=100, last_truncated=10)) == []
     assert claims(few, many, details_of(truncated=100, last_truncated=100)) != []
 
 
 def test_a_night_that_began_before_the_last_one_says_that_a_clock_was_wrong() -> None:
     ahead = summary_with(started_at="2026-12-21T03:54:06.372Z", finished_at="2026-12-21T04:54:06.372Z")
-    assert claims(REPORT, ahead) == [
+    assert claims(SUMMARY, ahead) == [
         "by the clock the night began at 2026-11-21 03:54 UTC, before the last one, at 2026-12-21 03:54 UTC"
     ]
-    assert claims(ahead, REPORT) == []
+    assert claims(ahead, SUMMARY) == []
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_night_that_began_before_the_last_one_says_that_a_clock_was_wrong() ->
     ],
 )
 def test_jumps_of_the_clock_are_told_from_a_minute_on(jumps: tuple[float, ...], told: str | None) -> None:
-    assert claims(REPORT, REPORT, details_of(clock_jumps_seconds=jumps)) == ([told] if told else [])
+    assert claims(SUMMARY, SUMMARY, details_of(clock_jumps_seconds=jumps)) == ([told] if told else [])
 
 
 @pytest.mark.parametrize(
@@ -267,27 +267,27 @@ def test_jumps_of_the_clock_are_told_from_a_minute_on(jumps: tuple[float, ...], 
 def test_far_fewer_events_than_predicted_are_suspected(
     predicted: float | None, found: int | None, told: str | None
 ) -> None:
-    assert claims(REPORT, REPORT, details_of(predicted_events=predicted, found_events=found)) == (
+    assert claims(SUMMARY, SUMMARY, details_of(predicted_events=predicted, found_events=found)) == (
         [told] if told else []
     )
 
 
 def test_each_suspicion_comes_with_advice_on_the_page() -> None:
-    page = text_of(REPORT, REPORT, details_of(clock_jumps_seconds=(3600.0,)))
+    page = text_of(SUMMARY, SUMMARY, details_of(clock_jumps_seconds=(3600.0,)))
     text = " ".join(section(page, "Look at this").split())
     assert text.startswith("- The clock jumped ahead by 1 h. Someone set it, ")
 
 
 def test_where_nothing_is_suspected_there_is_no_such_section() -> None:
-    assert "LOOK AT THIS" not in text_of(REPORT, REPORT, NOTHING)
+    assert "LOOK AT THIS" not in text_of(SUMMARY, SUMMARY, NOTHING)
 
 
 # Sections
 
 
 def test_every_figure_of_the_summary_is_on_the_page() -> None:
-    page = text_of(REPORT, None, NOTHING)
-    for name, value in asdict(REPORT).items():
+    page = text_of(SUMMARY, None, NOTHING)
+    for name, value in asdict(SUMMARY).items():
         for figure in value.values() if isinstance(value, dict) else [value]:
             if isinstance(figure, int):
                 assert f"{figure:,}" in page, name
@@ -298,7 +298,7 @@ def test_every_figure_of_the_summary_is_on_the_page() -> None:
 
 def test_the_accounting_stands_against_last_nights() -> None:
     more = summary_with(works=12_030, results=11_930, outcomes={"ok": 10_050, "empty": 1_730, "odd": 150})
-    rows = [" ".join(line.split()) for line in section(text_of(more, REPORT, NOTHING), "Accounting").splitlines()]
+    rows = [" ".join(line.split()) for line in section(text_of(more, SUMMARY, NOTHING), "Accounting").splitlines()]
     assert rows[0] == "tonight last night change"
     assert "= works 12,030 12,000 +30" in rows
     assert "= degraded 0 150 -150" in rows
@@ -308,7 +308,7 @@ def test_the_accounting_stands_against_last_nights() -> None:
 
 
 def test_without_a_last_night_there_is_nothing_to_compare() -> None:
-    page = text_of(REPORT, None, NOTHING)
+    page = text_of(SUMMARY, None, NOTHING)
     assert "last night" not in page
     assert "change" not in section(page, "Accounting")
 
@@ -319,7 +319,7 @@ def test_failures_are_grouped_with_cause_example_and_what_to_do_the_most_first()
         FailureGroup("http", 502, 10, "10.5555/b", "the server answers 502"),
         FailureGroup("timeout", None, 30, "10.5555/c", "no complete answer within 35 s"),
     )
-    lines = section(text_of(REPORT, REPORT, details_of(groups=groups)), "Failures and what to do").splitlines()
+    lines = section(text_of(SUMMARY, SUMMARY, details_of(groups=groups)), "Failures and what to do").splitlines()
     assert lines[:4] == [
         "http: 70, last night 70",
         "  Cause: Paperbuzz answers with an error, in every attempt.",
@@ -336,7 +336,7 @@ def test_failures_are_grouped_with_cause_example_and_what_to_do_the_most_first()
 
 
 def test_a_kind_without_an_example_is_not_left_out() -> None:
-    assert "rejected: 5\n" in text_of(REPORT, None, NOTHING)
+    assert "rejected: 5\n" in text_of(SUMMARY, None, NOTHING)
 
 
 def test_every_kind_of_failure_has_its_advice_and_one_of_a_later_version_is_shown_all_the_same() -> None:
@@ -353,7 +353,7 @@ def test_advice_names_the_provider_that_was_asked() -> None:
 
 def test_of_many_unlike_failures_of_one_kind_a_few_are_shown() -> None:
     groups = tuple(FailureGroup("http", status, 1, f"10.5555/{status}", "…") for status in range(500, 520))
-    assert text_of(REPORT, None, details_of(groups=groups)).count("such as") == EXAMPLES
+    assert text_of(SUMMARY, None, details_of(groups=groups)).count("such as") == EXAMPLES
 
 
 def test_failures_that_are_alike_are_counted_together_with_the_first_as_example() -> None:
@@ -371,15 +371,15 @@ def test_failures_that_are_alike_are_counted_together_with_the_first_as_example(
 def test_registration_is_left_out_where_there_was_none() -> None:
     none = summary_with(registered=0, rejected=0)
     assert "REGISTRATION" not in text_of(none, None, NOTHING)
-    waiting = section(text_of(summary_with(LATER, registration_pending=9), REPORT, NOTHING), "Registration")
+    waiting = section(text_of(summary_with(LATER, registration_pending=9), SUMMARY, NOTHING), "Registration")
     assert "waiting 9 0 +9" in " ".join(waiting.split())
 
 
 def test_the_budget_is_told_with_its_day() -> None:
     assert "81,999 of 95,000 requests are left in the daily budget." in text_of(
-        REPORT, None, details_of(daily_budget=95_000)
+        SUMMARY, None, details_of(daily_budget=95_000)
     )
-    assert "81,999 requests are left in the daily budget." in text_of(REPORT, None, NOTHING)
+    assert "81,999 requests are left in the daily budget." in text_of(SUMMARY, None, NOTHING)
     assert "daily budget" not in text_of(summary_with(budget_left=None), None, details_of(daily_budget=0))
 
 
@@ -408,21 +408,21 @@ def test_nights_left_are_what_is_left_at_tonights_pace(campaign: Campaign, night
     ],
 )
 def test_how_far_a_campaign_is_stands_on_the_page(campaign: Campaign, told: str) -> None:
-    page = text_of(REPORT, None, details_of(campaign=campaign))
+    page = text_of(SUMMARY, None, details_of(campaign=campaign))
     assert told in " ".join(section(page, "How far").split())
 
 
 def test_what_is_known_of_records_and_events_is_told_and_nothing_else() -> None:
-    page = text_of(REPORT, None, details_of(changed=812, truncated=0, predicted_events=1840.4, found_events=1722))
+    page = text_of(SUMMARY, None, details_of(changed=812, truncated=0, predicted_events=1840.4, found_events=1722))
     text = " ".join(section(page, "Records and events").split())
     assert text == (
         "tonight changed records 812 are or may be cut at 2,500 0 new events expected 1,840 new events found 1,722"
     )
-    assert "RECORDS AND EVENTS" not in text_of(REPORT, None, NOTHING)
+    assert "RECORDS AND EVENTS" not in text_of(SUMMARY, None, NOTHING)
 
 
 def test_files_are_listed_those_of_the_summary_and_further_ones() -> None:
-    page = text_of(REPORT, None, details_of(files={"report": "/data/report.txt"}))
+    page = text_of(SUMMARY, None, details_of(files={"report": "/data/report.txt"}))
     assert section(page, "Files").splitlines() == [
         "output       /data/harvest.jsonl",
         "failures     /data/harvest.failures.jsonl",

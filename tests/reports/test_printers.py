@@ -14,7 +14,7 @@ from harvester.reports.night import NightReport, night_report
 from harvester.reports.text import page
 from harvester.reports.verdict import Conclusion
 from tests.reports.nights import KNOWN, LAST, LATER, NIGHTS, NOTHING
-from tests.reports.test_summary import REPORT
+from tests.reports.test_summary import SUMMARY
 
 PAGES = Path(__file__).with_name("pages")
 """Pages printed before the report became data. A page changes only where a reader is to see something else."""
@@ -44,17 +44,17 @@ def test_a_path_that_is_no_text_does_not_keep_the_data_from_being_json() -> None
 
 
 def test_figures_stay_numbers_and_come_with_their_change() -> None:
-    report = night_report(REPORT, LAST, KNOWN)
+    report = night_report(SUMMARY, LAST, KNOWN)
     assert report.accounting.works == Compared(12_000, 11_970)
     assert report.accounting.works.change == 30
     assert report.accounting.outcomes["partial"] == Compared(0, 80)
     assert report.service.duration_seconds == Compared(1382.0, 1290.0)
     assert report.records.predicted_events == 1_840.4
-    assert (report.started_at, report.compared_with) == (REPORT.started_at, LAST.started_at)
+    assert (report.started_at, report.compared_with) == (SUMMARY.started_at, LAST.started_at)
 
 
 def test_without_a_last_night_no_figure_is_compared() -> None:
-    report = night_report(REPORT, None, NOTHING)
+    report = night_report(SUMMARY, None, NOTHING)
     assert report.compared_with is None
     assert report.accounting.works == Compared(12_000)
     assert report.accounting.works.change is None

@@ -12,7 +12,7 @@ from harvester.core.wording import in_words
 from harvester.reports.console import closing
 from harvester.reports.summary import Exit, Summary, as_json, broken_identities, from_json
 
-REPORT = Summary(
+SUMMARY = Summary(
     lines=12_400,
     duplicates=300,
     invalid=60,
@@ -51,7 +51,7 @@ def summary_with(summary: Summary, **changes: Any) -> Summary:
 
 
 def test_a_report_that_adds_up_has_no_violations() -> None:
-    assert broken_identities(REPORT) == []
+    assert broken_identities(SUMMARY) == []
 
 
 @pytest.mark.parametrize(
@@ -68,16 +68,16 @@ def test_a_report_that_adds_up_has_no_violations() -> None:
     ],
 )
 def test_each_identity_that_is_broken_is_named(change: dict[str, int], identity: str) -> None:
-    assert broken_identities(summary_with(REPORT, **change)) == [identity]
+    assert broken_identities(summary_with(SUMMARY, **change)) == [identity]
 
 
 def test_a_run_that_stopped_early_may_leave_works_pending() -> None:
-    stopped = summary_with(REPORT, results=11_890, outcomes={"ok": 11_890}, pending=10, registration_pending=3)
+    stopped = summary_with(SUMMARY, results=11_890, outcomes={"ok": 11_890}, pending=10, registration_pending=3)
     assert broken_identities(replace(stopped, exit=Exit(4, "stopped-early", "…"))) == []
 
 
 def test_the_summary_is_indented_json_with_the_fields_in_order() -> None:
-    text = as_json(REPORT)
+    text = as_json(SUMMARY)
     assert text.endswith(b"\n}\n")
     assert list(orjson.loads(text)) == [
         *("v", "lines", "works", "duplicates", "invalid", "blank", "results", "failures", "pending", "gone"),
@@ -87,35 +87,35 @@ def test_the_summary_is_indented_json_with_the_fields_in_order() -> None:
 
 
 def test_a_summary_that_was_written_is_read_back() -> None:
-    summary = summary_with(REPORT, resting=3, registration_pending=2, budget_left=None)
+    summary = summary_with(SUMMARY, resting=3, registration_pending=2, budget_left=None)
     assert from_json(as_json(summary)) == summary
 
 
 def test_a_summary_of_before_there_were_nights_has_nothing_resting() -> None:
-    older = orjson.loads(as_json(REPORT))
+    older = orjson.loads(as_json(SUMMARY))
     del older["resting"]
-    assert from_json(orjson.dumps(older)) == REPORT
+    assert from_json(orjson.dumps(older)) == SUMMARY
 
 
 @pytest.mark.parametrize("name", ["lines", "works", "resting", "outcomes"])
 @pytest.mark.parametrize("wrong", ["12", None, 1.5, {"a": "b"}])
 def test_a_summary_whose_figures_are_none_is_refused(name: str, wrong: object) -> None:
-    spoiled = orjson.loads(as_json(REPORT)) | {name: wrong}
+    spoiled = orjson.loads(as_json(SUMMARY)) | {name: wrong}
     with pytest.raises(ValueError, match=f"has what is no figure as {name}$"):
         from_json(orjson.dumps(spoiled))
 
 
 def test_a_path_that_is_no_text_does_not_cost_the_summary() -> None:
-    odd = replace(REPORT, files={"output": "/data/h\udce4.jsonl"}, exit=Exit(74, "disk", "h\udce4.jsonl is full"))
+    odd = replace(SUMMARY, files={"output": "/data/h\udce4.jsonl"}, exit=Exit(74, "disk", "h\udce4.jsonl is full"))
     summary = orjson.loads(as_json(odd))
     assert summary["files"] == {"output": "/data/h?.jsonl"}
     assert summary["exit"]["reason"] == "h?.jsonl is full"
 
 
 def test_every_figure_of_the_summary_closes_the_run_as_well() -> None:
-    shown = closing(REPORT)
+    shown = closing(SUMMARY)
     numbers = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", shown)}
-    for name, value in orjson.loads(as_json(REPORT)).items():
+    for name, value in orjson.loads(as_json(SUMMARY)).items():
         figures = value.values() if isinstance(value, dict) else [value]
         for figure in figures:
             if isinstance(figure, int) and name != "v":
@@ -126,7 +126,7 @@ def test_every_figure_of_the_summary_closes_the_run_as_well() -> None:
 
 
 def test_the_closing_ends_with_the_verdict_and_what_to_do_next() -> None:
-    verdict = closing(REPORT).split("\n\n")[-1].splitlines()
+    verdict = closing(SUMMARY).split("\n\n")[-1].splitlines()
     assert verdict[0] == "Complete: every DOI is accounted for."
     assert "--retry-failed" in verdict[1]
     assert verdict[2:] == ["60 lines are no DOIs.", "OPERAS refuses 5 DOIs.", "The failures file says why."]
@@ -134,16 +134,16 @@ def test_the_closing_ends_with_the_verdict_and_what_to_do_next() -> None:
 
 def test_where_nothing_failed_nothing_is_advised() -> None:
     whole = {"failures": 0, "failures_by_kind": {}, "results": 12_000, "outcomes": {"ok": 12_000}}
-    good = summary_with(REPORT, **whole, rejected=0, invalid=0)
+    good = summary_with(SUMMARY, **whole, rejected=0, invalid=0)
     assert closing(good).endswith("\n\nComplete: every DOI is accounted for.")
 
 
 def test_registration_is_left_out_where_there_was_none() -> None:
-    assert "registered" not in closing(summary_with(REPORT, registered=0, rejected=0))
+    assert "registered" not in closing(summary_with(SUMMARY, registered=0, rejected=0))
 
 
 def test_paths_and_reasons_reach_a_terminal_escaped() -> None:
-    nasty = replace(REPORT, files={"output": "\x1b[2J\n.jsonl"}, exit=Exit(74, "disk", "\x1b]0;x\x07"))
+    nasty = replace(SUMMARY, files={"output": "\x1b[2J\n.jsonl"}, exit=Exit(74, "disk", "\x1b]0;x\x07"))
     assert "\x1b" not in closing(nasty)
     assert "\x07" not in closing(nasty)
 

@@ -240,8 +240,8 @@ def test_places_that_are_too_wide_or_do_not_last_are_refused(tmp_path: Path, pat
 @pytest.mark.parametrize("kind", ["cron", "kubernetes", "github-actions"])
 def test_no_password_is_in_any_file_or_on_the_terminal(tmp_path: Path, kind: str) -> None:
     github = kind == "github-actions"
-    known_good = "canary-Passw0rd"
-    (tmp_path / "secret").write_text(known_good, encoding="utf-8")
+    canary = "canary-Passw0rd"
+    (tmp_path / "secret").write_text(canary, encoding="utf-8")
     text = IN_REPOSITORY if github else f"{ORDINARY}[log]\nlevel = 'info'\n"
     if not github:
         text = changed(text, "enabled = true", "enabled = true\npassword_file = '/etc/harvester/operas-password'")
@@ -250,8 +250,7 @@ def test_no_password_is_in_any_file_or_on_the_terminal(tmp_path: Path, kind: str
     run = subprocess.run(
         [*given, "--config", "harvester.toml"],
         cwd=tmp_path,
-        env=os.environ
-        | {PASSWORD_VARIABLE: known_good, "HARVESTER_PAPERBUZZ__RATE": "1", "CREDENTIALS_DIRECTORY": "."},
+        env=os.environ | {PASSWORD_VARIABLE: canary, "HARVESTER_PAPERBUZZ__RATE": "1", "CREDENTIALS_DIRECTORY": "."},
         capture_output=True,
         text=True,
         check=False,
@@ -260,7 +259,7 @@ def test_no_password_is_in_any_file_or_on_the_terminal(tmp_path: Path, kind: str
     assert "not in force at night: HARVESTER_PAPERBUZZ__RATE\n" in run.stderr
     everything = [each.read_text(encoding="utf-8") for each in (tmp_path / "made").iterdir()]
     assert everything
-    assert not any(known_good in text for text in [*everything, run.stdout, run.stderr])
+    assert not any(canary in text for text in [*everything, run.stdout, run.stderr])
 
 
 # cron

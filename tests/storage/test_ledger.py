@@ -298,7 +298,7 @@ def test_figures_count_results_by_outcome_and_failures_by_kind(ledger: OpenedLed
     assert (figures.works, figures.results, figures.failures, figures.pending) == (6, 3, 2, 1)
 
 
-def test_a_good_doi_is_one_with_a_complete_record(ledger: OpenedLedger) -> None:
+def test_a_known_good_doi_is_one_with_a_complete_record(ledger: OpenedLedger) -> None:
     enrol(ledger, "abc")
     assert ledger.known_good() is None
     record(ledger, failures="a")

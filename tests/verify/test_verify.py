@@ -27,7 +27,7 @@ from harvester.reports.summary import Exit, Summary
 from harvester.sandbox.options import DEMO_ACCOUNTS, SandboxOptions
 from harvester.sandbox.requestlog import LoggedRequest
 from harvester.sandbox.server import Sandbox
-from harvester.storage.database import Registration, WorkState
+from harvester.storage.database import RegistrationState, WorkState
 from harvester.storage.lock import lock
 from harvester.storage.paths import Paths, job_paths
 from harvester.storage.status import LedgerWork
@@ -39,7 +39,7 @@ from tests import oracle
 from tests.jobs import harvest_job, registration_job
 from tests.oracle import Input, Traffic, violations
 from tests.records.test_schema import outside
-from tests.reports.test_summary import REPORT
+from tests.reports.test_summary import SUMMARY
 from tests.support import a_failure
 from tests.tool import Tool, dois
 
@@ -607,12 +607,12 @@ def test_works_and_input_are_the_same_dois() -> None:
 
 
 def test_counts_of_the_input_are_compared_with_the_summary() -> None:
-    summary = replace(REPORT, exit=Exit(0, "complete", ""))
+    summary = replace(SUMMARY, exit=Exit(0, "complete", ""))
     given = Input((), lines=1, duplicates=2, invalid=3, blank=4)
     found = violations(replace(evidence_of([]), summary=summary), given=given)
     words = " ".join(each.words for each in found)
     for name, count in (("lines", 1), ("duplicates", 2), ("invalid", 3), ("blank", 4)):
-        assert f"{name} = {getattr(REPORT, name):,}, the input {count}" in words
+        assert f"{name} = {getattr(SUMMARY, name):,}, the input {count}" in words
 
 
 def asked(doi: str, status: int = 200, fault: str | None = None) -> LoggedRequest:
@@ -652,18 +652,18 @@ def test_the_request_log_is_held_against_the_works(traffic: Traffic, expected: l
 @pytest.mark.parametrize(
     ("registration", "held", "is_broken"),
     [
-        (Registration.ACKNOWLEDGED, ["10.1/a"], False),
-        (Registration.ACKNOWLEDGED, [], True),
-        (Registration.WAITING, [], True),
+        (RegistrationState.ACKNOWLEDGED, ["10.1/a"], False),
+        (RegistrationState.ACKNOWLEDGED, [], True),
+        (RegistrationState.WAITING, [], True),
         (None, ["10.1/a"], True),
     ],
 )
 def test_a_finished_registration_is_held_against_operas(
-    registration: Registration | None, held: list[str], is_broken: bool
+    registration: RegistrationState | None, held: list[str], is_broken: bool
 ) -> None:
     works = [a_work("10.1/a", registration=registration)]
     traffic = Traffic([asked("10.1/a")], registered=held)
-    found = violations(evidence_of(works, summary=REPORT), traffic=traffic)
+    found = violations(evidence_of(works, summary=SUMMARY), traffic=traffic)
     assert (("G10", "10.1/a") in {(each.promise, each.doi) for each in found}) == is_broken
 
 

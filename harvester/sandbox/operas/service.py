@@ -260,7 +260,7 @@ class Operas(StandIn):
         return still + [rows[index] for index in sorted(chosen)]
 
     def _next(self, request: Request, page: int) -> str:
-        """The URL of the next page. Behind its proxy the server guesses the scheme and loses the port (B4)."""
+        """The URL of the next page. Behind its proxy the server guesses the scheme and loses the port (O8)."""
         scheme = request.headers.get("x-forwarded-proto", "http")
         given = dict(reversed(parse_qsl(request.query, keep_blank_values=True)))
         host = request.host.rpartition(":")[0] or request.host
@@ -278,7 +278,7 @@ class Operas(StandIn):
         return as_accepted(request, row.as_dict())
 
     def _eventset(self, request: Request) -> Answer:
-        """Events of one origin. An unknown `uri` is ignored, so that the events of all DOIs come back (B6)."""
+        """Events of one origin. An unknown `uri` is ignored, so that the events of all DOIs come back."""
         _require_method(request, "HEAD, OPTIONS, GET", "GET")
         self._authorised(request)
         query = parse_qs(request.query)

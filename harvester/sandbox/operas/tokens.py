@@ -1,4 +1,4 @@
-"""JSON Web Tokens signed with HS256 (RFC 7519, RFC 7515), and the words with which the server refuses them (B2)."""
+"""JSON Web Tokens signed with HS256 (RFC 7519, RFC 7515), and the words with which the server refuses them."""
 
 import base64
 import binascii

@@ -91,11 +91,11 @@ def names_in(batch: object) -> frozenset[str]:
 
 
 def _entries(batch: object) -> Iterator[object]:
-    """The entries, as a loop in Python meets them in the server."""
+    """The entries as `for entry in batch` gives them in the server."""
     if not batch:
         raise Rejected(400, "DOI list not found in request JSON.")
     if isinstance(batch, list | dict | str):
-        # A loop over an object gives its keys, over a text its characters. Both fail at the first one: it is a text.
+        # An object gives its keys, a text its characters. Both fail at the first one, because it is a text.
         return iter(batch)
     raise Rejected(500)
 

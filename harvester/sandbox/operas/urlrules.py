@@ -1,4 +1,4 @@
-"""What OPERAS accepts as a DOI and as a URL (wire fact O4, contract B3).
+"""What OPERAS accepts as a DOI and as a URL (O4).
 
 The server uses a URL validator of its framework. These rules agree with it on every recorded example.
 """

@@ -33,7 +33,7 @@ def hides_metadata(doi: str) -> bool:
 
 
 def hides_events(doi: str) -> bool:
-    """Whether the slash is encoded twice. The services behind Paperbuzz decode it, its table of events does not."""
+    """Whether the slash is encoded twice. The services behind Paperbuzz decode it; its own event table does not."""
     head = doi.partition("/")[0]
     return _holds_pair(head)
 

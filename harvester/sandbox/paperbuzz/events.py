@@ -102,7 +102,7 @@ def _where(source: str, number: int, moment: datetime) -> Event:
 
 
 def source_objects(raw: list[RawEvent], icon_base: str) -> list[dict[str, object]]:
-    """The sources in the order in which they first appear, as Paperbuzz shows them (contract A6).
+    """The sources in the order in which they first appear, as Paperbuzz shows them.
 
     Args:
         raw: events, in any order.

@@ -188,13 +188,13 @@ class Bench:
 
     def _losses(self) -> list[str]:
         """What is lost, doubled, miscounted or unregistered."""
-        outcomes = [str(record["doi"]) for record in unpacked(self.tool.folder / self.output)]
-        outcomes += [failure["doi"] for failure in self.tool.lines(f"{self.stem}.failures.jsonl") if failure["doi"]]
+        finished = [str(record["doi"]) for record in unpacked(self.tool.folder / self.output)]
+        finished += [failure["doi"] for failure in self.tool.lines(f"{self.stem}.failures.jsonl") if failure["doi"]]
         summary, registered = self.tool.summary(self.stem), dict(self.tool.sandbox.operas.registered)
         owed = RECORDED if "--register" in self.flags else []
         return [
-            *(f"{doi} is there {count} times" for doi, count in Counter(outcomes).items() if count != 1),
-            *(f"{doi} is lost" for doi in LISTED if doi not in outcomes),
+            *(f"{doi} is there {count} times" for doi, count in Counter(finished).items() if count != 1),
+            *(f"{doi} is lost" for doi in LISTED if doi not in finished),
             *(["the summary says something else"] if (summary["results"], summary["failures"]) != (5, 1) else []),
             *(f"{doi} is not registered" for doi in owed if doi not in registered),
         ]
