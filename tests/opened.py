@@ -59,5 +59,5 @@ class OpenedStore(Store):
 
     async def settle(
         self, acknowledged: Sequence[PendingRegistration], rejected: Sequence[tuple[PendingRegistration, Failure]]
-    ) -> None:
-        await StoredOutbox(self).settle(acknowledged, rejected)
+    ) -> int:
+        return await StoredOutbox(self).settle(acknowledged, rejected)

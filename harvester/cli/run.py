@@ -8,6 +8,7 @@ import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
+from harvester.config.credentials import require_email
 from harvester.config.settings import Settings
 from harvester.core.errors import Usage
 from harvester.harvest.dry_run import dry_run
@@ -18,7 +19,7 @@ from harvester.nightly.files import PLACEHOLDERS
 from harvester.nightly.job import intervals
 from harvester.nightly.retry import is_of_nights, retry
 from harvester.reports.summary import Summary
-from harvester.storage.paths import job_paths
+from harvester.storage.paths import check_paths, job_paths
 
 
 @click.command()
@@ -103,7 +104,7 @@ def run(
         options=list_options(settings),
         paths=job_paths(output, ledger=settings.ledger.path, failures=settings.output.failures),
         upstream=upstream(settings),
-        retry_rejected=retry_failed,
+        retry_failures=retry_failed,
         mode=_mode(refetch=refetch, retry_failed=retry_failed, only_failed=only_failed),
         wait=wait,
         max_failures=max_failures,
@@ -112,13 +113,15 @@ def run(
         click.echo(work(lambda context: dry_run(job, context, registers=registers)), err=True)
         return 0
     if registers:
-        job = replace(job, account=account(settings, session.password()))
+        password = session.password()
+        require_email(settings.paperbuzz.email)
+        job = replace(job, account=account(settings, password))
     summary = work(lambda context: session.watched(context, _run(job, settings, context)))
     return close_with(summary, quiet=quiet)
 
 
 def _mode(*, refetch: bool, retry_failed: bool, only_failed: bool) -> Mode:
-    """A refetch asks all works, the failed ones among them."""
+    """The mode that the flags mean. A new refetch asks all works, the failed ones among them."""
     if only_failed:
         return Mode.ONLY_FAILED
     if refetch:
@@ -127,8 +130,10 @@ def _mode(*, refetch: bool, retry_failed: bool, only_failed: bool) -> Mode:
 
 
 def _run(job: HarvestJob, settings: Settings, context: Context) -> Awaitable[Summary]:
-    """What failed in a night is asked as the night would have asked it: the nights learn of it."""
-    ledger = job.paths.ledger
-    if job.mode is Mode.ONLY_FAILED and ledger and ledger.is_file() and is_of_nights(ledger):
-        return retry(job, intervals(settings), context, only_changed=settings.output.only_changed)
+    """Run the job. What failed in a night is asked as the night would have asked it, so that nights learn from it."""
+    if job.mode is Mode.ONLY_FAILED:
+        require_email(job.upstream.email)
+        check_paths(job.inputs, job.paths)
+        if job.paths.ledger and is_of_nights(job.paths.ledger):
+            return retry(job, intervals(settings), context, only_changed=settings.output.only_changed)
     return run_job(job, context)

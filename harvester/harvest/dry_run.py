@@ -8,6 +8,7 @@ from harvester.harvest.job import Context, HarvestJob, Mode
 from harvester.harvest.run import ledger_with_failures
 from harvester.storage.database import Database
 from harvester.storage.ledger import Ledger
+from harvester.storage.paths import is_there
 from harvester.storage.store import Store
 
 
@@ -41,7 +42,7 @@ async def dry_run(job: HarvestJob, context: Context, *, registers: bool) -> str:
 async def _done(job: HarvestJob, store: Store) -> int:
     """Works that the run would not ask for."""
     ledger = job.paths.ledger
-    if ledger is None or not ledger.exists() or job.mode is Mode.REFETCH:
+    if ledger is None or not is_there(ledger) or job.mode is Mode.REFETCH:
         return 0
     return await store.call(store.ledger.done_in, ledger, failed_too=job.mode is not Mode.RETRY_FAILED)
 

@@ -15,6 +15,7 @@ from harvester.core.tally import Tally
 from harvester.lists import ListOptions
 from harvester.storage.database import WorkState
 from harvester.storage.paths import Paths
+from harvester.storage.store import ANOTHER_OUTPUT
 
 
 class Mode(Enum):
@@ -79,13 +80,13 @@ class HarvestJob:
         paths: where everything goes.
         upstream: who gives the records.
         account: for which results are registered; None if they are not.
-        retry_rejected: register again what OPERAS refused.
+        retry_failures: register again what OPERAS refused, and ask again what failed in a refetch that goes on.
         mode: which works are asked.
         enrol_as: state of works that are new in the list: due, or resting until they are chosen.
         wait: wait when the daily budget is used up.
         max_failures: more failures than this end the run with 3; None for any number.
         unattended: no human is present. If OPERAS rejects the account, harvest anyway and leave registration pending.
-        moved: what to do if the known records came from another base URL.
+        advice_if_moved: what to do if the records in the ledger came from another base URL.
     """
 
     inputs: tuple[str, ...]
@@ -93,13 +94,13 @@ class HarvestJob:
     paths: Paths
     upstream: Upstream
     account: Account | None = None
-    retry_rejected: bool = False
+    retry_failures: bool = False
     mode: Mode = Mode.RESUME
     enrol_as: WorkState = WorkState.DUE
     wait: bool = False
     max_failures: int | None = None
     unattended: bool = False
-    moved: str = "Name another output, or start over with --refetch."
+    advice_if_moved: str = ANOTHER_OUTPUT
 
 
 @dataclass(frozen=True, slots=True)

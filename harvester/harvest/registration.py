@@ -50,11 +50,12 @@ class StoredOutbox:
 
     async def settle(
         self, acknowledged: Sequence[PendingRegistration], rejected: Sequence[tuple[PendingRegistration, Failure]]
-    ) -> None:
-        """Take entries out of the outbox: OPERAS has them, or refuses them for a reason."""
+    ) -> int:
+        """Take entries out of the outbox: OPERAS has them, or refuses them for a reason; returns how many stay in."""
         failpoint.hit("after-post")
-        await self._store.call(self._store.outbox.settle, acknowledged, rejected)
+        stay = await self._store.call(self._store.outbox.settle, acknowledged, rejected)
         failpoint.hit("settled")
+        return stay
 
     async def known_prefixes(self) -> set[str]:
         """DOI prefixes that OPERAS has seen from us."""
@@ -95,7 +96,7 @@ class Registration:
         await self._store.call(self._store.outbox.claim, self._account.limits.base_url)
 
     async def fill(self, *, harvested_only: bool, retry_rejected: bool = False) -> None:
-        """Put works into the outbox that were never in it, and from here on whatever is committed.
+        """Put works into the outbox that were never in it.
 
         Args:
             harvested_only: only those with a record; otherwise all.
@@ -104,13 +105,16 @@ class Registration:
         await self._store.call(self._store.outbox.fill, harvested_only=harvested_only)
         if retry_rejected:
             await self._store.call(self._store.outbox.retry_rejected)
+
+    async def follow(self) -> None:
+        """From here on, put whatever is committed into the outbox."""
         self._hook = await self._store.join(lambda _: OutboxHook(self._added))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Put nothing more into the outbox: the store may stay open for another harvest."""
         if self._hook is not None:
-            self._store.leave(self._hook)
-            self._hook = None
+            hook, self._hook = self._hook, None
+            await self._store.leave(hook)
 
     def _added(self, works: int) -> None:
         """More works wait; the registrar need not ask the ledger for that."""
@@ -193,9 +197,9 @@ async def _register(job: RegistrationJob, context: Context, store: Store) -> Sum
     show(before, context.tally, registers=True)
     problem = None
     if before.registration_pending:
-        problem = await problem_of(_empty_outbox(registration), store, job.paths)
+        problem = await problem_of(lambda: _empty_outbox(registration), store, job.paths)
     figures = await store.call(store.ledger.figures)
-    reason = problem or registration.problem
+    reason = context.stop.reason or problem or registration.problem
     ending = exit_of(reason) if reason else _well_ended(before.registration_pending)
     return await Summarizer(store, job.paths, context, started, registers=True, harvests=False).write(
         reading, figures, ending

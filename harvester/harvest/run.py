@@ -28,7 +28,7 @@ from harvester.storage.database import Database
 from harvester.storage.hooks import CommitHook
 from harvester.storage.ingest import Reading, last_reading
 from harvester.storage.lock import lock
-from harvester.storage.paths import check_paths, require_ledger
+from harvester.storage.paths import check_paths, is_there, require_ledger
 from harvester.storage.store import Store
 
 IN_FLIGHT_PER_REQUEST = 4
@@ -75,7 +75,7 @@ def ledger_with_failures(ledger: Path | None) -> Path:
     """
     if ledger is None:
         raise Usage("--only-failed needs a ledger, in which it stands what failed: name one with --ledger")
-    if not ledger.is_file():
+    if not is_there(ledger):
         raise InputMissing(f"there is no ledger {ledger}, and so nothing is known to have failed. Nothing was asked.")
     return ledger
 
@@ -106,7 +106,7 @@ class Harvest:
             return await self._run(reading)
         finally:
             if self._registration:
-                self._registration.close()
+                await self._registration.close()
 
     async def _run(self, reading: Reading) -> Summary:
         await self._prepare()
@@ -115,7 +115,7 @@ class Harvest:
             before = replace(before, pending=before.failures, failures=0)
         self._show(before)
         has_work = bool(before.pending or (before.registration_pending and self._registration))
-        problem = await problem_of(self._work(before), self._store, self._job.paths) if has_work else None
+        problem = await problem_of(lambda: self._work(before), self._store, self._job.paths) if has_work else None
         after = await self._figures()
         self._show(after)
         if not after.pending:
@@ -134,13 +134,15 @@ class Harvest:
         await self._store.begin(
             service=job.upstream.name,
             source=job.upstream.limits.base_url,
-            advice=job.moved,
+            advice=job.advice_if_moved,
             refetch=job.mode is Mode.REFETCH,
-            retry_failed=job.mode is Mode.RETRY_FAILED,
+            # A refetch that was cut off goes on, and may have failures of its own by now.
+            retry_failed=job.mode is Mode.RETRY_FAILED or (job.mode is Mode.REFETCH and job.retry_failures),
             only_failed=job.mode is Mode.ONLY_FAILED,
         )
         if self._registration:
-            await self._registration.fill(harvested_only=True, retry_rejected=job.retry_rejected)
+            await self._registration.fill(harvested_only=True, retry_rejected=job.retry_failures)
+            await self._registration.follow()
 
     async def _figures(self) -> Figures:
         return await self._store.call(self._store.ledger.figures)

@@ -1,7 +1,7 @@
 """How a run ends: its failures file, its summary, and the exit code."""
 
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -33,7 +33,7 @@ def show(figures: Figures, tally: Tally, *, registers: bool) -> None:
         tally.registration_pending = 0
 
 
-async def problem_of(work: Awaitable[None], store: Store, paths: Paths) -> StopRun | None:
+async def problem_of(work: Callable[[], Awaitable[None]], store: Store, paths: Paths) -> StopRun | None:
     """Work; returns what ended it early, to be told in the summary.
 
     Raises:
@@ -42,7 +42,7 @@ async def problem_of(work: Awaitable[None], store: Store, paths: Paths) -> StopR
     if paths.summary:
         await store.call(remove, paths.summary)  # that of an earlier run would pass for this one's
     try:
-        await work
+        await work()
     except (DiskFailed, PipeClosed):
         raise
     except StopRun as problem:
@@ -76,15 +76,16 @@ class Summarizer:
             figures: what the ledger says at the end.
             ending: how the run ended.
         """
+        finished = self._context.clock.now()
         await self._write_failures()
-        summary = self._summary(reading, figures, ending)
+        summary = self._summary(reading, figures, ending, finished)
         summary = checked(summary, broken_identities(summary, harvested=self._harvests))
         if self._paths.summary:
             await self._store.call(write_atomically, self._paths.summary, [as_json(summary)])
         return summary
 
-    def _summary(self, reading: Reading, figures: Figures, ending: Exit) -> Summary:
-        now, tally = self._context.clock.now(), self._context.tally
+    def _summary(self, reading: Reading, figures: Figures, ending: Exit, finished: datetime) -> Summary:
+        tally = self._context.tally
         return Summary(
             lines=reading.lines,
             duplicates=reading.duplicates,
@@ -96,8 +97,8 @@ class Summarizer:
             bytes=tally.bytes,
             budget_left=tally.budget_left,
             started_at=timestamp(self._started),
-            finished_at=timestamp(now),
-            duration_seconds=round((now - self._started).total_seconds(), 3),
+            finished_at=timestamp(finished),
+            duration_seconds=round((finished - self._started).total_seconds(), 3),
             files=self._files(figures),
             exit=ending,
         )

@@ -60,7 +60,7 @@ def nightly_job(settings: Settings, password: Secret | None = None) -> NightlyJo
         enrol_as=WorkState.RESTING,
         wait=True,
         unattended=True,
-        moved=MOVED,
+        advice_if_moved=MOVED,
     )
     return NightlyJob(
         harvest=harvest,

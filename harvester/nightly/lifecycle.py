@@ -58,8 +58,8 @@ class Nights:
 
     def reopen(self, output: Path) -> bool:
         """If the last night is over and had this output, switch to it. Returns whether it did."""
-        # Both names have to be this one: the night's path is noted before the ledger gets the output. After a crash in
-        # between, the ledger still has the output of the night before.
+        # Both names have to be this one: in older ledgers the night's path was noted before the ledger got the output,
+        # and a crash may have come in between.
         is_over = (
             self._store.database.meta.output == output.name
             and self._state.output() == output

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from harvester.config.credentials import Secret
+from harvester.config.credentials import Secret, require_email
 from harvester.config.settings import Settings
 from harvester.core.clock import ClockWatch
 from harvester.core.errors import DiskFailed, StopRun
@@ -59,7 +59,9 @@ async def nightly_and_notify(
         if url:
             await ping(transport, url, "start")
         try:
-            job = nightly_job(settings, password())
+            secret = password()
+            require_email(settings.paperbuzz.email)
+            job = nightly_job(settings, secret)
             summary = await nightly(
                 job, context, wait_lock=wait_lock, watch=watch, ready=lambda: notify(environ, "READY=1")
             )

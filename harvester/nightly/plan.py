@@ -9,6 +9,7 @@ from harvester.nightly.job import NightlyJob
 from harvester.nightly.revisit import Selection
 from harvester.nightly.state import Explanation, NightlyState
 from harvester.politeness.quota import book_of, requests_left
+from harvester.storage.paths import is_there
 from harvester.storage.store import Store
 
 SHARE_FOR_RETRIES = 0.05
@@ -50,7 +51,7 @@ async def plan(job: NightlyJob, context: Context, doi: str | None = None, at: da
     """
     now = at or context.clock.now()
     async with Store(None, None) as store:
-        if job.ledger.exists():
+        if is_there(job.ledger):
             await store.call(store.database.copy_from, job.ledger)
         state = await store.call(NightlyState, store.database, job.intervals)
         harvest = job.harvest

@@ -4,6 +4,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from harvester.core.errors import InputMissing
 from harvester.harvest.job import Context, HarvestJob
 from harvester.harvest.run import run
 from harvester.nightly.job import MOVED
@@ -11,12 +12,18 @@ from harvester.nightly.revisit import Intervals
 from harvester.nightly.state import NightlyState
 from harvester.reports.summary import Summary
 from harvester.storage.database import Database, WorkState
+from harvester.storage.paths import is_there
 
 
 def is_of_nights(ledger: Path) -> bool:
-    """Whether a ledger is that of a nightly harvest."""
-    with closing(Database(ledger, read_only=True)) as database:
-        return database.meta.night is not None
+    """Whether a ledger is that of a nightly harvest; one that is not there yet, or empty, is none."""
+    if not is_there(ledger):
+        return False
+    try:
+        with closing(Database(ledger, read_only=True)) as database:
+            return database.meta.night is not None
+    except InputMissing:  # a run has only just made it
+        return False
 
 
 async def retry(job: HarvestJob, intervals: Intervals, context: Context, *, only_changed: bool) -> Summary:
@@ -35,7 +42,7 @@ async def retry(job: HarvestJob, intervals: Intervals, context: Context, *, only
         job,
         upstream=replace(job.upstream, compares=True),
         enrol_as=WorkState.RESTING,
-        moved=MOVED,
+        advice_if_moved=MOVED,
     )
 
     def state(database: Database) -> NightlyState:

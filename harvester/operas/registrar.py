@@ -61,8 +61,8 @@ class Outbox(Protocol):
 
     async def settle(
         self, acknowledged: Sequence[PendingRegistration], rejected: Sequence[tuple[PendingRegistration, Failure]]
-    ) -> None:
-        """Take entries out, durably."""
+    ) -> int:
+        """Take entries out, durably; returns how many stay in, because they were given more URLs meanwhile."""
         ...
 
     async def known_prefixes(self) -> set[str]:
@@ -316,9 +316,9 @@ class Registrar:
             raise Stopped
 
     async def _acknowledge(self, entries: Sequence[PendingRegistration]) -> None:
-        await self._outbox.settle(entries, [])
-        self._tally.registered += len(entries)
-        self._tally.registration_pending -= len(entries)
+        settled = len(entries) - await self._outbox.settle(entries, [])
+        self._tally.registered += settled
+        self._tally.registration_pending -= settled
 
     async def _reject_refused(self, entry: PendingRegistration) -> None:
         self._refused.add(entry.doi)

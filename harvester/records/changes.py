@@ -29,7 +29,7 @@ class Content:
     """The parts of a record that are compared.
 
     Args:
-        events: digest of all events.
+        events: digest of all events; empty if it cannot be made.
         metadata: digest of the metadata; empty if there is none.
         open_access: digest of the open-access data; empty if there is none.
         counts: events by source.
@@ -45,7 +45,7 @@ def content_of(record: Mapping[str, object]) -> Content:
     """The content of a Paperbuzz record. Members of an unexpected form count as missing."""
     sources = record.get("altmetrics_sources")
     return Content(
-        _digest(_stable(sources if isinstance(sources, list) else [])),
+        _digest_of_events(sources if isinstance(sources, list) else []),
         _digest_of_part(record.get("metadata")),
         _digest_of_part(record.get("open_access")),
         counts_of(sources),
@@ -83,13 +83,31 @@ def added(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
     return {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
 
 
+def _digest_of_events(sources: list[object]) -> bytes:
+    stable = _stable_or_none(sources)
+    return b"" if stable is None else _digest(stable)
+
+
 def _digest_of_part(part: object) -> bytes:
-    stable = _stable(part)
+    """The digest of a part; empty if there is nothing in it."""
+    stable = _stable_or_none(part)
     return _digest(stable) if stable else b""
 
 
 def _digest(stable: object) -> bytes:
-    return hashlib.sha256(_canonical(stable)).digest()[:DIGEST_BYTES]
+    """The digest of a value; empty if it is nested too deeply to be written, so that nothing can be said of it."""
+    try:
+        return hashlib.sha256(_canonical(stable)).digest()[:DIGEST_BYTES]
+    except TypeError:  # orjson's word for more than 254 levels
+        return b""
+
+
+def _stable_or_none(part: object) -> object:
+    """The stable form of a value; None if it is nested too deeply."""
+    try:
+        return _stable(part)
+    except (RecursionError, TypeError):
+        return None
 
 
 def _canonical(stable: object) -> bytes:

@@ -96,10 +96,11 @@ class Outbox:
 
     def settle(
         self, acknowledged: Sequence[PendingRegistration], rejected: Sequence[tuple[PendingRegistration, Failure]]
-    ) -> None:
+    ) -> int:
         """Take entries out of the outbox: OPERAS acknowledged them, or refused them for a reason.
 
-        A work that got another URL after `waiting` handed it out stays in the outbox.
+        Returns:
+            How many stay in the outbox all the same: works that got another URL after `waiting` handed them out.
         """
         with self._file.transaction() as db:
             settled = [(RegistrationState.ACKNOWLEDGED, entry.work_id) for entry in acknowledged]
@@ -109,9 +110,10 @@ class Outbox:
             offered = [(key, self._last_handed_out.pop(key, 0)) for key in keys]
             db.executemany("UPDATE url SET settled = 1 WHERE work_id = ? AND id <= ?", offered)
             # After the URLs: only now can it be seen which works have more of them than were sent.
-            requeue(db, keys)
+            stay = requeue(db, keys)
             forget_failures(db, keys, Stage.REGISTER)
             add_failures(db, ((entry.work_id, failure) for entry, failure in rejected))
+        return stay
 
     def prefixes(self) -> set[str]:
         """DOI prefixes that OPERAS has seen from us."""

@@ -78,6 +78,20 @@ def paths_of(path: Path, ledger: Path | None = None, failures: Path | None = Non
     return ledger_paths(path, failures=failures)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file.
+
+    Raises:
+        DiskFailed: that cannot be found out: the folder cannot be looked into, or the name is too long.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise DiskFailed(
+            f"cannot look at {path}: {error.strerror}. Nothing was asked; choose another place."
+        ) from error
+
+
 def require_ledger(paths: Paths) -> None:
     """Refuse to register without a ledger.
 

@@ -9,7 +9,7 @@ from harvester.core.errors import InputMissing
 from harvester.core.model import Failure, Figures, Stage
 from harvester.storage.database import Database
 from harvester.storage.ledger import Ledger
-from harvester.storage.paths import ledger_of
+from harvester.storage.paths import is_there, ledger_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +98,20 @@ def opened_ledger(path: Path) -> Iterator[Database]:
         yield database
 
 
+def require_ledger_file(path: Path) -> None:
+    """Refuse a ledger that is not there.
+
+    Raises:
+        InputMissing: it is not.
+    """
+    if not is_there(path):
+        raise InputMissing(f"there is no ledger {path}. Name the output of a run, or its ledger.")
+
+
 @contextmanager
 def ledger_at(path: Path) -> Iterator[Database]:
     """Open a ledger's file to look at it, as `opened_ledger` does, but by its own path alone."""
-    if not path.is_file():
-        raise InputMissing(f"there is no ledger {path}. Name the output of a run, or its ledger.")
+    require_ledger_file(path)
     with closing(Database(path, read_only=True)) as database:
         yield database
 

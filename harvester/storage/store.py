@@ -46,6 +46,10 @@ T = TypeVar("T")
 H = TypeVar("H", bound=CommitHook)
 
 
+ANOTHER_OUTPUT = "Name another output, or start over with --refetch."
+"""What to do if the records in the ledger of a batch run came from another service."""
+
+
 class Store:
     """The output and the ledger of one job; an async context manager that owns the writer thread.
 
@@ -114,13 +118,16 @@ class Store:
         Returns:
             The hook.
         """
-        hook = await self.call(lambda: make(self.database))
+        return await self.call(self._join, make)
+
+    def _join(self, make: Callable[[Database], H]) -> H:
+        hook = make(self.database)
         self._hooks.append(hook)
         return hook
 
-    def leave(self, hook: CommitHook) -> None:
-        """Let a hook take part in no commit from here on."""
-        self._hooks.remove(hook)
+    async def leave(self, hook: CommitHook) -> None:
+        """Let a hook take part in no commit from here on; one that is under way has it to its end."""
+        await self.call(self._hooks.remove, hook)
 
     def is_closing(self) -> bool:
         """Whether the store is about to close, so that a long step should end early. Any thread may ask."""
@@ -194,7 +201,7 @@ class Store:
         *,
         service: str,
         source: str,
-        advice: str = "Name another output, or start over with --refetch.",
+        advice: str = ANOTHER_OUTPUT,
         refetch: bool = False,
         retry_failed: bool = False,
         only_failed: bool = False,

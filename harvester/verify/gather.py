@@ -27,7 +27,7 @@ from harvester.storage.lock import lock_file, shared_lock
 from harvester.storage.meta import Meta
 from harvester.storage.output_file import partial_of
 from harvester.storage.paths import Paths, job_paths, paths_of
-from harvester.storage.status import ledger_at, works_by_doi
+from harvester.storage.status import ledger_at, require_ledger_file, works_by_doi
 from harvester.verify.evidence import Evidence, FailureEntry, Line, OutputEvidence
 
 T = TypeVar("T")
@@ -53,6 +53,7 @@ def gather(
     """
     paths = paths_of(path, ledger, failures)
     assert paths.ledger is not None  # noqa: S101 - job_paths names one for each output
+    require_ledger_file(paths.ledger)
     with shared_lock(paths.ledger), ledger_at(paths.ledger) as database:
         yield _evidence(database, _completed(paths, database.meta.output, failures), deep=deep)
 

@@ -77,12 +77,13 @@ class FakeOutbox:
 
     async def settle(
         self, acknowledged: Sequence[PendingRegistration], rejected: Sequence[tuple[PendingRegistration, Failure]]
-    ) -> None:
+    ) -> int:
         await asyncio.sleep(0)
         for entry in [*acknowledged, *(entry for entry, _ in rejected)]:
             del self.rows[entry.work_id]  # whoever is settled twice fails here
         self.acknowledged += acknowledged
         self.rejected += rejected
+        return 0
 
     async def known_prefixes(self) -> set[str]:
         return set(self.prefixes)

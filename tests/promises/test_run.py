@@ -169,6 +169,8 @@ def test_failed_ones_stay_failed_until_they_have_another_outcome(harvester: Tool
         (["-o", "out.jsonl", "--refetch"], 2),
         (["-o", "out.jsonl", "--retry-failed"], 2),
         (["-o", "{date}.jsonl"], 2),
+        (["-o", f"{'n' * 300}.jsonl"], 74),
+        (["-o", "out.jsonl", "--ledger", f"{'n' * 300}"], 74),
     ],
 )
 def test_only_failed_says_what_it_needs(harvester: Tool, arguments: list[str], code: int) -> None:

@@ -115,3 +115,15 @@ def test_an_empty_record_differs_from_nothing() -> None:
 
 def replace_events(content: Content, other: Content) -> Content:
     return Content(other.events, content.metadata, content.open_access, content.counts)
+
+
+@pytest.mark.parametrize("depth", [200, 300, 450, 520, 900, 1000])
+def test_a_part_that_is_nested_too_deeply_says_nothing_and_the_others_are_compared(depth: int) -> None:
+    nested: object = "x"
+    for _ in range(depth):
+        nested = [nested]
+    deep = content_of(RECORD | {"metadata": {"title": nested}})
+    assert deep.events == content_of(RECORD).events
+    assert bool(deep.metadata) == (depth < 250)
+    assert not differs(content_of(RECORD), deep) or depth < 250
+    assert content_of(RECORD | {"altmetrics_sources": [{"events": nested}]}).metadata == content_of(RECORD).metadata

@@ -472,10 +472,10 @@ def test_a_url_that_comes_while_its_work_is_under_way_keeps_it_in(ledger: Opened
     outbox.fill(harvested_only=False)
     entries = outbox.waiting(10)
     record(ledger, "a", landing_urls=["https://new"])
-    outbox.settle(entries, [])
+    assert outbox.settle(entries, []) == 1
     (again,) = outbox.waiting(10)
     assert again.urls == ("https://a", "https://new")
-    outbox.settle([again], [])
+    assert outbox.settle([again], []) == 0
     assert outbox.waiting(10) == []
 
 

@@ -266,7 +266,7 @@ async def test_a_hook_that_left_takes_part_no_more(place: Place) -> None:
         await store.begin(service="paperbuzz", source=SOURCE)
         first, second = await store.due(0, 10)
         await commit(store, [first])
-        store.leave(hook)
+        await store.leave(hook)
         await commit(store, [second])
         assert [entry.doi for entry in await store.waiting(10)] == [doi("a")]
     assert told == [1]

@@ -149,7 +149,7 @@ async def test_a_refetch_and_a_retry_hold(desk: Desk) -> None:
     await desk.run()
     await desk.run(mode=Mode.REFETCH)
     assert checked(desk.output) == []
-    await desk.run(mode=Mode.RETRY_FAILED, retry_rejected=True)
+    await desk.run(mode=Mode.RETRY_FAILED, retry_failures=True)
     assert checked(desk.output) == []
 
 
