@@ -21,7 +21,7 @@ from harvester.core.tasks import until_stopped
 from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Account, Context, RegistrationJob
 from harvester.harvest.services import open_operas
-from harvester.harvest.summarize import Summarizer, exit_of, problem_of, show
+from harvester.harvest.summarize import Summarizer, complete, exit_of, problem_of, show
 from harvester.operas.client import OperasClient
 from harvester.operas.registrar import Registrar
 from harvester.politeness.service import Service
@@ -216,8 +216,8 @@ async def _empty_outbox(registration: Registration) -> None:
 
 def _well_ended(registered: int) -> Exit:
     if not registered:
-        return Exit(0, "complete", "All of this was registered before; nothing was sent.")
-    return Exit(0, "complete", "Complete: every DOI is accounted for.")
+        return complete("All of this was registered before; nothing was sent.")
+    return complete("Complete: every DOI is accounted for.")
 
 
 async def holdings(account: Account, context: Context) -> list[dict[str, object]]:

@@ -6,7 +6,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from harvester.core.clock import timestamp
-from harvester.core.errors import DiskFailed, OutOfBudget, PipeClosed, PromiseBroken, StopRun
+from harvester.core.errors import (
+    COMPLETE,
+    TOO_MANY_FAILURES,
+    DiskFailed,
+    OutOfBudget,
+    PipeClosed,
+    PromiseBroken,
+    StopRun,
+)
 from harvester.core.files import remove, write_atomically
 from harvester.core.model import Figures
 from harvester.core.sanitize import printable
@@ -27,7 +35,7 @@ REPORT_IT = "Nothing was deleted; please report this with the summary and the le
 
 
 def show(figures: Figures, tally: Tally, *, registers: bool) -> None:
-    """Let progress see what the ledger says."""
+    """Copy the ledger's figures into the tally."""
     tally.take_over(figures)
     if not registers:
         tally.registration_pending = 0
@@ -125,8 +133,17 @@ def _log_failures(ledger: Ledger) -> None:
         log.warning("%s: %s", failure.origin, printable(failure.message), extra={"doi": failure.doi or ""})
 
 
+def complete(reason: str) -> Exit:
+    """The exit of a run that did all it was to do.
+
+    Args:
+        reason: says so in a sentence.
+    """
+    return Exit(COMPLETE, "complete", reason)
+
+
 def exit_of(reason: StopRun) -> Exit:
-    """How a run ends that something ended."""
+    """The exit for an error that ended the run."""
     return Exit(reason.exit_code, reason.name, str(reason))
 
 
@@ -143,14 +160,18 @@ def exit_of_harvest(job: HarvestJob, figures: Figures, reason: StopRun | None, *
         return exit_of(reason)
     limit = job.max_failures
     if limit is not None and figures.failures > limit:
-        return Exit(3, "failures", f"Complete, but with {figures.failures:,} failures where {limit:,} are allowed.")
+        return Exit(
+            TOO_MANY_FAILURES,
+            "failures",
+            f"Complete, but with {figures.failures:,} failures where {limit:,} are allowed.",
+        )
     if job.mode is Mode.ONLY_FAILED:
         return _exit_of_failed(figures, has_work)
     if has_work:
-        return Exit(0, "complete", "Complete: every DOI is accounted for.")
+        return complete("Complete: every DOI is accounted for.")
     if job.unattended:
-        return Exit(0, "complete", "Nothing was left to be done; nothing was asked.")
-    return Exit(0, "complete", "All of this was done before; nothing was asked. Start over with --refetch.")
+        return complete("Nothing was left to be done; nothing was asked.")
+    return complete("All of this was done before; nothing was asked. Start over with --refetch.")
 
 
 def _exit_of_failed(figures: Figures, has_work: bool) -> Exit:
@@ -159,7 +180,7 @@ def _exit_of_failed(figures: Figures, has_work: bool) -> Exit:
     if figures.pending:
         rest = f"{figures.pending:,} others are still to be asked: the same command without --only-failed goes on."
         return Exit(OutOfBudget.exit_code, OutOfBudget.name, f"{done} {rest}")
-    return Exit(0, "complete", done)
+    return complete(done)
 
 
 def checked(summary: Summary, broken: Sequence[str]) -> Summary:

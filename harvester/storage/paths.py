@@ -87,9 +87,7 @@ def is_there(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError as error:
-        raise DiskFailed(
-            f"cannot look at {path}: {error.strerror}. Nothing was asked; choose another place."
-        ) from error
+        raise DiskFailed(f"cannot look at {path}: {error.strerror}. Nothing was changed; name another file.") from error
 
 
 def require_ledger(paths: Paths) -> None:
