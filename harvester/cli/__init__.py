@@ -18,38 +18,75 @@ NEW_OBJECTS = 20_000
 """How many new containers start a garbage collection. With Python's own 700, collections take an eighth of the time and
 find nothing: a DOI that gets its record leaves no cycle, and one that fails leaves a small one (measured)."""
 
-_COMMANDS = {
-    "run": "run",
-    "nightly": "nightly",
-    "register": "register",
-    "registered": "register",
-    "check": "check",
-    "status": "status",
-    "plan": "plan",
-    "history": "history",
-    "failures": "failures",
-    "verify": "verify",
-    "config": "config",
-    "schedule": "schedule",
-    "schema": "schema",
-    "sandbox": "sandbox",
-    "demo": "demo",
-    "completion": "completion",
+COMMANDS = {
+    "run": ("run", "Harvest the DOIs of INPUT... into OUT."),
+    "nightly": ("nightly", "Harvest what is due tonight; everything is taken from the configuration."),
+    "register": (
+        "register",
+        "Register the DOIs of INPUT... with OPERAS, without asking Paperbuzz. This cannot be undone.",
+    ),
+    "registered": (
+        "register",
+        "Print what OPERAS holds for your account, as JSON Lines: raw (the DOI), urls, last_checked.",
+    ),
+    "check": ("check", "Check settings, files, credentials and both services; nothing is harvested or registered."),
+    "status": (
+        "status",
+        "Show how far the job of an output is; OUT is the output of a run, or its ledger. A run may be going on.",
+    ),
+    "plan": (
+        "plan",
+        "Show what tonight would ask and why; with a DOI, explain its score part by part. Asks and changes nothing.",
+    ),
+    "history": (
+        "history",
+        "Print how the counts of DOI grew, as JSON Lines: at (when they were found), counts (events by source).",
+    ),
+    "failures": (
+        "failures",
+        "Print what failed and why, as JSON Lines; OUT is the output of a run, or its ledger. A run may be going on.",
+    ),
+    "verify": (
+        "verify",
+        "Check what was promised of OUT, the output of a run, or its ledger; complete or not. Nothing is changed.",
+    ),
+    "config": ("config", "Look at the settings."),
+    "schedule": (
+        "schedule",
+        "Print the files that start `harvester nightly` every night; comments at their top say what to type next.",
+    ),
+    "schema": ("schema", "Print the JSON Schema of a record: result (the default), failure or summary."),
+    "sandbox": (
+        "sandbox",
+        "Serve Paperbuzz and OPERAS Altmetrics on this machine, with their quirks, until you press ^C.",
+    ),
+    "demo": (
+        "demo",
+        "Run the main job on this machine: sandbox, bundled real DOIs, records, registration; no account, no network.",
+    ),
+    "completion": ("completion", "Print the completion script for a shell."),
 }
-"""Each command and its module. A module is imported when its command is called, so that `--help` stays fast."""
+"""Each command, its module, and the first paragraph of its help. A module is imported only when its command is called.
+The list of commands in `--help` is made of this table, in a quarter of the time that importing all of them takes."""
 
 
 class _Commands(click.Group):
-    """A group that imports the module of a command when it is needed."""
+    """A group that imports the module of a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"harvester.cli.{_COMMANDS[cmd_name]}"), cmd_name)
+        command: click.Command = getattr(import_module(f"harvester.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands as click does, without importing them."""
+        listed = click.Group(commands=[click.Command(name, help=text) for name, (_, text) in COMMANDS.items()])
+        listed.list_commands = self.list_commands  # type: ignore[method-assign] # their order is ours
+        listed.format_commands(ctx, formatter)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
+from harvester import cli
 from harvester.cli import harvester as group
 from harvester.config.load import load
 from harvester.config.settings import KEYS, Settings
@@ -118,3 +119,37 @@ def test_the_command_lines_of_a_document_run(tmp_path: Path, sandbox: Sandbox, n
 
 if __name__ == "__main__":
     COMMANDS.write_text(reference(), encoding="utf-8")
+
+
+def test_the_list_of_commands_says_what_their_help_begins_with() -> None:
+    """It is a table of its own, so that `harvester --help` imports no command."""
+    context = click.Context(group)
+    for name, (_, text) in cli.COMMANDS.items():
+        command = group.get_command(context, name)
+        assert command is not None
+        assert (command.help or "").partition("\n\n")[0] == text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_the_list_of_commands_is_the_one_that_click_would_write(width: int) -> None:
+    context = click.Context(group, terminal_width=width, max_content_width=width)
+    ours, clicks = context.make_formatter(), context.make_formatter()
+    group.format_commands(context, ours)
+    click.Group.format_commands(group, context, clicks)
+    assert ours.getvalue() == clicks.getvalue() != ""
+
+
+HELP = """
+import sys
+from harvester.cli import main
+
+try:
+    main()
+finally:
+    sys.exit("asyncio" in sys.modules)
+"""
+
+
+def test_help_imports_no_command() -> None:
+    told = subprocess.run([sys.executable, "-c", HELP, "--help"], capture_output=True, text=True, check=False)
+    assert (told.returncode, "registered" in told.stdout) == (0, True)
