@@ -16,8 +16,6 @@ from harvester.harvest.from_settings import account, list_options, upstream
 from harvester.harvest.job import Context, HarvestJob, Mode
 from harvester.harvest.run import run as run_job
 from harvester.nightly.files import PLACEHOLDERS
-from harvester.nightly.job import intervals
-from harvester.nightly.retry import is_of_nights, retry
 from harvester.reports.summary import Summary
 from harvester.storage.paths import check_paths, job_paths
 
@@ -132,6 +130,10 @@ def _mode(*, refetch: bool, retry_failed: bool, only_failed: bool) -> Mode:
 def _run(job: HarvestJob, settings: Settings, context: Context) -> Awaitable[Summary]:
     """Run the job. What failed in a night is asked as the night would have asked it, so that nights learn from it."""
     if job.mode is Mode.ONLY_FAILED:
+        # Imported here: an ordinary run starts without the nights.
+        from harvester.nightly.job import intervals
+        from harvester.nightly.retry import is_of_nights, retry
+
         require_email(job.upstream.email)
         check_paths(job.inputs, job.paths)
         if job.paths.ledger and is_of_nights(job.paths.ledger):
