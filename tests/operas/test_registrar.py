@@ -32,7 +32,7 @@ from harvester.operas.registrar import LINGER_SECONDS, SMALLEST_FOR_TIME, Regist
 from harvester.operas.responses import BatchRefused
 from harvester.politeness.breaker import CircuitBreaker
 from harvester.sandbox.faults.rates import Faults
-from harvester.sandbox.operas.uriset import Registry, Rejected
+from harvester.sandbox.operas.uriset import Holdings, Rejected
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.server import Sandbox
 from harvester.transport.aiohttp import AiohttpTransport
@@ -107,7 +107,7 @@ class FakeOperas:
         after: Callable[[Batch], None] = lambda _: None,
         poison: Sequence[str] = (),
     ) -> None:
-        self.store = Registry()
+        self.store = Holdings()
         self.posts: list[Batch] = []
         self.fault, self.after, self.poison = fault, after, set(poison)
         self.in_flight = 0

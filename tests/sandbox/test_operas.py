@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harvester.sandbox.messages import Request
 from harvester.sandbox.operas.tokens import BadToken, issue, read
-from harvester.sandbox.operas.uriset import Registry, Rejected
+from harvester.sandbox.operas.uriset import Holdings, Rejected
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
@@ -119,12 +119,12 @@ def test_tokens_expire_when_the_options_say(sandbox: Sandbox) -> None:
     ],
 )
 def test_a_batch_is_judged_as_the_server_judges_it(batch: object, status: int) -> None:
-    assert outcome(Registry(), batch) == status
+    assert outcome(Holdings(), batch) == status
 
 
-def outcome(registry: Registry, batch: object) -> int:
+def outcome(holdings: Holdings, batch: object) -> int:
     try:
-        registry.post(batch, DEMO)
+        holdings.post(batch, DEMO)
     except Rejected as rejected:
         return rejected.status
     return 200
@@ -140,56 +140,56 @@ def ten(bad_at: int, prefix_at: int | None = None) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("bad_at", [0, 4, 9])
 def test_with_known_prefixes_a_bad_entry_leaves_nothing_stored(bad_at: int) -> None:
-    registry = Registry(prefixes={"10.5334"})
+    holdings = Holdings(prefixes={"10.5334"})
     with pytest.raises(Rejected):
-        registry.post(ten(bad_at), DEMO)
-    assert not registry.rows
+        holdings.post(ten(bad_at), DEMO)
+    assert not holdings.rows
 
 
 def test_with_a_new_prefix_the_entries_before_it_are_kept_and_it_stays_bare() -> None:
     """The measured case: bad at 9, new prefix at 5."""
-    registry = Registry(prefixes={"10.5334"})
+    holdings = Holdings(prefixes={"10.5334"})
     with pytest.raises(Rejected):
-        registry.post(ten(9, prefix_at=5), DEMO)
-    assert sorted(registry.rows) == [*(f"10.5334/{n}" for n in range(5)), "10.7777/5"]
-    assert registry.rows["10.5334/4"].urls == (f"{GOOD_URL}/4",)
-    assert (registry.rows["10.7777/5"].urls, registry.rows["10.7777/5"].prefix) == ((), None)
+        holdings.post(ten(9, prefix_at=5), DEMO)
+    assert sorted(holdings.rows) == [*(f"10.5334/{n}" for n in range(5)), "10.7777/5"]
+    assert holdings.rows["10.5334/4"].urls == (f"{GOOD_URL}/4",)
+    assert (holdings.rows["10.7777/5"].urls, holdings.rows["10.7777/5"].prefix) == ((), None)
 
 
 def test_a_repaired_batch_adds_what_was_lost_but_the_empty_prefix_stays() -> None:
-    registry = Registry(prefixes={"10.5334"})
+    holdings = Holdings(prefixes={"10.5334"})
     batch = ten(9, prefix_at=5)
     with pytest.raises(Rejected):
-        registry.post(batch, DEMO)
+        holdings.post(batch, DEMO)
     batch[9]["url"] = []
-    registry.post(batch, DEMO)
-    assert len(registry.rows) == 10
-    assert registry.rows["10.7777/5"].urls == (f"{GOOD_URL}/5",)
-    assert registry.rows["10.7777/5"].prefix is None
+    holdings.post(batch, DEMO)
+    assert len(holdings.rows) == 10
+    assert holdings.rows["10.7777/5"].urls == (f"{GOOD_URL}/5",)
+    assert holdings.rows["10.7777/5"].prefix is None
 
 
 def test_a_single_entry_of_a_new_prefix_with_a_bad_url_is_stored_bare() -> None:
-    registry = Registry()
+    holdings = Holdings()
     with pytest.raises(Rejected):
-        registry.post([{"doi": "10.5334/a", "url": [BAD_URL]}], DEMO)
-    assert registry.rows["10.5334/a"].urls == ()
+        holdings.post([{"doi": "10.5334/a", "url": [BAD_URL]}], DEMO)
+    assert holdings.rows["10.5334/a"].urls == ()
 
 
 def test_a_url_belongs_to_the_first_doi_and_loses_its_trailing_slashes() -> None:
-    registry = Registry()
-    registry.post(
+    holdings = Holdings()
+    holdings.post(
         [{"doi": "10.5334/a", "url": ["https://x.org/"]}, {"doi": "10.5334/b", "url": ["https://x.org"]}], DEMO
     )
-    assert (registry.rows["10.5334/a"].urls, registry.rows["10.5334/b"].urls) == (("https://x.org",), ())
+    assert (holdings.rows["10.5334/a"].urls, holdings.rows["10.5334/b"].urls) == (("https://x.org",), ())
 
 
 def test_dois_are_stored_case_sensitively_and_posting_again_changes_nothing() -> None:
-    registry = Registry()
+    holdings = Holdings()
     batch = [{"doi": "10.5334/A", "url": [GOOD_URL]}, {"doi": "10.5334/a", "url": []}]
-    registry.post(batch, DEMO)
-    before = dict(registry.rows)
-    registry.post(batch, DEMO)
-    assert registry.rows == before
+    holdings.post(batch, DEMO)
+    before = dict(holdings.rows)
+    holdings.post(batch, DEMO)
+    assert holdings.rows == before
     assert len(before) == 2
 
 

@@ -68,8 +68,8 @@ def _prepare(sandbox: Sandbox) -> None:
     rows = [row for case in CASES for row in _rows(case)]
     batch: list[dict[str, object]] = [{"doi": row["raw"], "url": row["urls"]} for row in rows]
     batch += [{"doi": f"10.5334/filler.{number}", "url": []} for number in range(150)]
-    sandbox.operas.registry.post(batch, DEMO)
-    sandbox.operas.registry.post([{"doi": doi} for doi in ("10.5334/bbc.1", "10.5334/glob.2")], OTHER)
+    sandbox.operas.holdings.post(batch, DEMO)
+    sandbox.operas.holdings.post([{"doi": doi} for doi in ("10.5334/bbc.1", "10.5334/glob.2")], OTHER)
     for origin in (1, 3):
         event: dict[str, object] = {"created_at": "2020-01-03T03:04:05+00:00", "origin": origin, "subject_id": "x"}
         sandbox.operas.events.append(event | {"doi": "10.5334/bbc.2"})

@@ -16,7 +16,7 @@ from harvester.core.clock import Clock
 from harvester.sandbox.messages import HTML_UTF8, Answer, Request, decoded, error_page
 from harvester.sandbox.operas import tokens
 from harvester.sandbox.operas.accept import PAGE, as_accepted
-from harvester.sandbox.operas.uriset import RegisteredDoi, Registry, Rejected, names_in
+from harvester.sandbox.operas.uriset import Holdings, RegisteredDoi, Rejected, names_in
 from harvester.sandbox.options import Account, SandboxOptions
 from harvester.sandbox.requestlog import LoggedRequest
 from harvester.sandbox.service import ServiceName, StandIn
@@ -51,7 +51,7 @@ class Operas(StandIn):
 
     Attributes:
         accounts: by e-mail address.
-        registry: what is registered. `registered` is a shorter view of it.
+        holdings: what is registered. `registered` is a shorter view of it.
         events: what GET /eventset shows; empty unless a test fills it.
         posts: how many POSTs were carried out.
         tokens_issued: how many tokens were given.
@@ -66,7 +66,7 @@ class Operas(StandIn):
     def __init__(self, options: SandboxOptions, clock: Clock) -> None:
         super().__init__()
         self.accounts = {account.email: account for account in options.accounts}
-        self.registry = Registry(prefixes=set(options.known_prefixes))
+        self.holdings = Holdings(prefixes=set(options.known_prefixes))
         self.events: list[dict[str, object]] = []
         self.posts = 0
         self.tokens_issued = 0
@@ -79,7 +79,7 @@ class Operas(StandIn):
     @property
     def registered(self) -> dict[str, tuple[str, ...]]:
         """The URLs of each registered DOI, over all accounts."""
-        return {doi: row.urls for doi, row in list(self.registry.rows.items())}
+        return {doi: row.urls for doi, row in list(self.holdings.rows.items())}
 
     def token(self, email: str, **claims: object) -> str:
         """A token as the server would give it to this account.
@@ -209,7 +209,7 @@ class Operas(StandIn):
         batch = _json_of(request)
         entries = len(batch) if isinstance(batch, list) else 0
         names = names_in(batch)
-        new_names = self.registry.unknown(names)
+        new_names = self.holdings.unknown(names)
         # Two POSTs at once that hold the same new name collide: the later one fails (O5).
         collides = any(names & others for others in self._new_names)
         self._new_names.append(new_names)
@@ -226,7 +226,7 @@ class Operas(StandIn):
         """Carry out a POST. Returns the status of the answer, and the text of its page if it is refused."""
         self.posts += 1
         try:
-            self.registry.post(batch, account)
+            self.holdings.post(batch, account)
         except Rejected as rejected:
             return rejected.status, rejected.text
         return 200, None
@@ -234,7 +234,7 @@ class Operas(StandIn):
     def _get_list(self, request: Request, account: str) -> Answer:
         query = parse_qs(request.query, keep_blank_values=True)
         page, per_page = _integer(query, "page", 1), _integer(query, "per_page", 100)
-        rows = self._in_some_order(self.registry.of(account))
+        rows = self._in_some_order(self.holdings.of(account))
         if page < 1 or per_page < 0:
             raise Refusal(error_page(404))
         chosen = rows[(page - 1) * per_page : page * per_page]
@@ -272,7 +272,7 @@ class Operas(StandIn):
         _require_method(request, "HEAD, OPTIONS, GET", "GET")
         account = self._authorised(request)
         doi = text.removesuffix("/")
-        row = self.registry.rows.get(doi)
+        row = self.holdings.rows.get(doi)
         if row is None or account not in row.owners:
             return as_accepted(request, {"message": f"No URI {doi} associated with your account."}, 404)
         return as_accepted(request, row.as_dict())
@@ -286,13 +286,13 @@ class Operas(StandIn):
         if number is None:
             raise Refusal(error_page(500))
         doi = query.get("uri", [""])[0]
-        wanted = doi if doi in self.registry.rows else None
+        wanted = doi if doi in self.holdings.rows else None
         found = [event for event in self.events if event["origin"] == number and wanted in (None, event["doi"])]
         shown = [self._event(event) for event in found]
         return Answer(200, json.dumps(shown, sort_keys=True, separators=(",", ":")).encode() + b"\n")
 
     def _event(self, event: dict[str, object]) -> dict[str, object]:
-        row = self.registry.rows.get(str(event["doi"]), RegisteredDoi(0, str(event["doi"])))
+        row = self.holdings.rows.get(str(event["doi"]), RegisteredDoi(0, str(event["doi"])))
         shown = {name: event[name] for name in ("created_at", "origin", "subject_id")}
         return shown | {"uri": {"id": row.number, **row.as_dict()}}
 

@@ -46,7 +46,7 @@ class RegisteredDoi:
 
 
 @dataclass
-class Registry:
+class Holdings:
     """The tables of the server: everything that is registered.
 
     Args:
@@ -103,8 +103,8 @@ def _entries(batch: object) -> Iterator[object]:
 class _Change:
     """One transaction. Changes wait here until they are committed."""
 
-    def __init__(self, registry: Registry, account: str) -> None:
-        self._registry = registry
+    def __init__(self, holdings: Holdings, account: str) -> None:
+        self._holdings = holdings
         self._account = account
         self._rows: dict[str, RegisteredDoi] = {}
         self._urls: dict[str, str] = {}
@@ -122,16 +122,16 @@ class _Change:
             self._attach(str(doi), url)
 
     def _row(self, doi: str) -> None:
-        row = self._rows.get(doi) or self._registry.rows.get(doi)
+        row = self._rows.get(doi) or self._holdings.rows.get(doi)
         if row is not None:
             self._rows[doi] = replace(row, owners=row.owners | {self._account})
             return
-        number = len(self._registry.rows) + len(self._rows) + 1
+        number = len(self._holdings.rows) + len(self._rows) + 1
         row = RegisteredDoi(number, doi, owners=frozenset({self._account}))
         self._rows[doi] = row
         prefix = _prefix(doi)
-        if prefix not in self._registry.prefixes:
-            self._registry.prefixes.add(prefix)
+        if prefix not in self._holdings.prefixes:
+            self._holdings.prefixes.add(prefix)
             self.commit()
         self._rows[doi] = replace(row, prefix=prefix)
 
@@ -139,14 +139,14 @@ class _Change:
         text = url.rstrip("/") if isinstance(url, str) else url
         if not isinstance(text, str) or not url_accepted(url):
             raise Rejected(500)
-        if text in self._urls or text in self._registry.url_owner:
+        if text in self._urls or text in self._holdings.url_owner:
             return
         self._urls[text] = doi
         self._rows[doi] = replace(self._rows[doi], urls=(*self._rows[doi].urls, text))
 
     def commit(self) -> None:
-        self._registry.rows.update(self._rows)
-        self._registry.url_owner.update(self._urls)
+        self._holdings.rows.update(self._rows)
+        self._holdings.url_owner.update(self._urls)
         self._rows, self._urls = {}, {}
 
 
