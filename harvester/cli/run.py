@@ -94,7 +94,7 @@ def run(
     output = output or settings.output.path
     if not output:
         raise Usage("no output: say where the records go, for example -o harvest.jsonl")
-    if any(place in output for place in PLACEHOLDERS):
+    if any(placeholder in output for placeholder in PLACEHOLDERS):
         raise Usage(f"{output} is a template for harvester nightly: say with -o where the records of this run go")
     registers = settings.operas.enabled
     job = HarvestJob(

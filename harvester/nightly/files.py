@@ -57,7 +57,7 @@ def output_of(template: str, night: datetime) -> str:
     if filled == name or re.search(r"[{}]", folder + filled):
         raise Misconfigured(
             f"[output] path is {template}; for a nightly harvest its file name needs "
-            f"{' or '.join(PLACEHOLDERS)}, and there may be no other places, nor any in the folder. "
+            f"{' or '.join(PLACEHOLDERS)}, and there may be no other placeholders, nor any in the folder. "
             "Write for example /var/lib/harvester/{date}.jsonl.zst."
         )
     output_format(filled)

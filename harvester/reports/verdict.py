@@ -85,15 +85,15 @@ def night_verdict(summary: Summary, suspected: Sequence[Anomaly]) -> NightVerdic
 
 def _concluded(summary: Summary, suspected: Sequence[Anomaly]) -> tuple[Conclusion, str]:
     """The conclusion with its reason, a clause without a full stop; the cases are those at the top of this file."""
-    code, suspicions = summary.exit.code, _and_more(len(suspected), "suspicion", "suspicions")
+    code, more = summary.exit.code, _and_more(len(suspected), "anomaly", "anomalies")
     reason = _first_sentence(summary.exit.reason) or summary.exit.name
     if code in GOES_ON:
-        return Conclusion.NOT_FINISHED, f"{_left_to_do(summary)} ({reason}){suspicions}"
+        return Conclusion.NOT_FINISHED, f"{_left_to_do(summary)} ({reason}){more}"
     if code == TOO_MANY_FAILURES:
         failed = counted(summary.figures.failures, "work")
-        return Conclusion.LOOK_AT_THIS, f"{failed} failed, more than are allowed{suspicions}"
+        return Conclusion.LOOK_AT_THIS, f"{failed} failed, more than are allowed{more}"
     if code != COMPLETE:
-        return Conclusion.LOOK_AT_THIS, f"{reason}{suspicions}"
+        return Conclusion.LOOK_AT_THIS, f"{reason}{more}"
     if suspected:
         return Conclusion.LOOK_AT_THIS, f"{suspected[0].claim}{_and_more(len(suspected) - 1, 'more', 'more')}"
     return Conclusion.ALL_IS_WELL, _all_done(summary)

@@ -117,12 +117,10 @@ def check_paths(inputs: Sequence[str], paths: Paths) -> None:
     taken += [path.resolve() for path in named]
     if paths.output:
         taken.append(partial_of(paths.output.resolve()))
-    for place in named:
-        if taken.count(place.resolve()) > 1:
-            raise Usage(f"{place} is named twice, among the inputs and the files to be written. Choose another name.")
-    for path in (paths.output, paths.ledger, paths.failures):
-        if path is None:
-            continue
+    for path in named:
+        if taken.count(path.resolve()) > 1:
+            raise Usage(f"{path} is named twice, among the inputs and the files to be written. Choose another name.")
+    for path in filter(None, (paths.output, paths.ledger, paths.failures)):
         try:
             is_folder = path.parent.is_dir()
         except OSError as error:

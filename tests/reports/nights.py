@@ -170,7 +170,7 @@ NIGHTS: Mapping[str, Night] = {
         NOTHING,
     ),
     "stopped": (summary_with(LATER, pending=400, works=12_400, registration_pending=30), LAST, KNOWN),
-    "stopped-with-suspicions": (summary_with(LATER, pending=1), LAST, EVERYTHING_WRONG),
+    "stopped-with-anomalies": (summary_with(LATER, pending=1), LAST, EVERYTHING_WRONG),
     "ended-early": (LATER, LAST, NOTHING),
     "service-down": (ended_with(69, "service-down", "Paperbuzz is down. It goes on.", pending=9_000), LAST, KNOWN),
     "terminated": (ended_with(143, "terminated", "", pending=9_000), None, NOTHING),

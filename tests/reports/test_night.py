@@ -1,4 +1,4 @@
-"""The report of a night: one sentence says whether to act, the rest says why; normal nights raise no suspicion."""
+"""The report of a night: one sentence says whether to act, the rest says why; normal nights show no anomaly."""
 
 from dataclasses import asdict
 
@@ -60,14 +60,14 @@ def test_a_night_with_nothing_to_do_is_well() -> None:
     assert verdict(idle, SUMMARY, NOTHING) == "All is well: nothing was due, and nothing was asked."
 
 
-def test_a_suspicion_is_the_verdict_of_a_night_that_is_complete() -> None:
+def test_an_anomaly_is_the_verdict_of_a_night_that_is_complete() -> None:
     slow = details_of(median_seconds=1.5, usual_median_seconds=0.4)
     assert verdict(SUMMARY, SUMMARY, slow) == (
         "Look at this: half of the answers took longer than 1.50 s, usually 0.40 s."
     )
 
 
-def test_of_several_suspicions_the_worst_is_told_and_how_many_there_are() -> None:
+def test_of_several_anomalies_the_worst_is_told_and_how_many_there_are() -> None:
     mixed_up = summary_with(failures_by_kind={"http": 70, "timeout": 29, "doi-mismatch": 1})
     odd = details_of(median_seconds=1.5, usual_median_seconds=0.4, clock_jumps_seconds=(-3600.0,))
     assert verdict(mixed_up, SUMMARY, odd) == (
@@ -85,10 +85,10 @@ def test_a_night_that_goes_on_by_itself_says_what_is_left_and_why() -> None:
     assert verdict(LATER, None, NOTHING) == "Not finished: the night ended early (the time limit of 6 h is over)."
 
 
-def test_suspicions_of_a_night_that_is_not_finished_are_counted_in_its_verdict() -> None:
+def test_anomalies_of_a_night_that_is_not_finished_are_counted_in_its_verdict() -> None:
     text = verdict(summary_with(LATER, pending=400), None, details_of(clock_jumps_seconds=(3600.0,)))
     assert text.startswith("Not finished: ")
-    assert text.endswith("; 1 suspicion below.")
+    assert text.endswith("; 1 anomaly below.")
 
 
 @pytest.mark.parametrize("code", [1, 2, 11, 12, 65, 66, 70, 74, 78])
@@ -122,7 +122,7 @@ def test_the_verdict_is_always_one_sentence_and_the_first_lines_of_the_page(
 # Suspicions
 
 
-def test_the_same_night_twice_raises_no_suspicion() -> None:
+def test_the_same_night_twice_shows_no_anomaly() -> None:
     same = details_of(truncated=80, last_truncated=80, median_seconds=1.2, usual_median_seconds=1.2)
     assert claims(SUMMARY, SUMMARY, same) == []
 
@@ -272,7 +272,7 @@ def test_far_fewer_events_than_predicted_are_suspected(
     )
 
 
-def test_each_suspicion_comes_with_advice_on_the_page() -> None:
+def test_each_anomaly_comes_with_advice_on_the_page() -> None:
     page = text_of(SUMMARY, SUMMARY, details_of(clock_jumps_seconds=(3600.0,)))
     text = " ".join(section(page, "Look at this").split())
     assert text.startswith("- The clock jumped ahead by 1 h. Someone set it, ")
