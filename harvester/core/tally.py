@@ -38,6 +38,11 @@ class Tally:
     budget_left: int | None = None
     waiting_for: str = ""
 
+    def forget_requests(self) -> None:
+        """Count requests, retries and bytes from nothing again, for another harvest in this process."""
+        self.requests.clear()
+        self.retries = self.bytes = 0
+
     def take_over(self, figures: Figures) -> None:
         """Set the counts to those of the ledger."""
         self.works = figures.works

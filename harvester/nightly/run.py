@@ -159,9 +159,7 @@ class _NightRunner:
         return job_paths(str(path), ledger=self._job.ledger)
 
     def _harvest(self, paths: Paths) -> Harvest:
-        tally = self._context.tally
-        tally.requests.clear()  # each night has its own
-        tally.retries = tally.bytes = 0
+        self._context.tally.forget_requests()  # each night counts its own
         return Harvest(replace(self._job.harvest, paths=paths), self._context, self._store)
 
     async def _night(self, path: Path, reading: Reading) -> Summary:
