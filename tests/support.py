@@ -10,10 +10,14 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from harvester.core.model import Failure, Outcome, Stage
+from harvester.core.ownership import FileKind
 from harvester.records.result import Result
 
 NOW = datetime(2026, 11, 21, 3, 54, 6, 372_000, UTC)
 """When tests begin."""
+
+ANY = FileKind("a file of any kind", lambda _: True)
+"""For tests that care for how a file is written, and not for whose it is."""
 
 T = TypeVar("T")
 

@@ -1,19 +1,24 @@
 """`harvester demo`: the whole job on this machine, and what to look at afterwards."""
 
+import os
 import shutil
 import sys
 from importlib.resources import as_file, files
+from itertools import count
 from pathlib import Path
 
 import click
 
 from harvester.cli.session import begin, close_with, work
 from harvester.config.credentials import Secret
+from harvester.core.errors import DiskFailed, Usage
 from harvester.harvest.from_settings import account, list_options, upstream
 from harvester.harvest.job import HarvestJob
 from harvester.harvest.run import run as run_job
 from harvester.records.lines import read
-from harvester.storage.paths import job_paths
+from harvester.storage.paths import job_paths, own_files
+
+FOLDER, LIST, OUTPUT, STATE = "demo-output", "dois.csv", "harvest.jsonl", ".state"
 
 RATE = 25
 """Requests per second: slow enough to watch, and still below half a minute."""
@@ -23,24 +28,23 @@ RATE = 25
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("demo-output"),
-    show_default=True,
-    help="Where the demo leaves its files; what an earlier demo left there is replaced.",
+    help="Where the demo leaves its files; nothing is replaced.  [default: demo-output, or demo-output-2 …]",
 )
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), default=RATE, show_default=True, help="Requests per second."
 )
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-def demo(folder: Path, rate: float, quiet: bool) -> int:
+def demo(folder: Path | None, rate: float, quiet: bool) -> int:
     """Run the main job on this machine: sandbox, bundled real DOIs, records, registration; no account, no network."""
     from harvester.sandbox.faults.rates import parse_faults
     from harvester.sandbox.options import SandboxOptions
     from harvester.sandbox.run import run_in_thread
 
-    _clear(folder)
+    folder = _made(folder or _unused())
     options = SandboxOptions(faults=parse_faults("429=0.01,500=0.02,reset=0.01,heal=1"), latency_seconds=0.05)
     with as_file(files("harvester.cli") / "data" / "dois.csv") as dois, run_in_thread(options) as sandbox:
-        shutil.copy(dois, folder / "dois.csv")
+        with (folder / LIST).open("xb") as copy:
+            copy.write(dois.read_bytes())
         click.echo(f"Both services run on this machine for the time of the demo: {sandbox.url}\n", err=True)
         settings = {
             "paperbuzz.base_url": sandbox.paperbuzz_url,
@@ -51,9 +55,9 @@ def demo(folder: Path, rate: float, quiet: bool) -> int:
             "operas.urls_from_metadata": True,
         }
         session = begin(None, settings, quiet=quiet)
-        out = folder / "harvest.jsonl"
+        out = folder / OUTPUT
         job = HarvestJob(
-            inputs=(str(folder / "dois.csv"),),
+            inputs=(str(folder / LIST),),
             options=list_options(session.settings),
             paths=job_paths(str(out)),
             upstream=upstream(session.settings),
@@ -61,18 +65,44 @@ def demo(folder: Path, rate: float, quiet: bool) -> int:
         )
         summary = work(
             lambda context: session.watched(context, run_job(job, context)),
-            state=folder / ".state",
+            state=folder / STATE,
         )
         code = close_with(summary, quiet=False)
     click.echo(_what_now(folder, out), err=True)
     return code
 
 
-def _clear(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ("harvest.*", "dois.csv"):
-        for old in folder.glob(pattern):
-            old.unlink()
+def _unused() -> Path:
+    """The default folder; if a demo left its files there, the first with a number behind its name that is not there."""
+    folder = Path(FOLDER)
+    if not _taken(folder):
+        return folder
+    return next(each for number in count(2) if not os.path.lexists(each := Path(f"{FOLDER}-{number}")))
+
+
+def _made(folder: Path) -> Path:
+    """Make the folder, if it is missing.
+
+    Raises:
+        Usage: something in it has a name that the demo needs.
+        DiskFailed: it cannot be made.
+    """
+    if taken := _taken(folder):
+        raise Usage(
+            f"{taken} is there already, and the demo replaces nothing. Nothing was changed; name another folder with "
+            "--folder."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskFailed(f"cannot make {folder}: {error.strerror}. Choose another one with --folder.") from error
+    return folder
+
+
+def _taken(folder: Path) -> Path | None:
+    """What is in the folder under a name that the demo needs; None if all of them are free."""
+    needed = [folder / LIST, folder / STATE, *own_files(job_paths(str(folder / OUTPUT)))]
+    return next((path for path in needed if os.path.lexists(path)), None)
 
 
 def _liveliest(out: Path) -> tuple[str, dict[str, int]]:

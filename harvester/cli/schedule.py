@@ -13,9 +13,11 @@ from harvester.config.credentials import require_email
 from harvester.config.load import load, text_of
 from harvester.config.settings import KEYS
 from harvester.core.errors import DiskFailed, Misconfigured
+from harvester.core.files import write_atomically
+from harvester.core.ownership import refuse_others_file
 from harvester.core.version import __version__
 from harvester.nightly.files import nights_ledger
-from harvester.schedule import KINDS, SchedulePlan, files
+from harvester.schedule import KINDS, SCHEDULE, SchedulePlan, files
 
 
 class _TimeOfDay(click.ParamType[time]):
@@ -57,6 +59,8 @@ def schedule(kind: str, config_path: Path, at: time, write: Path | None, program
         parts = [f"# ---- {name} ----\n{text}" if len(made) > 1 else text for name, text in made.items()]
         click.echo("\n".join(parts), nl=False)
         return
+    for name in made:  # all before the first is written, so that a service never stands beside another's timer
+        refuse_others_file(write / name, SCHEDULE)
     for name, text in made.items():
         _write(write / name, text)
 
@@ -91,9 +95,12 @@ def _warn_about_environment(config_path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
+    """Write one of the files; an older one that this command made is replaced, and no other."""
+    replaced = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DiskFailed(f"cannot write {path}: {error.strerror}. Choose another folder with --write.") from error
-    click.echo(f"{path} written; its first lines say what to type next", err=True)
+    write_atomically(path, [text.encode()], SCHEDULE)
+    done = "replaced" if replaced else "written"
+    click.echo(f"{path} {done}; its first lines say what to type next", err=True)

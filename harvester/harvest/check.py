@@ -2,20 +2,23 @@
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from harvester.config.credentials import require_email
 from harvester.core.clock import Clock
-from harvester.core.errors import GiveUp, Misconfigured, ServiceDown, StopRun, TryAgain
+from harvester.core.errors import GiveUp, Misconfigured, ServiceDown, StopRun, TryAgain, Usage
+from harvester.core.ownership import objection
 from harvester.core.tally import Tally
 from harvester.harvest.job import Account, Upstream
 from harvester.harvest.services import PROVIDERS, open_operas, open_provider
 from harvester.lists import ListOptions, check_options
 from harvester.lists.inputs import expand
+from harvester.monitoring.prometheus import METRICS
 from harvester.storage.lock import refuse_network
-from harvester.storage.paths import check_paths, job_paths, require_ledger
+from harvester.storage.paths import Paths, check_paths, job_paths, own_files, require_ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,10 @@ def _email(setup: Setup) -> str:
 
 def _inputs(setup: Setup) -> str:
     check_options(setup.options)
-    files = expand(setup.inputs, lambda _: None)
+    own: list[Path] = []
+    with suppress(Usage):  # of the output; it has a finding of its own
+        own = own_files(_paths(setup))
+    files = expand(setup.inputs, lambda _: None, own)
     return f"{len(files):,} files" if files else "none in the settings; name them to harvester run"
 
 
@@ -136,13 +142,17 @@ def _output(setup: Setup) -> str:
     """As a run checks it, so that both end with the same exit code."""
     if not setup.output:
         return "none in the settings; name it to harvester run with -o"
-    paths = job_paths(setup.output, ledger=setup.ledger, failures=setup.failures)
+    paths = _paths(setup)
     if setup.account:
         require_ledger(paths)
     check_paths(setup.inputs, paths)
     if paths.ledger:
         refuse_network(paths.ledger.resolve().parent)
     return setup.output
+
+
+def _paths(setup: Setup) -> Paths:
+    return job_paths(setup.output or "-", ledger=setup.ledger, failures=setup.failures)
 
 
 def _metrics(setup: Setup) -> str:
@@ -154,6 +164,8 @@ def _metrics(setup: Setup) -> str:
         raise Misconfigured(
             f"[metrics] textfile: the folder {folder} is missing or not writable. A harvest would go on without."
         )
+    if found := objection(path, METRICS):
+        raise Misconfigured(f"[metrics] textfile: {path} is there, and it {found}. A harvest would go on without.")
     return str(path)
 
 

@@ -8,7 +8,7 @@ from harvester.harvest.job import Context, HarvestJob, Mode
 from harvester.harvest.run import ledger_with_failures
 from harvester.storage.database import Database
 from harvester.storage.ledger import Ledger
-from harvester.storage.paths import is_there
+from harvester.storage.paths import is_there, own_files
 from harvester.storage.store import Store
 
 
@@ -23,7 +23,7 @@ async def dry_run(job: HarvestJob, context: Context, *, registers: bool) -> str:
     if job.mode is Mode.ONLY_FAILED:
         return _dry_run_of_failed(job)
     async with Store(None, None) as store:
-        reading = await read_inputs(store, job.inputs, job.options, context)
+        reading = await read_inputs(store, job.inputs, job.options, context, own=own_files(job.paths))
         done = await _done(job, store)
     due, limits = reading.works - done, job.upstream.limits
     text = (

@@ -1,6 +1,7 @@
 """Reading the lists of a job into its ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from harvester.core.clock import timestamp
 from harvester.core.errors import InputUnusable
@@ -18,6 +19,7 @@ async def read_inputs(
     options: ListOptions,
     context: Context,
     *,
+    own: Collection[Path] = (),
     enrol_as: WorkState = WorkState.DUE,
 ) -> Reading:
     """Enrol all inputs.
@@ -27,6 +29,7 @@ async def read_inputs(
         inputs: files, globs, `-` for stdin.
         options: how they are read.
         context: its stop breaks the reading off.
+        own: files that the job writes, and so never lists.
         enrol_as: state of works that are new.
 
     Raises:
@@ -37,9 +40,9 @@ async def read_inputs(
     reading = await store.call(
         enrol,
         store.ledger,
-        read_list(inputs, options, warn=context.warn, now=now, stdin=context.stdin),
+        read_list(inputs, options, warn=context.warn, now=now, stdin=context.stdin, own=own),
         is_stopped=lambda: context.stop.requested or store.is_closing(),
-        fingerprint=lambda: fingerprint(inputs, options),
+        fingerprint=lambda: fingerprint(inputs, options, own),
         enrol_as=enrol_as,
     )
     if context.stop.reason:

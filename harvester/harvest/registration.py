@@ -28,7 +28,7 @@ from harvester.politeness.service import Service
 from harvester.reports.summary import Exit, Summary
 from harvester.storage.lock import lock
 from harvester.storage.outbox import OutboxHook
-from harvester.storage.paths import check_paths
+from harvester.storage.paths import check_paths, own_files
 from harvester.storage.store import Store
 
 log = logging.getLogger("harvester")
@@ -189,7 +189,7 @@ async def register(job: RegistrationJob, context: Context) -> Summary:
 
 async def _register(job: RegistrationJob, context: Context, store: Store) -> Summary:
     started = context.clock.now()
-    reading = await read_inputs(store, job.inputs, job.options, context)
+    reading = await read_inputs(store, job.inputs, job.options, context, own=own_files(job.paths))
     registration = Registration(job.account, context, store)
     await registration.claim()
     await registration.fill(harvested_only=False)

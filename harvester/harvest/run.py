@@ -28,7 +28,7 @@ from harvester.storage.database import Database
 from harvester.storage.hooks import CommitHook
 from harvester.storage.ingest import Reading, last_reading
 from harvester.storage.lock import lock
-from harvester.storage.paths import check_paths, is_there, require_ledger
+from harvester.storage.paths import check_paths, is_there, own_files, require_ledger
 from harvester.storage.store import Store
 
 IN_FLIGHT_PER_REQUEST = 4
@@ -63,7 +63,8 @@ async def run(job: HarvestJob, context: Context, *, hooks: Sequence[Callable[[Da
 async def _read(job: HarvestJob, context: Context, store: Store) -> Reading:
     if job.mode is Mode.ONLY_FAILED and not job.inputs:
         return await store.call(last_reading, store.database, store.ledger)
-    return await read_inputs(store, job.inputs, job.options, context, enrol_as=job.enrol_as)
+    own = own_files(job.paths)
+    return await read_inputs(store, job.inputs, job.options, context, own=own, enrol_as=job.enrol_as)
 
 
 def ledger_with_failures(ledger: Path | None) -> Path:

@@ -20,6 +20,7 @@ from harvester.core.model import Figures
 from harvester.core.sanitize import printable
 from harvester.core.tally import Tally
 from harvester.harvest.job import Context, HarvestJob, Mode
+from harvester.records.kinds import FAILURES, SUMMARY
 from harvester.records.lines import failure_line
 from harvester.records.schema import SERVICES
 from harvester.reports.summary import Exit, Summary, as_json, broken_identities
@@ -48,7 +49,7 @@ async def problem_of(work: Callable[[], Awaitable[None]], store: Store, paths: P
         DiskFailed, PipeClosed: then there is nowhere to write a summary to.
     """
     if paths.summary:
-        await store.call(remove, paths.summary)  # that of an earlier run would pass for this one's
+        await store.call(remove, paths.summary, SUMMARY)  # that of an earlier run would pass for this one's
     try:
         await work()
     except (DiskFailed, PipeClosed):
@@ -89,7 +90,7 @@ class Summarizer:
         summary = self._summary(reading, figures, ending, finished)
         summary = checked(summary, broken_identities(summary, harvested=self._harvests))
         if self._paths.summary:
-            await self._store.call(write_atomically, self._paths.summary, [as_json(summary)])
+            await self._store.call(write_atomically, self._paths.summary, [as_json(summary)], SUMMARY)
         return summary
 
     def _summary(self, reading: Reading, figures: Figures, ending: Exit, finished: datetime) -> Summary:
@@ -123,7 +124,7 @@ class Summarizer:
         """Where no file takes the failures they are logged, so that each is accounted for."""
         ledger, path = self._store.ledger, self._paths.failures
         if path:
-            await self._store.call(lambda: write_atomically(path, map(failure_line, ledger.failures())))
+            await self._store.call(lambda: write_atomically(path, map(failure_line, ledger.failures()), FAILURES))
         else:
             await self._store.call(_log_failures, ledger)
 

@@ -8,14 +8,17 @@ import io
 import lzma
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import zstandard
 
-from harvester.core.errors import InputMissing, InputUnusable
+from harvester.core.errors import InputMissing, InputUnusable, Usage
+from harvester.core.ownership import identity
 from harvester.core.sanitize import printable
+from harvester.records.kinds import DATABASE_MAGIC, LOCK, LOCK_ENDING, LOG_MAGICS, is_of_harvester, is_of_sqlite
 
 STDIN = "-"
 
@@ -30,26 +33,37 @@ _NOT_A_LIST = {
     b"PK\x03\x04": "a spreadsheet or a ZIP archive. Save the sheet as CSV, or unpack the archive first",
     b"\xd0\xcf\x11\xe0": "an old Office document. Save the sheet as CSV",
     b"%PDF": "a PDF. Export the list as text or CSV",
+    DATABASE_MAGIC: "a database, such as a ledger. Name a list",
+    **dict.fromkeys(LOG_MAGICS, "the log of a database. Name a list"),
 }
+
+KNOWN_BY_BYTES = 64 * 1024
+"""Unpacked bytes from the beginning of a file by which a file of harvester is told from a list."""
 
 
 class DamagedArchive(Exception):
     """The compressed input is corrupt or cut off; the message says which."""
 
 
-def expand(inputs: Sequence[str], warn: Callable[[str], None]) -> list[str]:
+def expand(inputs: Sequence[str], warn: Callable[[str], None], own: Collection[Path] = ()) -> list[str]:
     """The files that the inputs name, each once. The matches of a glob are sorted; `-` stays `-`.
+
+    Files that the job itself writes are no inputs. A glob leaves them out, and also what other jobs wrote, databases,
+    and what lies beside those. The files of other jobs can be named, since an output is a list of DOIs as well.
 
     Args:
         inputs: paths, globs, or `-` for stdin.
-        warn: takes a sentence for the user about a file that is named twice.
+        warn: takes a sentence for the user about a file that is named twice, or left out.
+        own: files that the job writes. They are not opened: a ledger that is in use would lose its locks by that.
 
     Raises:
-        InputMissing: a file does not exist or cannot be read, an input is a folder, or a glob matches nothing.
+        InputMissing: a file does not exist or cannot be read, an input is a folder, or a glob matches no list.
+        Usage: a file that the job writes is named as an input.
     """
+    written = set(map(identity, own))
     found: dict[str, str] = {}
     for name in inputs:
-        for path in [name] if name == STDIN else _matches(name):
+        for path in [name] if name == STDIN else _matches(name, written, warn):
             key = STDIN if path == STDIN else os.path.realpath(path)
             if key in found:
                 warn(f"{printable(path)} is named twice and read once")
@@ -57,14 +71,18 @@ def expand(inputs: Sequence[str], warn: Callable[[str], None]) -> list[str]:
     return list(found.values())
 
 
-def content_digest(inputs: Sequence[str]) -> str | None:
+def content_digest(inputs: Sequence[str], own: Collection[Path] = ()) -> str | None:
     """SHA-256 over the names and contents of all inputs; None if one of them can be read only once, such as stdin.
 
+    Args:
+        inputs: paths, globs, or `-` for stdin.
+        own: files that the job writes.
+
     Raises:
-        InputMissing: as for `expand`, or a file cannot be read.
+        InputMissing, Usage: as for `expand`, or a file cannot be read.
     """
     digest = hashlib.sha256()
-    for name in expand(inputs, lambda _: None):
+    for name in expand(inputs, lambda _: None, own):
         if name == STDIN or not Path(name).is_file():
             return None
         try:
@@ -76,14 +94,64 @@ def content_digest(inputs: Sequence[str]) -> str | None:
     return digest.hexdigest()
 
 
-def _matches(name: str) -> list[str]:
+def _matches(name: str, written: Collection[object], warn: Callable[[str], None]) -> list[str]:
     path = Path(name)
     if not path.exists() and glob.has_magic(name):
         matches = sorted(match for match in glob.glob(name, recursive=True) if not Path(match).is_dir())  # noqa: PTH207 - takes absolute patterns
         if not matches:
             raise InputMissing(f"no file matches {printable(name)}. Check the folder and the pattern.")
-        return [_readable(match) for match in matches]
+        return [_readable(match) for match in _lists_among(matches, name, written, warn)]
+    if identity(path) in written:
+        raise Usage(f"{printable(name)} is a file that this job writes, and no list. Nothing was asked; name another.")
     return [_readable(name)]
+
+
+def _lists_among(
+    matches: Sequence[str], pattern: str, written: Collection[object], warn: Callable[[str], None]
+) -> list[str]:
+    """The matches of a glob without the files of harvester; a sentence for the user says that there were some.
+
+    Raises:
+        InputMissing: none is left.
+    """
+    lists = [match for match in matches if identity(Path(match)) not in written and not _is_no_list(match)]
+    if len(lists) < len(matches):
+        first = printable(next(match for match in matches if match not in set(lists)))
+        left_out = f"files of harvester itself and databases, such as {first}"
+        if not lists:
+            raise InputMissing(f"{printable(pattern)} matches only {left_out}. Check the folder and the pattern.")
+        warn(f"{printable(pattern)} matches {left_out} ({len(matches) - len(lists):,} in all); they are not read")
+    return lists
+
+
+def _is_no_list(name: str) -> bool:
+    """Whether a file begins as those do that harvester, or SQLite for it, writes. What cannot be read is told later."""
+    try:
+        if not Path(name).is_file():  # to open a pipe may take for ever
+            return False
+        with Path(name).open("rb") as file:
+            head = read_fully(file, KNOWN_BY_BYTES)
+    except OSError:
+        return False
+    return is_of_sqlite(head) or (name.endswith(LOCK_ENDING) and LOCK.is_ours(head)) or was_made_by_harvester(name)
+
+
+def was_made_by_harvester(name: str) -> bool:
+    """Whether a file, packed or not, begins as an output does, or as failures, a summary or a report do."""
+    try:
+        return Path(name).is_file() and is_of_harvester(_first_bytes(name))
+    except (InputMissing, InputUnusable, DamagedArchive):
+        return False
+
+
+def _first_bytes(name: str) -> bytes:
+    head = b""
+    with closing(read_blocks(name, None, lambda _: None)) as blocks:
+        for block in blocks:
+            head += block
+            if len(head) >= KNOWN_BY_BYTES:
+                break
+    return head
 
 
 def _readable(name: str) -> str:
@@ -105,7 +173,7 @@ def bare_name(name: str) -> str:
     return path.stem if path.suffix.lower() in _SUFFIXES else path.name
 
 
-def read_blocks(name: str, stdin: BinaryIO | None, warn: Callable[[str], None]) -> Iterator[bytes]:
+def read_blocks(name: str, stdin: BinaryIO | None, warn: Callable[[str], None]) -> Generator[bytes, None, None]:
     """Read an input in decompressed blocks. The compression is recognized by the first bytes, not by the name.
 
     Args:
@@ -135,7 +203,7 @@ def _unreadable(name: str, error: OSError) -> InputMissing:
 
 
 def _decompressed(name: str, file: BinaryIO, warn: Callable[[str], None]) -> Iterator[bytes]:
-    head = read_fully(file, 8)
+    head = read_fully(file, len(DATABASE_MAGIC))
     for magic, what in _NOT_A_LIST.items():
         if head.startswith(magic):
             raise InputUnusable(f"{printable(name)} is {what}.")

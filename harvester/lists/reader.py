@@ -6,9 +6,10 @@ rows. This module turns each row into exactly one `Work`, `Failure` or `Blank`. 
 document is held as a whole.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import BinaryIO
 
 from harvester.core.doi import lost_full_stop, parse_doi
@@ -69,6 +70,7 @@ def read_list(
     warn: Callable[[str], None],
     now: str,
     stdin: BinaryIO | None = None,
+    own: Collection[Path] = (),
 ) -> Iterator[Work | Failure | Blank]:
     """Read the inputs one after the other. Each line, row or entry gives one item; duplicates are not removed.
 
@@ -78,19 +80,20 @@ def read_list(
         warn: takes a sentence for the user about a decision that they may want to know.
         now: the timestamp for failures.
         stdin: binary, for `-`.
+        own: files that the job writes, and so never lists.
 
     Raises:
         InputMissing: an input does not exist or cannot be read. Raised at once, before anything is read.
-        Usage: there is no such format or encoding. Raised at once.
+        Usage: there is no such format or encoding, or a file that the job writes is named. Raised at once.
         InputUnusable: a file holds no list, its DOI column is not clear, or its archive is damaged. Raised while the
             items are read.
     """
     check_options(options)
-    files = expand(inputs, warn)
+    files = expand(inputs, warn, own)
     return chain.from_iterable(_read(name, options, warn, now, stdin) for name in files)
 
 
-def fingerprint(inputs: Sequence[str], options: ListOptions) -> str | None:
+def fingerprint(inputs: Sequence[str], options: ListOptions, own: Collection[Path] = ()) -> str | None:
     """Identifies a list: an equal fingerprint means that `read_list` would give the same items.
 
     It covers the content of the inputs, the options, and the version of harvester that reads them.
@@ -98,14 +101,15 @@ def fingerprint(inputs: Sequence[str], options: ListOptions) -> str | None:
     Args:
         inputs: as for `read_list`.
         options: how the inputs are read.
+        own: as for `read_list`.
 
     Returns:
         A short text; None if an input can be read only once, such as stdin.
 
     Raises:
-        InputMissing: an input does not exist or cannot be read.
+        InputMissing, Usage: an input does not exist or cannot be read.
     """
-    content = content_digest(inputs)
+    content = content_digest(inputs, own)
     return content and f"{__version__} {options} {content}"
 
 

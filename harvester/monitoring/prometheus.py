@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from harvester.core.errors import FailureKind
 from harvester.core.files import write_atomically
 from harvester.core.model import Outcome
+from harvester.core.ownership import FileKind, objection
 from harvester.reports.summary import Summary
 
 FETCH_KINDS: Final = tuple(kind for kind in FailureKind if kind not in (FailureKind.INVALID_DOI, FailureKind.REJECTED))
@@ -27,6 +28,8 @@ FETCH_KINDS: Final = tuple(kind for kind in FailureKind if kind not in (FailureK
 
 READABLE: Final = 0o644
 """The collector runs as another user, and there is nothing to hide; the umask of a hardened service would hide it."""
+
+METRICS: Final = FileKind("a file with harvester's metrics", lambda head: head.startswith(b"# HELP harvester_"))
 
 _LAST_SUCCESS: Final = "last_success_timestamp_seconds"
 
@@ -43,7 +46,7 @@ def write_metrics(path: Path, summary: Summary) -> None:
         summary: of the run that just ended.
 
     Raises:
-        DiskFailed: it cannot be written; the old file is untouched.
+        DiskFailed: it cannot be written, or somebody else's file has its name; the old file is untouched.
     """
     _replace(path, lambda last_success: metrics_text(summary, last_success))
 
@@ -57,7 +60,7 @@ def write_failure(path: Path, exit_code: int, ended: datetime) -> None:
         ended: when it ended.
 
     Raises:
-        DiskFailed: it cannot be written; the old file is untouched.
+        DiskFailed: it cannot be written, or somebody else's file has its name; the old file is untouched.
     """
 
     def text(last_success: float | None) -> bytes:
@@ -71,8 +74,9 @@ def write_failure(path: Path, exit_code: int, ended: datetime) -> None:
 def _replace(path: Path, text: Callable[[float | None], bytes]) -> None:
     previous = b""
     with suppress(OSError):  # none yet, or one that cannot be read: then nothing is known of earlier nights
-        previous = path.read_bytes()
-    write_atomically(path, [text(last_success(previous))], mode=READABLE)
+        if objection(path, METRICS) is None:
+            previous = path.read_bytes()
+    write_atomically(path, [text(last_success(previous))], METRICS, mode=READABLE)
 
 
 def last_success(previous: bytes) -> float | None:

@@ -2,20 +2,20 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harvester.config.settings import Settings
-from harvester.core.errors import Misconfigured
+from harvester.core.errors import Misconfigured, Usage
+from harvester.core.ownership import size_of
+from harvester.lists.inputs import was_made_by_harvester
 from harvester.records.packing import output_format
 from harvester.reports.summary import Summary, from_json
-from harvester.storage.paths import FAILURES_ENDING, SUMMARY_ENDING
+from harvester.storage.paths import FAILURES_ENDING, REPORT_ENDING, SUMMARY_ENDING, stem_of
 
-PLACEHOLDERS = ("{date}", "{run_id}")
-"""What a nightly harvest replaces in the name of its output."""
-
-
-REPORT_ENDING = ".report.txt"
+PLACEHOLDERS = {"{date}": r"\d{4}-\d\d-\d\d", "{run_id}": r"\d{8}T\d{6}Z"}
+"""What a nightly harvest replaces in the name of its output, and the form of what comes in its place."""
 
 
 ANY_NIGHT = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,6 +69,46 @@ def files_of(path: Path) -> list[Path]:
     return [path, *(_beside(path, ending) for ending in (FAILURES_ENDING, SUMMARY_ENDING, REPORT_ENDING))]
 
 
+def files_of_nights(template: str) -> list[Path]:
+    """The files of all nights that are there: those that harvester made, under names that the template gives.
+
+    Args:
+        template: of the outputs.
+
+    Raises:
+        Misconfigured: it is no template for nights.
+    """
+    folder, name = Path(output_of(template, ANY_NIGHT)).parent, template.rpartition("/")[2]
+    ending = output_format(name)
+    stem = re.escape(name.removesuffix(ending))
+    for placeholder, form in PLACEHOLDERS.items():
+        stem = stem.replace(re.escape(placeholder), form)
+    endings = "|".join(map(re.escape, (ending, FAILURES_ENDING, SUMMARY_ENDING, REPORT_ENDING)))
+    of_a_night = re.compile(rf"{stem}({endings})(\.partial|\.new|\.\d+)?")
+    with suppress(OSError):  # the folder is missing, or cannot be read: whoever needs it says so
+        named = [path for path in sorted(folder.iterdir()) if of_a_night.fullmatch(path.name)]
+        return [path for path in named if was_made_by_harvester(str(path))]
+    return []
+
+
+def refuse_taken(output: Path) -> None:
+    """Refuse to begin a night where another one left files, such as one with another ledger.
+
+    Args:
+        output: of the night; the store refuses one that is there itself.
+
+    Raises:
+        Usage: one of the files beside the output is there already.
+        DiskFailed: that cannot be found out.
+    """
+    for path in files_of(output)[1:]:
+        if size_of(path):
+            raise Usage(
+                f"{path} is there already, and the ledger knows nothing of that night. Nothing was asked and nothing "
+                "was changed; move it away, or choose another name in [output] path."
+            )
+
+
 def report_path(path: Path) -> Path:
     """The path of the report of a night, by the path of its output."""
     return _beside(path, REPORT_ENDING)
@@ -76,7 +116,7 @@ def report_path(path: Path) -> Path:
 
 def _beside(path: Path, ending: str) -> Path:
     """A file that has the name of an output, with another ending."""
-    return path.with_name(path.name.removesuffix(output_format(path.name)) + ending)
+    return path.with_name(stem_of(path) + ending)
 
 
 def last_summary(outputs: Sequence[str]) -> Summary | None:

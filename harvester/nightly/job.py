@@ -8,10 +8,10 @@ from harvester.config.settings import Settings
 from harvester.core.clock import DAY_SECONDS
 from harvester.harvest.from_settings import account, list_options, upstream
 from harvester.harvest.job import HarvestJob
-from harvester.nightly.files import nights_ledger
+from harvester.nightly.files import files_of_nights, nights_ledger
 from harvester.nightly.revisit import Intervals
 from harvester.storage.database import WorkState
-from harvester.storage.paths import Paths
+from harvester.storage.paths import Paths, own_files
 
 MOVED = "Name another ledger in [ledger] path, or put base_url back."
 """What to do if the records that the nights know came from another base URL."""
@@ -76,3 +76,8 @@ def nightly_job(settings: Settings, password: Secret | None = None) -> NightlyJo
 def intervals(settings: Settings) -> Intervals:
     """How often a nightly harvest may ask for a work, in days."""
     return Intervals(settings.nightly.min_interval / DAY_SECONDS, settings.nightly.max_interval / DAY_SECONDS)
+
+
+def own_files_of_nights(job: NightlyJob) -> list[Path]:
+    """What the nights of a job write, and wrote: the ledger, and the files of each night that is there."""
+    return [*own_files(job.harvest.paths), *files_of_nights(job.output)]

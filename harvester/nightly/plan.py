@@ -5,7 +5,7 @@ from datetime import datetime
 
 from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context
-from harvester.nightly.job import NightlyJob
+from harvester.nightly.job import NightlyJob, own_files_of_nights
 from harvester.nightly.revisit import Selection
 from harvester.nightly.state import Explanation, NightlyState
 from harvester.politeness.quota import book_of, requests_left
@@ -55,7 +55,8 @@ async def plan(job: NightlyJob, context: Context, doi: str | None = None, at: da
             await store.call(store.database.copy_from, job.ledger)
         state = await store.call(NightlyState, store.database, job.intervals)
         harvest = job.harvest
-        reading = await read_inputs(store, harvest.inputs, harvest.options, context, enrol_as=harvest.enrol_as)
+        own = own_files_of_nights(job)
+        reading = await read_inputs(store, harvest.inputs, harvest.options, context, own=own, enrol_as=harvest.enrol_as)
         unfinished = (await store.call(store.ledger.figures)).pending
         ahead = max(0.0, (now - context.clock.now()).total_seconds())
         budget = await night_budget(job, context, taken=unfinished, ahead_seconds=ahead)

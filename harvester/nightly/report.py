@@ -7,6 +7,7 @@ from statistics import median
 from harvester.core.files import write_atomically
 from harvester.nightly.files import last_summary, report_path
 from harvester.nightly.lifecycle import NightProgress
+from harvester.records.kinds import REPORT
 from harvester.reports import text
 from harvester.reports.compared import Compared
 from harvester.reports.details import Campaign, NightDetails, NightRecords, NightTiming
@@ -49,7 +50,7 @@ async def write_report(
         files={"page": str(report_path(output))},
     )
     report = text.page(night_report(summary, last_summary(night.outputs), details))
-    await store.call(write_atomically, report_path(output), [report.encode(errors="replace")])
+    await store.call(write_atomically, report_path(output), [report.encode(errors="replace")], REPORT)
 
 
 def _groups(ledger: Ledger) -> tuple[FailureGroup, ...]:

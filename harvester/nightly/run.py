@@ -7,6 +7,7 @@ not made up for.
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -16,14 +17,16 @@ from harvester.config.credentials import require_email
 from harvester.core.clock import ClockWatch
 from harvester.core.errors import LockHeld, PromiseBroken, Stopped, TimeIsUp
 from harvester.core.files import remove
+from harvester.core.ownership import size_of
 from harvester.core.sanitize import printable
 from harvester.core.stop import StoppableClock
 from harvester.core.wording import in_words
 from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context
 from harvester.harvest.run import Harvest
-from harvester.nightly.files import files_of, output_of
-from harvester.nightly.job import NightlyJob
+from harvester.lists.inputs import was_made_by_harvester
+from harvester.nightly.files import files_of, output_of, refuse_taken
+from harvester.nightly.job import NightlyJob, own_files_of_nights
 from harvester.nightly.lifecycle import Nights
 from harvester.nightly.plan import night_budget
 from harvester.nightly.report import write_report
@@ -122,7 +125,12 @@ class _NightRunner:
         """Finish the open night, then run tonight's, unless they are the same or the first had to stop."""
         harvest = self._job.harvest
         reading = await read_inputs(
-            self._store, harvest.inputs, harvest.options, self._context, enrol_as=harvest.enrol_as
+            self._store,
+            harvest.inputs,
+            harvest.options,
+            self._context,
+            own=own_files_of_nights(self._job),
+            enrol_as=harvest.enrol_as,
         )
         self._ready()
         path = await self._store.call(self._nights.resume, self._output().parent)
@@ -142,6 +150,7 @@ class _NightRunner:
             # to be compared with the one that the night itself wrote.
             return await self._harvest(replace(self._paths(path), summary=None)).run(reading)
         check_paths(self._job.harvest.inputs, self._paths(path))
+        refuse_taken(path)
         budget = await night_budget(self._job, self._context)
         selection = await self._store.call(self._nights.begin, path, budget, now)
         log.info(
@@ -183,9 +192,20 @@ class _NightRunner:
         kept = outputs[-self._job.keep_nights :]
         for old in set(outputs) - set(kept):
             for file in files_of(Path(old)):
-                await self._store.call(remove, file)
+                await self._store.call(_remove_ours, file)
         # After the files: if a crash comes before, their names are still known and they are deleted next time.
         await self._store.call(self._nights.keep, kept)
+
+
+def _remove_ours(path: Path) -> None:
+    """Delete a file of a night, unless somebody put something else in its place."""
+    if not os.path.lexists(path):
+        return
+    is_file = path.is_file() and not path.is_symlink()
+    if is_file and (not size_of(path) or was_made_by_harvester(str(path))):
+        remove(path)
+    else:
+        log.warning("%s is no file of a night any more; it is left where it is", printable(str(path)))
 
 
 async def _with_time_limit(runner: _NightRunner, limit_seconds: float, context: Context) -> Summary:

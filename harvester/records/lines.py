@@ -253,3 +253,34 @@ def _object(line: bytes) -> dict[str, Any]:
 def _wrong_members(content: Mapping[str, object], members: Mapping[str, type | UnionType]) -> list[str]:
     """The members that are missing or of another type."""
     return [name for name, kind in members.items() if name not in content or not isinstance(content[name], kind)]
+
+
+# Recognised
+
+
+def begins_with_result(head: bytes) -> bool:
+    """Whether a file begins with a result. Its first line, which may be several MB, need not be whole.
+
+    Args:
+        head: the first bytes of the file, unpacked.
+    """
+    envelope, found, _ = head.partition(b"\n")[0].partition(RECORD_MEMBER)
+    members = {name: kind for name, kind in _RESULT_MEMBERS.items() if name != "paperbuzz"}
+    return bool(found) and _has_members(envelope + b"}\n", members)
+
+
+def begins_with_failure(head: bytes) -> bool:
+    """Whether a file begins with a failure.
+
+    Args:
+        head: the first bytes of the file, with its first line feed.
+    """
+    first, end, _ = head.partition(b"\n")
+    return _has_members(first + end, _FAILURE_MEMBERS)
+
+
+def _has_members(line: bytes, members: Mapping[str, type | UnionType]) -> bool:
+    try:
+        return not _wrong_members(_object(line), members)
+    except BadLine:
+        return False

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TextIO
 
 from harvester.core.clock import timestamp
+from harvester.core.errors import Usage
+from harvester.core.ownership import FileKind, refuse_others_file
 
 
 @dataclass(slots=True)
@@ -68,6 +70,31 @@ class LoggedRequest:
         }
 
 
+def _is_log(head: bytes) -> bool:
+    try:
+        first = json.loads(head.partition(b"\n")[0])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and first.keys() >= {"number", "service", "method", "status"}
+
+
+LOG = FileKind("a log of the sandbox", _is_log)
+
+
+def _opened(path: Path) -> TextIO:
+    """Open a log to append to: a file of its own, or a terminal or pipe, which takes it as it comes.
+
+    Raises:
+        Usage: it is neither, or cannot be opened.
+    """
+    try:
+        if not path.exists() or path.is_file():
+            refuse_others_file(path, LOG)
+        return path.open("a", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise Usage(f"the log {path} cannot be written: {error.strerror}. Choose another one with --log.") from error
+
+
 class RequestLog:
     """All requests in the order in which they came, in memory. Each is also written to a file when it ends.
 
@@ -92,7 +119,7 @@ class RequestLog:
         # Times are never dropped, because limits are judged over the whole run.
         self._times: dict[str, tuple[array[float], array[float]]] = {}
         # Line buffered: if the sandbox is killed, the file still holds every request that was answered.
-        self._file: TextIO | None = path.open("a", encoding="utf-8", buffering=1) if path else None
+        self._file: TextIO | None = _opened(path) if path else None
 
     def begin(self, entry: LoggedRequest) -> None:
         """Add a request that has come, and number it."""

@@ -3,7 +3,7 @@
 This room is pure: a plan goes in, file names and texts come out. It installs nothing.
 """
 
-from harvester.schedule.plan import SchedulePlan
+from harvester.schedule.plan import SCHEDULE, SchedulePlan
 from harvester.schedule.targets import KINDS, files
 
-__all__ = ["KINDS", "SchedulePlan", "files"]
+__all__ = ["KINDS", "SCHEDULE", "SchedulePlan", "files"]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import time
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from harvester.config.settings import Settings
 from harvester.core.errors import (
@@ -18,6 +19,7 @@ from harvester.core.errors import (
     TimeIsUp,
     Usage,
 )
+from harvester.core.ownership import FileKind
 
 STATE_FOLDER = PurePosixPath("/var/lib/harvester")
 """The folder of systemd's `StateDirectory=harvester`. The daily budget is remembered there."""
@@ -138,7 +140,20 @@ def config_folders(settings: Settings, *, written: bool) -> list[PurePosixPath]:
     return sorted(each for each in found if not any(each != other and each.is_relative_to(other) for other in found))
 
 
+MADE_BY: Final = ", made by harvester "
+MADE_WITH: Final = " (harvester schedule)."
+"""What stands before and after the version in the first line of each file."""
+
+
+def _is_made_here(head: bytes) -> bool:
+    first = head.partition(b"\n")[0]
+    return first.startswith(b"# ") and MADE_BY.encode() in first and first.endswith(MADE_WITH.encode())
+
+
+SCHEDULE: Final = FileKind("a file of harvester schedule", _is_made_here)
+
+
 def header_comment(name: str, goes_to: str, steps: Sequence[str], plan: SchedulePlan) -> str:
     """The comment at the top of a file: what made it, where to put it, and what to type then."""
-    lines = [f"{name}, made by harvester {plan.version} (harvester schedule).", f"Goes to {goes_to}"]
+    lines = [f"{name}{MADE_BY}{plan.version}{MADE_WITH}", f"Goes to {goes_to}"]
     return "\n".join(f"# {line}" for line in [*lines, *(f"  {step}" for step in steps)])

@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
-from harvester.core.errors import DiskFailed, LockHeld, Misconfigured
+from harvester.core.errors import DiskFailed, LockHeld, Misconfigured, Usage
+from harvester.core.ownership import FileKind, refuse_others_file, size_of
+from harvester.records.kinds import JOURNAL, LOCK, LOCK_ENDING, LOG, SHARED_MEMORY
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {
@@ -20,6 +23,12 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )
 """File systems on which neither `flock` nor SQLite's write-ahead log can be trusted."""
 
+OPEN_LOCK: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""How a lock file is opened: a link that somebody put there is not followed, a pipe is not waited for."""
+
+SIDECARS: Final = {"-wal": LOG, "-shm": SHARED_MEMORY, "-journal": JOURNAL}
+"""What SQLite keeps beside a ledger, by what its name ends in. It removes and empties these files as it likes."""
+
 
 @contextmanager
 def lock(ledger: Path) -> Iterator[None]:
@@ -27,6 +36,7 @@ def lock(ledger: Path) -> Iterator[None]:
 
     Raises:
         LockHeld: another process holds it.
+        Usage: a file of somebody else is where a file of the ledger would be.
         Misconfigured: the folder is missing, or on a network file system.
         DiskFailed: the lock file cannot be made.
     """
@@ -37,11 +47,13 @@ def lock(ledger: Path) -> Iterator[None]:
         if not ledger.parent.is_dir():
             raise Misconfigured(f"the folder {ledger.parent} does not exist. Make it, or name another place.")
         refuse_network(ledger.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        refuse_others_file(path, LOCK)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | OPEN_LOCK, 0o666)
     except OSError as error:
         raise DiskFailed(f"cannot write {path}: {error.strerror}. Nothing was asked; choose another folder.") from error
     try:
         _take(descriptor, ledger)
+        _refuse_strange_sidecars(ledger)
         yield
     finally:
         with suppress(OSError):  # even if this reports an error, the file is closed and the lock released
@@ -51,7 +63,27 @@ def lock(ledger: Path) -> Iterator[None]:
 def lock_file(ledger: Path) -> Path:
     """The file that is locked for a ledger. Every run writes into it when it begins."""
     ledger = ledger.resolve()  # a link to a ledger is the same ledger
-    return ledger.with_name(ledger.name + ".lock")
+    return ledger.with_name(ledger.name + LOCK_ENDING)
+
+
+def sidecars(ledger: Path) -> dict[Path, FileKind]:
+    """The files that SQLite may keep beside a ledger."""
+    ledger = ledger.resolve()
+    return {ledger.with_name(ledger.name + ending): kind for ending, kind in SIDECARS.items()}
+
+
+def _refuse_strange_sidecars(ledger: Path) -> None:
+    """Refuse what SQLite would take for a part of the ledger and remove; only while the ledger is not open.
+
+    To close any descriptor of these files would drop the locks that SQLite has on them.
+    """
+    for path, kind in sidecars(ledger).items():
+        refuse_others_file(path, kind)
+        if kind is not SHARED_MEMORY and size_of(path) and size_of(ledger) is None:
+            raise Usage(
+                f"{path} is there, but not its ledger. It may hold what the ledger lacks, and a new ledger would "
+                "remove it. Nothing was changed; put the ledger back, or move this file away."
+            )
 
 
 @contextmanager
@@ -62,7 +94,7 @@ def shared_lock(ledger: Path) -> Iterator[None]:
         LockHeld: a run is at work.
     """
     try:
-        descriptor = os.open(lock_file(ledger), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(lock_file(ledger), os.O_RDONLY | OPEN_LOCK)
     except OSError:  # never locked, or not ours to lock: then it cannot be told whether a run is at work
         yield
         return

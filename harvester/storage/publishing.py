@@ -33,6 +33,7 @@ A nightly harvest begins each night in the first box, with another name. Whateve
 before anything is changed.
 """
 
+import os
 from pathlib import Path
 
 from harvester.core import failpoint
@@ -169,6 +170,6 @@ def _size(path: Path) -> int:
 def _free_name(path: Path) -> Path:
     """`NAME.1`, or the first such name that is free."""
     number = 1
-    while (candidate := path.with_name(f"{path.name}.{number}")).exists():
+    while os.path.lexists(candidate := path.with_name(f"{path.name}.{number}")):  # a link that leads nowhere, too
         number += 1
     return candidate

@@ -166,13 +166,14 @@ def test_what_is_written_until_the_rename_is_not_what_the_collector_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "harvester.prom"
-    path.write_bytes(b"old")
+    write_metrics(path, FAILED)
+    old = path.read_bytes()
     seen: list[tuple[list[str], bytes]] = []
     monkeypatch.setattr(
         files, "sync_data", lambda _: seen.append(([each.name for each in tmp_path.glob("*.prom")], path.read_bytes()))
     )
     write_metrics(path, SUMMARY)
-    assert seen == [(["harvester.prom"], b"old")]
+    assert seen == [(["harvester.prom"], old)]
     assert [each.name for each in tmp_path.iterdir()] == ["harvester.prom"]
 
 
@@ -191,12 +192,12 @@ def test_a_disk_that_refuses_leaves_the_old_figures(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_an_old_file_that_cannot_be_read_is_replaced(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_may_be_anybodys_and_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "harvester.prom"
     path.write_bytes(metrics_text(SUMMARY, None))
     path.chmod(0)
-    write_metrics(path, FAILED)
-    assert value(path.read_bytes(), "exit_code") == 69
+    with pytest.raises(DiskFailed, match="not known whose it is"):
+        write_metrics(path, FAILED)
 
 
 def test_a_report_with_kinds_of_later_versions_is_told_whole() -> None:

@@ -93,9 +93,14 @@ def test_a_missing_folder_is_told_by_name(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_file_that_cannot_be_made_is_a_failure_of_the_disk(ledger: Path) -> None:
-    ledger.with_name(ledger.name + ".lock").mkdir()
-    with pytest.raises(DiskFailed, match=r"out\.ledger\.lock"), lock(ledger):
+def test_a_lock_file_that_cannot_be_made_is_a_failure_of_the_disk(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(DiskFailed, match=r"out\.ledger\.lock: Read-only"), lock(ledger):
         pass
 
 

@@ -25,7 +25,7 @@ from harvester.core.model import Stage
 from harvester.records.lines import failure_line, result_lines
 from harvester.records.packing import FORMATS, output_format
 from harvester.storage.output_file import OutputFile, Stdout, open_output, partial_of
-from tests.support import a_failure, a_result
+from tests.support import ANY, a_failure, a_result
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -399,7 +399,7 @@ def test_a_replaced_file_is_whole_on_disk_before_it_takes_the_name(
         files, "sync_data", lambda descriptor: events.append(("data", os.fstat(descriptor).st_size, path.read_bytes()))
     )
     monkeypatch.setattr(files, "sync_directory", lambda _: events.append(("folder", 0, path.read_bytes())))
-    write_atomically(path, [b"ne", b"w!"])
+    write_atomically(path, [b"ne", b"w!"], ANY)
     assert events == [("data", 4, b"old"), ("folder", 0, b"new!")]
     assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
 
@@ -413,7 +413,7 @@ def test_if_the_content_cannot_be_had_or_written_the_old_file_stays(tmp_path: Pa
     path = tmp_path / "summary.json"
     path.write_bytes(b"old")
     with pytest.raises(DiskFailed, match=r"summary\.json: No space left"):
-        write_atomically(path, half_of_it())
+        write_atomically(path, half_of_it(), ANY)
     assert path.read_bytes() == b"old"
 
 
@@ -422,14 +422,14 @@ def test_if_the_content_cannot_be_synced_the_old_file_stays(tmp_path: Path, monk
     path.write_bytes(b"old")
     monkeypatch.setattr(files, "sync_data", failing(FULL))
     with pytest.raises(DiskFailed):
-        write_atomically(path, [b"new"])
+        write_atomically(path, [b"new"], ANY)
     assert path.read_bytes() == b"old"
 
 
 def test_what_a_crash_left_of_a_replacement_is_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     (tmp_path / "summary.json.new").write_bytes(b"a long torn rest")
-    write_atomically(path, [b"new"])
+    write_atomically(path, [b"new"], ANY)
     assert path.read_bytes() == b"new"
 
 

@@ -37,7 +37,7 @@ from harvester.storage.meta import Value
 from harvester.storage.outbox import OutboxHook
 from harvester.storage.output_file import OutputFile, partial_of
 from tests.opened import OpenedLedger, OpenedStore
-from tests.support import a_failure, a_result, an_invalid_line
+from tests.support import ANY, a_failure, a_result, an_invalid_line
 
 SOURCE = "https://api.paperbuzz.org/v0/"
 
@@ -69,7 +69,7 @@ async def commit(store: OpenedStore, due: Sequence[DueWork], *, failing: str = "
 
 
 async def write_failures(store: OpenedStore, path: Path) -> None:
-    await store.call(lambda: files.write_atomically(path, map(failure_line, store.ledger.failures())))
+    await store.call(lambda: files.write_atomically(path, map(failure_line, store.ledger.failures()), ANY))
 
 
 def disk_full(*_: object) -> None:
@@ -977,8 +977,8 @@ async def test_if_the_failures_cannot_be_read_whole_the_old_file_stays(
 async def test_a_small_file_is_replaced_whole(place: Place) -> None:
     path = place.folder / "out.summary.json"
     async with place.store() as store:
-        await store.call(files.write_atomically, path, [b"{}"])
-        await store.call(files.write_atomically, path, [b"[]"])
+        await store.call(files.write_atomically, path, [b"{}"], ANY)
+        await store.call(files.write_atomically, path, [b"[]"], ANY)
     assert (path.read_bytes(), place.names) == (b"[]", {path.name})
 
 
