@@ -68,4 +68,4 @@ bench: $(VENV)/.bench  ## harvester beside other ways to do its job; half an hou
 	$(BIN)/python -m bench $(BENCH)
 
 clean:  ## remove what was made
-	rm -rf $(VENV) demo-output dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) demo-output demo-output-[0-9]* dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -45,6 +45,14 @@ def identity(path: Path) -> tuple[int, int] | str:
     return found.st_dev, found.st_ino
 
 
+def is_link(path: Path) -> bool:
+    """Whether a name is that of a symbolic link; what cannot be looked at is told by whoever opens it."""
+    try:
+        return path.is_symlink()
+    except OSError:
+        return False
+
+
 def objection(path: Path, kind: FileKind) -> str | None:
     """Why a file may not be replaced or removed, in words to stand behind "it"; None if nothing speaks against it.
 
@@ -53,7 +61,7 @@ def objection(path: Path, kind: FileKind) -> str | None:
         kind: what harvester would write there.
 
     Raises:
-        OSError: the folder cannot be looked into.
+        OSError: the file cannot be looked at.
     """
     try:
         mode = path.lstat().st_mode
@@ -65,7 +73,7 @@ def objection(path: Path, kind: FileKind) -> str | None:
         head = _head(path)
     except FileNotFoundError:
         return None
-    except OSError as error:
+    except PermissionError as error:
         return f"cannot be read ({error.strerror}), so that it is not known whose it is"
     if head and not kind.is_ours(head):
         return f"was not made by harvester: it is not {kind.name}"

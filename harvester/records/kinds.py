@@ -69,5 +69,7 @@ def _may_be(head: bytes, *magics: bytes) -> bool:
 LOG: Final = FileKind("SQLite's log of a ledger", lambda head: _may_be(head, *LOG_MAGICS))
 SHARED_MEMORY: Final = FileKind("SQLite's memory of a ledger", lambda head: _may_be(head, *SHARED_MEMORY_MAGICS))
 JOURNAL: Final = FileKind("SQLite's journal of a ledger", lambda head: _may_be(head, JOURNAL_MAGIC))
-LOCK: Final = FileKind("the lock of a ledger", lambda head: head.strip().isdigit())
+LOCK: Final = FileKind("the lock of a ledger", lambda head: not head.strip(b"0123456789\0"))
+"""The number of a process. It is not synced, so that a power loss may make zeros of it."""
+
 LOCK_ENDING: Final = ".lock"

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from harvester.core import failpoint
 from harvester.core.errors import DiskFailed, InputMissing, Misconfigured
+from harvester.storage.lock import refuse_strange_sidecars
 from harvester.storage.meta import Meta
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
 
@@ -183,7 +184,12 @@ def read_only_uri(path: Path) -> str:
     """The URI that opens a ledger for reading without leaving files beside it.
 
     Without a write-ahead log nobody is writing and the file alone holds everything. Then it is opened as `immutable`,
-    so that SQLite makes no log of its own. If there is a log, SQLite has to read it as well.
+    so that SQLite makes no log of its own. If there is a log, SQLite has to read it as well, and makes its index anew
+    in `-shm`; that is the only file that a reader ever touches.
+
+    Raises:
+        Usage: somebody else's file has the name of one of SQLite's.
     """
+    refuse_strange_sidecars(path)
     nobody_writes = not path.with_name(path.name + "-wal").exists()
     return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if nobody_writes else ''}"

@@ -53,7 +53,7 @@ def lock(ledger: Path) -> Iterator[None]:
         raise DiskFailed(f"cannot write {path}: {error.strerror}. Nothing was asked; choose another folder.") from error
     try:
         _take(descriptor, ledger)
-        _refuse_strange_sidecars(ledger)
+        refuse_strange_sidecars(ledger)
         yield
     finally:
         with suppress(OSError):  # even if this reports an error, the file is closed and the lock released
@@ -72,10 +72,14 @@ def sidecars(ledger: Path) -> dict[Path, FileKind]:
     return {ledger.with_name(ledger.name + ending): kind for ending, kind in SIDECARS.items()}
 
 
-def _refuse_strange_sidecars(ledger: Path) -> None:
-    """Refuse what SQLite would take for a part of the ledger and remove; only while the ledger is not open.
+def refuse_strange_sidecars(ledger: Path) -> None:
+    """Refuse what SQLite would take for a part of the ledger, and empty or remove. The ledger must not be open.
 
     To close any descriptor of these files would drop the locks that SQLite has on them.
+
+    Raises:
+        Usage: there is such a file.
+        DiskFailed: that cannot be found out.
     """
     for path, kind in sidecars(ledger).items():
         refuse_others_file(path, kind)

@@ -9,7 +9,7 @@ from typing import Final
 
 from harvester.core.errors import DiskFailed, Misconfigured, Usage
 from harvester.core.files import temporary_of
-from harvester.core.ownership import identity, refuse_others_file
+from harvester.core.ownership import identity, is_link, refuse_others_file
 from harvester.records.kinds import FAILURES, SUMMARY
 from harvester.records.packing import FORMATS, output_format
 from harvester.storage.lock import lock_file, sidecars
@@ -162,11 +162,11 @@ def _refuse_links(paths: Paths) -> None:
     Links of the user's own are followed: to a ledger that is there, and to an output in any folder (`job_paths`).
     """
     ledger = paths.ledger
-    if ledger and os.path.islink(ledger):
+    if ledger and is_link(ledger):
         refuse_link_of_others(ledger)
         if not is_there(ledger):
             raise Usage(f"{ledger} is a link that leads to no ledger. Nothing was changed; name the ledger itself.")
-    if paths.output and os.path.islink(paths.output):  # where it leads was found out before, unless it leads in a circle
+    if paths.output and is_link(paths.output):  # `job_paths` followed it, unless it leads in a circle
         raise Usage(f"{paths.output} is a link that leads in a circle. Nothing was changed; choose another output.")
 
 
@@ -176,7 +176,7 @@ def refuse_link_of_others(path: Path) -> None:
     Raises:
         Usage: it is one.
     """
-    if os.path.islink(path) and path.lstat().st_uid not in (0, os.geteuid()):
+    if is_link(path) and path.lstat().st_uid not in (0, os.geteuid()):
         raise Usage(f"{path} is a link that somebody else made. Nothing was changed; name the file itself.")
 
 

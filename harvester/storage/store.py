@@ -37,6 +37,7 @@ from harvester.storage.database import Database, WorkState
 from harvester.storage.failures import forget_failures
 from harvester.storage.hooks import CommitHook
 from harvester.storage.ledger import Ledger
+from harvester.storage.lock import sidecars
 from harvester.storage.outbox import Outbox
 from harvester.storage.output_file import OutputFile, Sink, Stdout, partial_of
 from harvester.storage.publishing import Publishing
@@ -177,8 +178,9 @@ class Store:
             self._sink.close()
         is_nothing = self._is_new and self.ledger.is_empty()
         self.database.close()
-        if is_nothing and self._path:
-            remove(self._path)  # a new ledger without works: a list without a DOI leaves no file behind
+        if is_nothing and self._path:  # a new ledger without works: a list without a DOI leaves no file behind
+            for path in (*sidecars(self._path), self._path):  # on a full disk SQLite leaves its own
+                remove(path)
 
     # The output
 

@@ -63,7 +63,8 @@ KINDS = [
     Fault("write", "EIO"),
     Fault("fdatasync", "EIO"),
     Fault("fsync", "EIO"),  # of folders, and of a file that was cut
-    Fault("rename", "ENOSPC"),
+    Fault("rename", "ENOSPC"),  # over an old file of ours
+    Fault("renameat2", "ENOSPC"),  # to a name that is free
     Fault("ftruncate", "EIO"),
     Fault("openat", "ENOSPC"),
     Fault("close", "EIO"),
