@@ -8,8 +8,9 @@ from pathlib import Path
 
 from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured, Usage
-from harvester.core.ownership import size_of
+from harvester.core.ownership import objection, refuse_others_file, size_of
 from harvester.lists.inputs import was_made_by_harvester
+from harvester.records.kinds import FAILURES, REPORT, SUMMARY
 from harvester.records.packing import output_format
 from harvester.reports.summary import Summary, from_json
 from harvester.storage.paths import FAILURES_ENDING, REPORT_ENDING, SUMMARY_ENDING, stem_of
@@ -101,7 +102,8 @@ def refuse_taken(output: Path) -> None:
         Usage: one of the files beside the output is there already.
         DiskFailed: that cannot be found out.
     """
-    for path in files_of(output)[1:]:
+    for path, kind in zip(files_of(output)[1:], (FAILURES, SUMMARY, REPORT), strict=True):
+        refuse_others_file(path, kind)
         if size_of(path):
             raise Usage(
                 f"{path} is there already, and the ledger knows nothing of that night. Nothing was asked and nothing "
@@ -127,7 +129,8 @@ def last_summary(outputs: Sequence[str]) -> Summary | None:
     """
     if not outputs:
         return None
+    path = _beside(Path(outputs[-1]), SUMMARY_ENDING)
     try:
-        return from_json(_beside(Path(outputs[-1]), SUMMARY_ENDING).read_bytes())
+        return None if objection(path, SUMMARY) else from_json(path.read_bytes())
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -162,7 +162,7 @@ class _NightRunner:
 
     def _output(self) -> Path:
         """The path of the output of a night that begins now."""
-        return Path(output_of(self._job.output, self._context.clock.now())).resolve()
+        return Path(os.path.realpath(output_of(self._job.output, self._context.clock.now())))
 
     def _paths(self, path: Path) -> Paths:
         return job_paths(str(path), ledger=self._job.ledger)

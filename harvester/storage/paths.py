@@ -9,7 +9,7 @@ from typing import Final
 
 from harvester.core.errors import DiskFailed, Misconfigured, Usage
 from harvester.core.files import temporary_of
-from harvester.core.ownership import identity, is_link, refuse_others_file
+from harvester.core.ownership import identity, is_link, refuse_others_file, size_of
 from harvester.records.kinds import FAILURES, SUMMARY
 from harvester.records.packing import FORMATS, output_format
 from harvester.storage.lock import lock_file, sidecars
@@ -164,7 +164,7 @@ def _refuse_links(paths: Paths) -> None:
     ledger = paths.ledger
     if ledger and is_link(ledger):
         refuse_link_of_others(ledger)
-        if not is_there(ledger):
+        if not is_there(ledger) or not size_of(ledger):
             raise Usage(f"{ledger} is a link that leads to no ledger. Nothing was changed; name the ledger itself.")
     if paths.output and is_link(paths.output):  # `job_paths` followed it, unless it leads in a circle
         raise Usage(f"{paths.output} is a link that leads in a circle. Nothing was changed; choose another output.")
