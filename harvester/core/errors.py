@@ -27,6 +27,7 @@ HarvesterError
     ├── InputMissing    66   an input cannot be read
     ├── ServiceDown     69   a service stayed down for longer than our patience; resumable
     ├── PromiseBroken   70   output and ledger contradict each other
+    │   └── LedgerLost  70   the ledger or its lock was taken away while the run went on
     ├── DiskFailed      74   a write, sync or rename failed; resumable
     ├── Misconfigured   78   a setting is wrong or missing
     └── Interrupted 130/143  ^C or SIGTERM; resumable
@@ -237,6 +238,10 @@ class PromiseBroken(StopRun):
 
     exit_code = 70
     name = "promise-broken"
+
+
+class LedgerLost(PromiseBroken):
+    """The ledger or its lock was deleted or replaced while the run went on; nothing more is written anywhere."""
 
 
 class DiskFailed(StopRun):

@@ -113,7 +113,12 @@ def ledger_at(path: Path) -> Iterator[Database]:
     """Open a ledger's file to look at it, as `opened_ledger` does, but by its own path alone."""
     require_ledger_file(path)
     with closing(Database(path, read_only=True)) as database:
-        yield database
+        try:
+            yield database
+        except (ValueError, TypeError, LookupError):  # what is in it makes no sense
+            database.require_sound()
+            raise
+        database.require_unchanged()
 
 
 WORKS_BY_DOI = """

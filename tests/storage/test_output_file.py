@@ -24,7 +24,7 @@ from harvester.core.files import move, sync_data, sync_directory, write_atomical
 from harvester.core.model import Stage
 from harvester.records.lines import failure_line, result_lines
 from harvester.records.packing import FORMATS, output_format
-from harvester.storage.output_file import OutputFile, Stdout, open_output, partial_of
+from harvester.storage.output_file import OutputFile, Seal, Stdout, open_output, partial_of
 from tests.support import a_failure, a_result
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -223,7 +223,7 @@ def test_a_failed_sync_commits_nothing(path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_closing_lets_go_of_the_file(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / "out.jsonl.partial", os.O_WRONLY | os.O_CREAT)
-    OutputFile(tmp_path / "out.jsonl", descriptor, 0).close()
+    OutputFile(tmp_path / "out.jsonl", descriptor, 0, Seal()).close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
 

@@ -150,9 +150,9 @@ async def test_lines_are_on_disk_before_the_ledger_says_so(place: Place, monkeyp
         events.append(("sync", os.fstat(descriptor).st_size))
         sync_data(descriptor)
 
-    def recording(ledger: Ledger, finished: Any, length: int, **how: Any) -> None:
+    def recording(ledger: Ledger, finished: Any, length: int, *seal: Any, **how: Any) -> None:
         events.append(("record", length))
-        record(ledger, finished, length, **how)
+        record(ledger, finished, length, *seal, **how)
 
     monkeypatch.setattr(files, "sync_data", syncing)
     monkeypatch.setattr(Ledger, "record", recording)
@@ -715,7 +715,12 @@ class Countdown:
         def stepping(*arguments: Any, **named: Any) -> Any:
             self.tick()
             result = step(*arguments, **named)
-            self.tick()
+            try:
+                self.tick()
+            except Crash:
+                if isinstance(result, OutputFile):
+                    result.close()  # as the end of a process does
+                raise
             return result
 
         return stepping
