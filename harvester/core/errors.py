@@ -29,6 +29,7 @@ HarvesterError
     ├── PromiseBroken   70   output and ledger contradict each other
     │   └── LedgerLost  70   the ledger or its lock was taken away while the run went on
     ├── DiskFailed      74   a write, sync or rename failed; resumable
+    │   └── LedgerDamaged 74 what is in the ledger cannot be read any more
     ├── Misconfigured   78   a setting is wrong or missing
     └── Interrupted 130/143  ^C or SIGTERM; resumable
 """
@@ -249,6 +250,10 @@ class DiskFailed(StopRun):
 
     exit_code = 74
     name = "disk"
+
+
+class LedgerDamaged(DiskFailed):
+    """What is in the ledger cannot be read any more, or makes no sense; `harvester recover` makes a new one."""
 
 
 class Misconfigured(StopRun):

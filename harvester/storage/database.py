@@ -23,7 +23,15 @@ from enum import IntEnum
 from pathlib import Path
 
 from harvester.core import failpoint
-from harvester.core.errors import DiskFailed, InputMissing, LedgerLost, LockHeld, Misconfigured, PromiseBroken
+from harvester.core.errors import (
+    DiskFailed,
+    InputMissing,
+    LedgerDamaged,
+    LedgerLost,
+    LockHeld,
+    Misconfigured,
+    PromiseBroken,
+)
 from harvester.core.files import identity_at
 from harvester.storage.lock import Lock, shared_lock
 from harvester.storage.meta import Meta
@@ -120,7 +128,7 @@ class Database:
             try:
                 self._check_kind(read_only=read_only)
                 if not read_only:
-                    self._prepare()
+                    self.prepare()
             except BaseException:
                 self._db.close()
                 raise
@@ -179,7 +187,8 @@ class Database:
                 f"{VERSION}). Update harvester; nothing was changed."
             )
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Set up the connection, and bring the tables up to this version. A copied ledger needs it once more."""
         for pragma in PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
         known = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -224,7 +233,7 @@ class Database:
         """Let SQLite look through the whole file. It takes seconds for a million works.
 
         Raises:
-            DiskFailed: the file is damaged.
+            LedgerDamaged: something is wrong in it.
         """
         with self._guarded():
             [found] = self._db.execute("PRAGMA integrity_check(1)").fetchone()
@@ -285,6 +294,11 @@ class Database:
             pages.backup(self._db)
             source.require_unchanged()
 
+    def save_as(self, path: Path) -> None:
+        """Write all that is here into a new file. It is not synced yet."""
+        with self._guarded():
+            self._db.execute("VACUUM INTO ?", (str(path),))
+
 
 def _log_of(path: Path) -> Path:
     """SQLite's write-ahead log of a database."""
@@ -313,5 +327,5 @@ def _refuse_foreign_log(path: Path) -> None:
         )
 
 
-def _damaged(name: str, what: str) -> DiskFailed:
-    return DiskFailed(f"the ledger {name} cannot be used: {what}. Nothing more was written. {TO_RECOVER}")
+def _damaged(name: str, what: str) -> LedgerDamaged:
+    return LedgerDamaged(f"the ledger {name} cannot be used: {what}. Nothing more was written. {TO_RECOVER}")

@@ -125,7 +125,7 @@ def _share(descriptor: int, ledger: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise LockHeld(f"a run works with {ledger}. Nothing was looked at; verify when it has ended.") from None
+        raise LockHeld(f"a run works with {ledger}. Nothing was looked at; come again when it has ended.") from None
 
 
 def _take(descriptor: int, ledger: Path) -> None:

@@ -56,6 +56,17 @@ class Seal:
         crc32 = None if self.crc32 is None else zlib.crc32(unit, self.crc32)
         return Seal(len(tail), hashlib.sha256(tail).hexdigest(), crc32)
 
+    @classmethod
+    def of(cls, path: Path) -> tuple[int, Self]:
+        """The length of a file in bytes, and the seal of all of them."""
+        crc32, length = 0, 0
+        with path.open("rb") as file:
+            while chunk := file.read(READ_BYTES):
+                crc32, length = zlib.crc32(chunk, crc32), length + len(chunk)
+            file.seek(max(0, length - TAIL_BYTES))
+            tail = file.read()
+        return length, cls(len(tail), hashlib.sha256(tail).hexdigest(), crc32)
+
     def as_text(self) -> str:
         """The seal as JSON, for the ledger."""
         return orjson.dumps([self.tail, self.sha256, self.crc32]).decode()

@@ -78,7 +78,7 @@ class Publishing:
             base_url: of the service that the records of the new one come from.
         """
         self._cut_torn_tail()
-        self._ledger.start_over(_free_name(self.path).name, base_url)
+        self._ledger.start_over(free_name(self.path).name, base_url)
         failpoint.hit("start-over")
         self._finish_archiving()
 
@@ -204,8 +204,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _free_name(path: Path) -> Path:
-    """`NAME.1`, or the first such name that is free."""
+def free_name(path: Path) -> Path:
+    """`NAME.1`, or the first such name that is free, for a file that is kept."""
     number = 1
     while (candidate := path.with_name(f"{path.name}.{number}")).exists():
         number += 1

@@ -186,7 +186,8 @@ class Store:
             if taken.exists():
                 raise Usage(
                     f"{taken} exists already, but the ledger {self._path} knows nothing of it. Nothing was "
-                    "changed; choose another output, or move the file away."
+                    "changed; choose another output, or move the file away. If it was harvested and only its ledger "
+                    "was lost, `harvester recover` makes a new one."
                 )
 
     def _close(self) -> None:
