@@ -8,11 +8,11 @@ whole, the output before the ledger.
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from harvester.core.errors import DiskFailed, InputMissing, LedgerDamaged, Misconfigured, PromiseBroken, Usage
+from harvester.core.errors import DiskFailed, InputMissing, LedgerDamaged, Misconfigured, PromiseBroken, StopRun, Usage
 from harvester.core.files import disk_failure_text, sync_data, sync_directory, write_atomically
 from harvester.core.model import Figures
 from harvester.core.sanitize import printable
@@ -80,26 +80,38 @@ def planned(paths: Paths, *, nightly: bool, exclusive: bool) -> Iterator["Recove
             "name the output of a run; a ledger alone tells nothing. A ledger of registrations has no output: move it "
             "away and register again. OPERAS keeps what it has, and takes the rest."
         )
+    with lock(ledger) if exclusive else shared_lock(ledger), ExitStack() as databases:
+        database = databases.enter_context(closing(Database(None)))
+        try:
+            problem = _problem_of(ledger, output, database)
+            recovery = _recovery(paths, output, ledger, database, problem, nightly=nightly)
+        except LedgerDamaged as damage:  # SQLite finds nothing wrong in it, but what it says makes no sense
+            database = databases.enter_context(closing(Database(None)))
+            recovery = _recovery(paths, output, ledger, database, _told(damage), nightly=nightly)
+        yield recovery
+
+
+def _recovery(
+    paths: Paths, output: Path, ledger: Path, database: Database, problem: str | None, *, nightly: bool
+) -> "Recovery":
+    """Make the new ledger in a temporary one, which is empty or has a copy of the old one, and the plan."""
     found = _only(output)
-    with lock(ledger) if exclusive else shared_lock(ledger), closing(Database(None)) as database:
-        problem = _problem_of(ledger, output, database)
-        rebuild = Rebuild(database)
-        lines = rebuild.take_lines(found)
-        lost = rebuild.reconcile(output, paths.failures)
-        is_sound = problem is None
-        plan = Plan(
-            output=output,
-            found=found,
-            ledger=ledger,
-            ledger_problem=problem,
-            lines=lines,
-            lost=lost,
-            figures=rebuild.figures(),
-            is_nightly=database.meta.night is not None if is_sound else nightly,
-            output_aside=None if lines.is_clean else free_name(output),
-            ledger_aside=free_name(ledger) if ledger.exists() else None,
-        )
-        yield Recovery(plan, rebuild, database)
+    rebuild = Rebuild(database)
+    lines = rebuild.take_lines(found)
+    lost = rebuild.reconcile(output, paths.failures)
+    plan = Plan(
+        output=output,
+        found=found,
+        ledger=ledger,
+        ledger_problem=problem,
+        lines=lines,
+        lost=lost,
+        figures=rebuild.figures(),
+        is_nightly=nightly if problem is not None else database.meta.night is not None,
+        output_aside=None if lines.is_clean else free_name(output),
+        ledger_aside=free_name(ledger) if ledger.exists() else None,
+    )
+    return Recovery(plan, rebuild, database)
 
 
 def _only(output: Path) -> Path:
@@ -123,7 +135,7 @@ def _problem_of(ledger: Path, output: Path, database: Database) -> str | None:
         with closing(Database(ledger, read_only=True)) as old:
             old.require_sound()
     except (LedgerDamaged, InputMissing) as problem:
-        return str(problem.__cause__ or problem)
+        return _told(problem)
     except Misconfigured as problem:
         if isinstance(problem.__cause__, sqlite3.DatabaseError):
             return "is no database any more"
@@ -143,6 +155,11 @@ def _problem_of(ledger: Path, output: Path, database: Database) -> str | None:
             "give the command of the refetch again."
         )
     return None
+
+
+def _told(problem: StopRun) -> str:
+    """What is wrong with a ledger, in short."""
+    return str(problem.__cause__ or problem)
 
 
 class Recovery:

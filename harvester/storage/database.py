@@ -33,6 +33,7 @@ from harvester.core.errors import (
     PromiseBroken,
 )
 from harvester.core.files import identity_at
+from harvester.core.sanitize import printable
 from harvester.storage.lock import Lock, shared_lock
 from harvester.storage.meta import Meta
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
@@ -247,9 +248,18 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for queries; SQLite's errors become ours."""
+        """The connection, for queries and for making sense of what they give; errors of both become ours.
+
+        A single damaged bit may make a state that does not exist, or a text that is no JSON.
+
+        Raises:
+            LedgerDamaged: what is in the ledger cannot be read, or makes no sense.
+        """
         with self._guarded():
-            yield self._db
+            try:
+                yield self._db
+            except (ValueError, TypeError, LookupError) as error:
+                raise _damaged(self.name, f"what it says makes no sense ({printable(str(error), 120)})") from error
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -266,12 +276,15 @@ class Database:
                     f"{self.name} is no ledger of harvester, nor any database. Nothing was changed; name another one "
                     f"with --ledger. {TO_RECOVER}"
                 ) from error
-            if (code or 0) & 0xFF == sqlite3.SQLITE_CORRUPT or str(error).startswith(NO_TEXT):
-                raise _damaged(self.name, str(error)) from error
+            # SQLITE_ERROR: our queries are sound, so that the tables are not as we made them.
+            if (code or 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR) or str(error).startswith(NO_TEXT):
+                raise _damaged(self.name, printable(str(error), 120)) from error
             raise DiskFailed(
                 f"the ledger {self.name} cannot be used: {error}. What was committed before is safe; "
                 "make room or mend the disk, then give the same command again."
             ) from error
+        except UnicodeDecodeError as error:  # of SQLite's message about a name in the file that is no text
+            raise _damaged(self.name, "a name in it is no text") from error
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

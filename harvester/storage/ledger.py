@@ -181,7 +181,7 @@ class Ledger:
         """The next works to ask for, in the order of ids: those with an id above `after`, at most `limit`."""
         with self._file.reading() as db:
             [rows] = db.execute(DUE.format(state=state), (after, self._meta.reading, limit)).fetchone()
-        return [DueWork(*row) for row in orjson.loads(rows)]
+            return [DueWork(*row) for row in orjson.loads(rows)]
 
     def is_empty(self) -> bool:
         """Whether no work is known at all."""

@@ -108,14 +108,10 @@ class Store:
         """Run a step on the writer thread, after all steps that were called before.
 
         Raises:
-            DiskFailed: a file cannot be looked at, or the ledger is damaged.
+            DiskFailed: a file cannot be looked at.
         """
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: step(*args, **kwargs))
-        except (ValueError, TypeError, LookupError):
-            # What is in the ledger makes no sense: it is damaged, or this is a mistake of ours.
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._require_sound)
-            raise
         except OSError as error:  # a failed write raises DiskFailed itself; here a file could not be looked at
             raise DiskFailed(
                 f"cannot look at {error.filename or self._output}: {error.strerror or error}. What was committed "
@@ -145,10 +141,6 @@ class Store:
     def is_closing(self) -> bool:
         """Whether the store is about to close, so that a long step should end early. Any thread may ask."""
         return self._closing.is_set()
-
-    def _require_sound(self) -> None:
-        if hasattr(self, "database"):  # otherwise it could not be opened
-            self.database.require_sound()
 
     # Opening and closing
 
