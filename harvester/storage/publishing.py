@@ -178,16 +178,7 @@ class Publishing:
             )
 
     def _is_known(self, path: Path) -> bool:
-        """Whether a file has all of the committed bytes, as far as length and seal tell."""
-        committed, seal = self._meta.length, self._seal
-        if _size(path) < committed:
-            return False
-        return seal.fits(path, committed) if seal and path.exists() else not (seal and seal.tail)
-
-    @property
-    def _seal(self) -> Seal | None:
-        text = self._meta.seal
-        return Seal.from_text(text) if text is not None else None
+        return is_known(path, self._meta)
 
     def open(self, *, published: bool) -> OutputFile:
         """Open the partial output (step 1); a published one becomes partial again first (step 3)."""
@@ -197,7 +188,25 @@ class Publishing:
         is_ours = self._meta.made
         if not is_ours:
             self._meta.made = True  # before the file: after a crash a file of this name must be known as ours
-        return open_output(self.path, self._meta.length, self._seal, new=not is_ours)
+        return open_output(self.path, self._meta.length, _seal(self._meta), new=not is_ours)
+
+
+def is_known(path: Path, meta: Meta) -> bool:
+    """Whether a file has all of the committed bytes, as far as length and seal tell.
+
+    Args:
+        path: of the output, published or partial; a missing file is empty.
+        meta: what the ledger remembers of it.
+    """
+    committed, seal = meta.length, _seal(meta)
+    if _size(path) < committed:
+        return False
+    return seal.fits(path, committed) if seal and path.exists() else not (seal and seal.tail)
+
+
+def _seal(meta: Meta) -> Seal | None:
+    text = meta.seal
+    return Seal.from_text(text) if text is not None else None
 
 
 def _size(path: Path) -> int:
