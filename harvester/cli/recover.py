@@ -17,7 +17,8 @@ from harvester.storage.paths import paths_of
 @click.option("--ledger", type=click.Path(path_type=Path), metavar="PATH", help="[default: beside the output]")
 @click.option("--failures", type=click.Path(path_type=Path), metavar="PATH", help="[default: beside the output]")
 @click.option("--nightly", is_flag=True, help="The ledger is that of nightly harvests, if it cannot say so itself.")
-def recover(path: Path, yes: bool, ledger: Path | None, failures: Path | None, nightly: bool) -> None:
+@click.option("--anew", is_flag=True, help="Make the ledger anew even if the old one can be read.")
+def recover(path: Path, yes: bool, ledger: Path | None, failures: Path | None, nightly: bool, anew: bool) -> None:
     """Make a new ledger for OUT, the output of a run or a night, when the ledger or the output is damaged.
 
     Each good record in OUT stays and is not asked for again. Failures are taken from the failures file. What is damaged
@@ -31,7 +32,7 @@ def recover(path: Path, yes: bool, ledger: Path | None, failures: Path | None, n
     """
     paths = paths_of(path, ledger and ledger.absolute(), failures and failures.absolute())
     is_nightly = nightly or (paths.output is not None and report_path(paths.output).exists())
-    with planned(paths, nightly=is_nightly, exclusive=yes) as recovery:
+    with planned(paths, nightly=is_nightly, exclusive=yes, anew=anew) as recovery:
         click.echo(_in_words(recovery.plan))
         if not yes:
             click.echo("Nothing was changed. The same command with --yes does it.")

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from harvester.core.errors import DiskFailed, InputMissing, LedgerDamaged, Misconfigured, PromiseBroken, StopRun, Usage
@@ -24,6 +25,7 @@ from harvester.storage.lock import lock, shared_lock
 from harvester.storage.output_file import Seal, partial_of
 from harvester.storage.paths import Paths
 from harvester.storage.publishing import free_name
+from harvester.storage.status import works_by_doi
 
 UNIT_BYTES = 1024 * 1024
 """How many bytes of lines make one unit of an output that is written anew."""
@@ -59,13 +61,14 @@ class Plan:
 
 
 @contextmanager
-def planned(paths: Paths, *, nightly: bool, exclusive: bool) -> Iterator["Recovery"]:
+def planned(paths: Paths, *, nightly: bool, exclusive: bool, anew: bool = False) -> Iterator["Recovery"]:
     """Find out what can be recovered. It is to be used inside the `with`; no run can begin meanwhile.
 
     Args:
         paths: of the job.
         nightly: take the ledger for that of nightly harvests if it cannot be asked.
         exclusive: take the lock as a run does, so that the plan may be carried out; otherwise nothing is written.
+        anew: make a new ledger even if the old one can be read.
 
     Raises:
         InputMissing: there is no output.
@@ -83,7 +86,7 @@ def planned(paths: Paths, *, nightly: bool, exclusive: bool) -> Iterator["Recove
     with lock(ledger) if exclusive else shared_lock(ledger), ExitStack() as databases:
         database = databases.enter_context(closing(Database(None)))
         try:
-            problem = _problem_of(ledger, output, database)
+            problem = "is not used" if anew else _problem_of(ledger, output, database)
             recovery = _recovery(paths, output, ledger, database, problem, nightly=nightly)
         except LedgerDamaged as damage:  # SQLite finds nothing wrong in it, but what it says makes no sense
             database = databases.enter_context(closing(Database(None)))
@@ -154,7 +157,19 @@ def _problem_of(ledger: Path, output: Path, database: Database) -> str | None:
             f"a refetch of {output.name} was cut off before the old output got another name. Nothing was changed; "
             "give the command of the refetch again."
         )
+    _read_through(database)
     return None
+
+
+def _read_through(database: Database) -> None:
+    """Make sense of all that a ledger says of works and failures.
+
+    Raises:
+        LedgerDamaged: it makes no sense.
+    """
+    for _ in chain[object](works_by_doi(database), Ledger(database).failures()):
+        pass
+    Ledger(database).figures()
 
 
 def _told(problem: StopRun) -> str:
