@@ -34,7 +34,8 @@ A nightly harvest begins each night in the first box, with another name.
 
 A ledger that was restored from a backup may be older than its output. If the output has, at the length that the ledger
 knows, the bytes that the ledger knows, it is the same output with more in it. Then it is cut back to that length, as
-after a crash, and what was cut off is harvested again. If it was published meanwhile, it is taken back first.
+after a crash, and what was cut off is harvested again. If it was published meanwhile, it is taken back first. If the
+ledger knows nothing of it but that it made it, a published output is kept as `NAME.1`, and a new one is begun.
 
 Whatever fits none of these states is refused before anything is changed.
 """
@@ -137,8 +138,8 @@ class Publishing:
                 )
             return False
         size, committed = self.path.stat().st_size, self._meta.length
-        if size > committed > 0 and not self._meta.published and self._is_known(self.path):
-            move(self.path, partial_of(self.path))
+        if size > committed and self._meta.made and not self._meta.published and self._is_known(self.path):
+            move(self.path, partial_of(self.path) if committed else free_name(self.path))
             return False
         if size != committed:
             raise PromiseBroken(

@@ -181,7 +181,7 @@ def _of_file(output: OutputEvidence) -> Iterator[Violation]:
 
 def _was_restored(output: OutputEvidence) -> bool:
     """Whether the ledger is from a backup of before the output was complete. The next run cuts the output back."""
-    return not output.published and output.is_known and (output.size or 0) > output.committed > 0
+    return not output.published and output.is_known and (output.size or 0) > output.committed
 
 
 # Works and their lines

@@ -720,9 +720,18 @@ async def test_a_finished_output_of_which_a_restored_ledger_knows_nothing_is_not
     backup = place.ledger.read_bytes()
     await place.run("abcd")
     place.ledger.write_bytes(backup)
+    await place.run("abcd", attempts=2)
+    assert (place.folder / "out.jsonl.1").read_bytes() == lines("abcd")
+    assert place.output.read_bytes() == lines("abcd", 2)
+
+
+async def test_a_file_that_took_the_name_of_an_output_before_that_was_made_is_refused(place: Place) -> None:
+    async with place.store() as store:
+        await store.enrol(works("ab"))
+    place.output.write_bytes(b"other")
     with pytest.raises(PromiseBroken, match=r"but 0 are known to be committed"):
-        await place.run("abcd")
-    assert place.output.read_bytes() == lines("abcd")
+        await place.run("ab")
+    assert place.output.read_bytes() == b"other"
 
 
 async def test_an_output_of_an_older_version_has_no_seal_and_goes_on(place: Place) -> None:
