@@ -50,6 +50,10 @@ COMMANDS = {
         "verify",
         "Check what was promised of OUT, the output of a run, or its ledger; complete or not. Nothing is changed.",
     ),
+    "recover": (
+        "recover",
+        "Make a new ledger for OUT, the output of a run or a night, when the ledger or the output is damaged.",
+    ),
     "config": ("config", "Look at the settings."),
     "schedule": (
         "schedule",

@@ -27,7 +27,9 @@ HarvesterError
     ├── InputMissing    66   an input cannot be read
     ├── ServiceDown     69   a service stayed down for longer than our patience; resumable
     ├── PromiseBroken   70   output and ledger contradict each other
+    │   └── LedgerLost  70   the ledger or its lock was taken away while the run went on
     ├── DiskFailed      74   a write, sync or rename failed; resumable
+    │   └── LedgerDamaged 74 what is in the ledger cannot be read any more
     ├── Misconfigured   78   a setting is wrong or missing
     └── Interrupted 130/143  ^C or SIGTERM; resumable
 """
@@ -239,11 +241,19 @@ class PromiseBroken(StopRun):
     name = "promise-broken"
 
 
+class LedgerLost(PromiseBroken):
+    """The ledger or its lock was deleted or replaced while the run went on; nothing more is written anywhere."""
+
+
 class DiskFailed(StopRun):
     """A write, sync or rename failed; what was committed before is safe."""
 
     exit_code = 74
     name = "disk"
+
+
+class LedgerDamaged(DiskFailed):
+    """What is in the ledger cannot be read any more, or makes no sense; `harvester recover` makes a new one."""
 
 
 class Misconfigured(StopRun):

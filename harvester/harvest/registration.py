@@ -10,6 +10,7 @@ from harvester.core.errors import (
     CredentialsRefused,
     DiskFailed,
     GiveUp,
+    LedgerLost,
     Misconfigured,
     ServiceDown,
     StopRun,
@@ -168,7 +169,7 @@ class Registration:
         )
         try:
             await until_stopped(registrar.run(harvested, self._arrived), self._context.stop)
-        except DiskFailed:
+        except (DiskFailed, LedgerLost):
             raise
         except StopRun as problem:
             self.problem = problem
@@ -182,8 +183,8 @@ async def register(job: RegistrationJob, context: Context) -> Summary:
         StopRun: the run could not begin, or had to end without a summary.
     """
     check_paths(job.inputs, job.paths)
-    with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
-        async with Store(job.paths.ledger, None) as store:
+    with lock(job.paths.ledger) if job.paths.ledger else nullcontext() as held:
+        async with Store(job.paths.ledger, None, lock=held) as store:
             return await _register(job, context, store)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harvester.config.credentials import require_email
-from harvester.core.errors import InputMissing, Usage
+from harvester.core.errors import InputMissing, LedgerLost, PromiseBroken, Usage
 from harvester.core.model import Figures
 from harvester.core.stop import Stop, StoppableClock
 from harvester.core.tasks import run_together
@@ -52,9 +52,9 @@ async def run(job: HarvestJob, context: Context, *, hooks: Sequence[Callable[[Da
     check_paths(job.inputs, job.paths)
     if job.mode is Mode.ONLY_FAILED:
         ledger_with_failures(job.paths.ledger)
-    with lock(job.paths.ledger) if job.paths.ledger else nullcontext():
+    with lock(job.paths.ledger) if job.paths.ledger else nullcontext() as held:
         stdout = context.stdout if job.paths.output is None else None
-        async with Store(job.paths.ledger, job.paths.output, stdout=stdout) as store:
+        async with Store(job.paths.ledger, job.paths.output, stdout=stdout, lock=held) as store:
             for make in hooks:
                 await store.join(make)
             return await Harvest(job, context, store).run(await _read(job, context, store))
@@ -120,12 +120,26 @@ class Harvest:
         after = await self._figures()
         self._show(after)
         if not after.pending:
-            await self._store.publish()
+            problem = await self._publish() or problem
         reason = self._fetching.reason or problem or (self._registration.problem if self._registration else None)
         summarizer = Summarizer(
             self._store, self._job.paths, self._context, self._started, registers=self._registration is not None
         )
         return await summarizer.write(reading, after, exit_of_harvest(self._job, after, reason, has_work=has_work))
+
+    async def _publish(self) -> PromiseBroken | None:
+        """Publish the output; returns why it cannot be, if it is not what was written.
+
+        Raises:
+            LedgerLost: then nothing may be written any more, and no summary either.
+        """
+        try:
+            await self._store.publish()
+        except LedgerLost:
+            raise
+        except PromiseBroken as problem:
+            return problem
+        return None
 
     async def _prepare(self) -> None:
         """Make ledger, output and outbox agree with what is asked for."""

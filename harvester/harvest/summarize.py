@@ -10,6 +10,7 @@ from harvester.core.errors import (
     COMPLETE,
     TOO_MANY_FAILURES,
     DiskFailed,
+    LedgerLost,
     OutOfBudget,
     PipeClosed,
     PromiseBroken,
@@ -46,13 +47,13 @@ async def problem_of(work: Callable[[], Awaitable[None]], store: Store, paths: P
     """Work; returns what ended it early, to be told in the summary.
 
     Raises:
-        DiskFailed, PipeClosed: then there is nowhere to write a summary to.
+        DiskFailed, PipeClosed, LedgerLost: then there is nowhere to write a summary to.
     """
     if paths.summary:
         await store.call(remove, paths.summary, SUMMARY)  # that of an earlier run would pass for this one's
     try:
         await work()
-    except (DiskFailed, PipeClosed):
+    except (DiskFailed, PipeClosed, LedgerLost):
         raise
     except StopRun as problem:
         return problem

@@ -34,7 +34,7 @@ from harvester.nightly.state import NightlyState
 from harvester.reports.summary import Summary
 from harvester.storage.database import Database
 from harvester.storage.ingest import Reading
-from harvester.storage.lock import lock
+from harvester.storage.lock import Lock, lock
 from harvester.storage.paths import Paths, check_paths, job_paths
 from harvester.storage.store import Store
 
@@ -75,8 +75,8 @@ async def nightly(
         return NightlyState(database, job.intervals, only_changed=job.only_changed)
 
     async with AsyncExitStack() as stack:
-        await _acquire_lock(stack, job.ledger, context, wait=wait_lock, ready=ready)
-        store = await stack.enter_async_context(Store(job.ledger, None))
+        held = await _acquire_lock(stack, job.ledger, context, wait=wait_lock, ready=ready)
+        store = await stack.enter_async_context(Store(job.ledger, None, lock=held))
         nights = Nights(store, await store.join(state))
         runner = _NightRunner(job, context, store, nights, watch or ClockWatch(context.clock), ready)
         return await _with_time_limit(runner, job.time_limit, context)
@@ -84,26 +84,26 @@ async def nightly(
 
 async def _acquire_lock(
     stack: AsyncExitStack, ledger: Path, context: Context, *, wait: bool, ready: Callable[[], object]
-) -> None:
+) -> Lock:
     """Take the lock of the ledger for as long as the stack lives; wait for it if `wait` says so."""
     clock = StoppableClock(context.clock, context.stop)
     while True:
         try:
-            stack.enter_context(lock(ledger))
-        except LockHeld as held:
+            held = stack.enter_context(lock(ledger))
+        except LockHeld as other:
             if not wait:
                 raise
             if not context.tally.waiting_for:
-                log.info("waiting: %s", held)
+                log.info("waiting: %s", other)
                 ready()  # systemd gives up after a while if nobody is ready, and the other run may take all night
-            context.tally.waiting_for = str(held)
+            context.tally.waiting_for = str(other)
             try:
                 await clock.sleep(LOCK_SECONDS)
             except Stopped:
-                raise context.stop.reason or held from None
+                raise context.stop.reason or other from None
         else:
             context.tally.waiting_for = ""
-            return
+            return held
 
 
 class _NightRunner:
@@ -172,7 +172,10 @@ class _NightRunner:
         return Harvest(replace(self._job.harvest, paths=paths), self._context, self._store)
 
     async def _night(self, path: Path, reading: Reading) -> Summary:
-        """Harvest the works of a night and write its report; end the night if none of them is left to be asked."""
+        """Harvest the works of a night and write its report; end the night if none of them is left to be asked.
+
+        A night whose output is not what was written stays open: `harvester recover` needs to know that it is the last.
+        """
         summary = await self._harvest(self._paths(path)).run(reading)
         self._watch.look()
         await write_report(
@@ -183,7 +186,7 @@ class _NightRunner:
             clock_jumps_seconds=self._watch.jumps_seconds,
             daily_budget=self._job.harvest.upstream.limits.daily_budget,
         )
-        if not summary.figures.pending:
+        if not summary.figures.pending and summary.exit.code != PromiseBroken.exit_code:
             await self._prune(await self._store.call(self._nights.end, path))
         return summary
 

@@ -133,8 +133,9 @@ class NightlyState(CommitHook):
         self._file, self._meta, self._intervals = database, database.meta, intervals
         self._only_changed = only_changed
         self._visits = Visits(database)
-        self._rates = Rates.of_numbers(_numbers(self._meta.rates))
-        self._figures = NightFigures.from_json(self._meta.night_figures)
+        with database.reading():
+            self._rates = Rates.of_numbers(_numbers(self._meta.rates))
+            self._figures = NightFigures.from_json(self._meta.night_figures)
         self._visits_to_add: list[Visit] = []
 
     # What a night may ask
@@ -162,15 +163,18 @@ class NightlyState(CommitHook):
 
     def nights(self) -> list[NightForecast]:
         """What the last nights were expected to find, and what they found."""
-        return [NightForecast(*night) for night in orjson.loads(self._meta.nights or "[]")]
+        with self._file.reading():
+            return [NightForecast(*night) for night in orjson.loads(self._meta.nights or "[]")]
 
     def paces(self) -> list[NightPace]:
         """How the last nights went; the latest is the last."""
-        return [NightPace(*pace) for pace in orjson.loads(self._meta.paces or "[]")]
+        with self._file.reading():
+            return [NightPace(*pace) for pace in orjson.loads(self._meta.paces or "[]")]
 
     def outputs(self) -> list[str]:
         """Paths of the outputs of all nights that are over and still kept; the latest is the last."""
-        return [str(path) for path in orjson.loads(self._meta.outputs or "[]")]
+        with self._file.reading():
+            return [str(path) for path in orjson.loads(self._meta.outputs or "[]")]
 
     def keep(self, outputs: Sequence[str]) -> None:
         """Forget the outputs of all other nights."""
@@ -207,7 +211,8 @@ class NightlyState(CommitHook):
 
     def so_far(self) -> tuple[NightForecast, NightFigures]:
         """What the open night was expected to find and what it found so far, and all its figures."""
-        return NightForecast(float(self._meta.night_expected or 0), self._figures.found), self._figures
+        with self._file.reading():
+            return NightForecast(float(self._meta.night_expected or 0), self._figures.found), self._figures
 
     def end(self, output: Path) -> None:
         """End the night: remember how it went beside what was expected of it, and let what was learned before fade."""

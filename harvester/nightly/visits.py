@@ -114,7 +114,7 @@ class Visits:
                 "SELECT at, history.counts FROM history JOIN work ON work.id = work_id WHERE doi = ? ORDER BY at",
                 (doi,),
             ).fetchall()
-        return [(at, orjson.loads(counts)) for at, counts in rows]
+            return [(at, orjson.loads(counts)) for at, counts in rows]
 
     def candidates(self) -> Iterator[Candidate]:
         """The works of the last reading as the policy sees them, in the order of their ids; times in days.

@@ -8,18 +8,33 @@ Theory. Three rules keep the ledger true:
    and failures, the committed length of the output, rows for registration) is one transaction.
 3. Only SQLite opens the file. Closing any other descriptor of it would drop SQLite's own locks. Therefore
    `harvester.storage.lock` keeps runs apart by a lock on a file of its own.
+
+The file is known by its identity and not by its name: each transaction begins by looking whether the name still stands
+for the open file, and whether the lock is still held. At that point nobody else can write, and whoever began beside us
+has another lock.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 
 from harvester.core import failpoint
-from harvester.core.errors import DiskFailed, InputMissing, Misconfigured
-from harvester.storage.lock import refuse_strange_sidecars
+from harvester.core.errors import (
+    DiskFailed,
+    InputMissing,
+    LedgerDamaged,
+    LedgerLost,
+    LockHeld,
+    Misconfigured,
+    PromiseBroken,
+)
+from harvester.core.files import identity_at
+from harvester.core.sanitize import printable
+from harvester.storage.lock import Lock, refuse_strange_sidecars, shared_lock
 from harvester.storage.meta import Meta
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
 
@@ -48,6 +63,17 @@ PRAGMAS = (
 )
 
 
+NO_TEXT = "Could not decode to UTF-8"
+"""How the error of Python's module begins where a text in the file is none; SQLite itself has no error for that."""
+
+
+TO_RECOVER = (
+    "If it is a ledger that was damaged, put back a backup of it, or make a new one of what was harvested with "
+    "`harvester recover OUTPUT`, which first shows what it would do and deletes nothing."
+)
+"""The way back from a ledger that cannot be read any more."""
+
+
 class WorkState(IntEnum):
     """Where a work stands in this job, or tonight. In a nightly harvest every work that is not asked tonight rests."""
 
@@ -71,6 +97,7 @@ class Database:
     Args:
         path: the file, created if missing; None for a temporary one that is deleted with the connection.
         read_only: only read the file, while another process may write it. It has to exist.
+        lock: of the ledger, held; None where nobody else can write it.
 
     Attributes:
         name: of the file, for messages.
@@ -78,28 +105,72 @@ class Database:
 
     Raises:
         Misconfigured: the file is no ledger, or one of a later version.
+        PromiseBroken: the write-ahead log beside it is that of another file.
         DiskFailed: it cannot be opened or written.
         RuntimeError: another thread uses it.
     """
 
-    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False, lock: Lock | None = None) -> None:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise Misconfigured(
                 f"this Python has SQLite {sqlite3.sqlite_version}, harvester needs 3.37 or newer. Use another Python."
             )
         self.name = str(path) if path else "the temporary ledger"
+        self._path, self._lock = path, lock
         self._thread = threading.get_ident()
         self.meta = Meta(self.reading)
-        where = "" if path is None else read_only_uri(path) if read_only else path.absolute().as_uri()
+        self.uri = "" if path is None else path.absolute().as_uri()
+        self._as_opened: os.stat_result | None = None
         with self._guarded():
-            self._db = sqlite3.connect(where, uri=True, isolation_level=None, timeout=10)
+            if path and read_only:
+                self._open_to_read(path)
+            else:
+                self._open(path)
             try:
                 self._check_kind(read_only=read_only)
                 if not read_only:
-                    self._prepare()
+                    self.prepare()
             except BaseException:
                 self._db.close()
                 raise
+        self._identity = identity_at(path) if path else None
+
+    def _open(self, path: Path | None) -> None:
+        if path:
+            _refuse_foreign_log(path)
+        self._db = sqlite3.connect(self.uri, uri=True, isolation_level=None, timeout=10)
+
+    def _open_to_read(self, path: Path) -> None:
+        """Open the file so that nothing is written to it, and so that no file is left beside it.
+
+        If there is a write-ahead log, SQLite reads it as well. If there is none, a run may begin at any time. SQLite
+        then makes a log of its own, which keeps the run from changing what is being read, and removes it at the end.
+        Where it may not make one, as on a read-only medium, the file alone is read. There a run that begins meanwhile,
+        under another user, can only be noticed afterwards (`require_unchanged`).
+        """
+        refuse_strange_sidecars(path)
+        with suppress(LockHeld), shared_lock(path):  # a run at work has a log, which is its own
+            _refuse_foreign_log(path)
+        if _log_of(path).exists():
+            self._connect_to_read(f"{self.uri}?mode=ro")
+            return
+        try:
+            self._connect_to_read(f"{self.uri}?mode=rw")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
+            before = path.stat() if path.exists() else None
+            self._connect_to_read(f"{path.absolute().as_uri()}?mode=ro&immutable=1")
+            self._as_opened = before
+
+    def _connect_to_read(self, uri: str) -> None:
+        self.uri, self._db = uri, sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+        try:
+            self._db.execute("PRAGMA query_only = ON")
+            self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+        except BaseException:
+            self._db.close()
+            raise
 
     def _check_kind(self, *, read_only: bool) -> None:
         application, version = (
@@ -118,7 +189,8 @@ class Database:
                 f"{VERSION}). Update harvester; nothing was changed."
             )
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Set up the connection, and bring the tables up to this version. A copied ledger needs it once more."""
         for pragma in PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
         known = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -127,6 +199,49 @@ class Database:
             script = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
             self._db.executescript(f"BEGIN IMMEDIATE; {script} {''.join(STEPS[known:])} COMMIT;")
 
+    def is_in_place(self) -> bool:
+        """Whether the name of the file still stands for the open file."""
+        return self._path is None or identity_at(self._path) == self._identity
+
+    def require_in_place(self) -> None:
+        """Make sure that the open file still has its name, and its lock as well, before anything more is written.
+
+        Raises:
+            LedgerLost: it was deleted or replaced.
+        """
+        if self._lock:
+            self._lock.require()
+        if not self.is_in_place():
+            raise LedgerLost(
+                f"the ledger {self.name} was deleted, moved or replaced while this run went on. Nothing more was "
+                "written. Put it back, then give the same command again. If it is lost, `harvester recover OUTPUT` "
+                "makes a new one of what was harvested."
+            )
+
+    def require_unchanged(self) -> None:
+        """Make sure that no run changed the file while it was read without a log of its own.
+
+        Raises:
+            LockHeld: one did, so that what was read is worth nothing.
+        """
+        before = self._as_opened
+        if before is None or self._path is None:
+            return
+        now = self._path.stat()
+        if (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns):
+            raise LockHeld(f"a run began to write {self.name} while it was read. Give the same command again.")
+
+    def require_sound(self) -> None:
+        """Let SQLite look through the whole file. It takes seconds for a million works.
+
+        Raises:
+            LedgerDamaged: something is wrong in it.
+        """
+        with self._guarded():
+            [found] = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise _damaged(self.name, found)
+
     def close(self) -> None:
         """Close the file; SQLite copies its write-ahead log back into it."""
         with self._guarded():
@@ -134,9 +249,18 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for queries; SQLite's errors become ours."""
+        """The connection, for queries and for making sense of what they give; errors of both become ours.
+
+        A single damaged bit may make a state that does not exist, or a text that is no JSON.
+
+        Raises:
+            LedgerDamaged: what is in the ledger cannot be read, or makes no sense.
+        """
         with self._guarded():
-            yield self._db
+            try:
+                yield self._db
+            except (ValueError, TypeError, LookupError) as error:
+                raise _damaged(self.name, f"what it says makes no sense ({printable(str(error), 120)})") from error
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -146,15 +270,22 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            self.require_unchanged()
+            code = getattr(error, "sqlite_errorcode", None)
+            if code == sqlite3.SQLITE_NOTADB:
                 raise Misconfigured(
                     f"{self.name} is no ledger of harvester, nor any database. Nothing was changed; name another one "
-                    "with --ledger."
+                    f"with --ledger. {TO_RECOVER}"
                 ) from error
+            # SQLITE_ERROR: our queries are sound, so that the tables are not as we made them.
+            if (code or 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR) or str(error).startswith(NO_TEXT):
+                raise _damaged(self.name, printable(str(error), 120)) from error
             raise DiskFailed(
                 f"the ledger {self.name} cannot be used: {error}. What was committed before is safe; "
                 "make room or mend the disk, then give the same command again."
             ) from error
+        except UnicodeDecodeError as error:  # of SQLite's message about a name in the file that is no text
+            raise _damaged(self.name, "a name in it is no text") from error
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -162,6 +293,7 @@ class Database:
         with self._guarded():
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                self.require_in_place()
                 yield self._db
                 failpoint.hit("in-transaction")
                 self._db.execute("COMMIT")
@@ -172,24 +304,42 @@ class Database:
 
     def copy_from(self, other: Path) -> None:
         """Replace all that is here by a copy of another ledger, which is only read."""
+        with closing(Database(other, read_only=True)) as source, source.reading() as pages, self._guarded():
+            pages.backup(self._db)
+            source.require_unchanged()
+
+    def save_as(self, path: Path) -> None:
+        """Write all that is here into a new file. It is not synced yet."""
         with self._guarded():
-            source = sqlite3.connect(read_only_uri(other), uri=True)
-            try:
-                source.backup(self._db)
-            finally:
-                source.close()
+            self._db.execute("VACUUM INTO ?", (str(path),))
 
 
-def read_only_uri(path: Path) -> str:
-    """The URI that opens a ledger for reading without leaving files beside it.
+def _log_of(path: Path) -> Path:
+    """SQLite's write-ahead log of a database."""
+    return path.with_name(path.name + "-wal")
 
-    Without a write-ahead log nobody is writing and the file alone holds everything. Then it is opened as `immutable`,
-    so that SQLite makes no log of its own. If there is a log, SQLite has to read it as well, and makes its index anew
-    in `-shm`; that is the only file that a reader ever touches.
+
+def _refuse_foreign_log(path: Path) -> None:
+    """Refuse a write-ahead log that was left by another file: SQLite would play it into this one and destroy it.
+
+    A database has a log only while it says in its header that it has one: the versions in bytes 18 and 19 are 2 then
+    (https://www.sqlite.org/fileformat2.html, section 1.3.3). A backup that SQLite made by `VACUUM INTO` says 1. So if
+    there is a log beside it, that is the log of the ledger in whose place it was put.
 
     Raises:
-        Usage: somebody else's file has the name of one of SQLite's.
+        PromiseBroken: the log is that of another file.
     """
-    refuse_strange_sidecars(path)
-    nobody_writes = not path.with_name(path.name + "-wal").exists()
-    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if nobody_writes else ''}"
+    log = _log_of(path)
+    if not log.exists() or not log.stat().st_size:
+        return
+    with path.open("rb") as file:
+        header = file.read(20)
+    if header[18:] == b"\x01\x01":
+        raise PromiseBroken(
+            f"{log} was left by another ledger than {path}, in whose place this one was put. Nothing was changed. "
+            f"Remove it and {path.name}-shm, then give the same command again."
+        )
+
+
+def _damaged(name: str, what: str) -> LedgerDamaged:
+    return LedgerDamaged(f"the ledger {name} cannot be used: {what}. Nothing more was written. {TO_RECOVER}")

@@ -67,8 +67,8 @@ def enrol(
         StopRun: the list cannot be read.
     """
     before = fingerprint()
-    if before and (found := ledger.reuse_reading(before)):
-        return Reading(**orjson.loads(found))
+    if before and (found := ledger.reuse_reading(before)) and (last := _reading_in(found)):
+        return last
     is_first = ledger.is_empty()
     number = ledger.begin_reading()
     counted: Counter[type] = Counter()
@@ -86,6 +86,14 @@ def enrol(
     found = orjson.dumps(reading).decode()
     dropped = ledger.end_reading(number, keep=enrol_as is WorkState.RESTING, found=found, fingerprint=known)
     return replace(reading, dropped=dropped)
+
+
+def _reading_in(text: str) -> Reading | None:
+    """A reading as the ledger remembers it; None if a damaged ledger makes no sense."""
+    try:
+        return Reading(**orjson.loads(text))
+    except (ValueError, TypeError):
+        return None
 
 
 def _chunks(
@@ -118,7 +126,8 @@ def last_reading(database: Database, ledger: Ledger) -> Reading:
             f"the list of {database.name} was never read to its end, so that it is not known what failed. "
             "Nothing was asked; give the command with its list, and without --only-failed."
         )
-    reading = Reading(**orjson.loads(found))
+    with database.reading():
+        reading = Reading(**orjson.loads(found))
     ledger.drop_broken_reading()
     works, invalid = ledger.figures().works, ledger.invalid()
     lines = works + invalid + reading.duplicates + reading.blank

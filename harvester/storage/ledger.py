@@ -11,6 +11,7 @@ the list in memory. A reading that was cut off is done again under the next numb
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -18,9 +19,10 @@ import orjson
 from harvester.core.model import DueWork, Failure, Figures, Outcome, Stage, Work
 from harvester.records.result import Finished, Result
 from harvester.storage.bulk_load import bulk_load
-from harvester.storage.database import Database, RegistrationState, WorkState, read_only_uri
+from harvester.storage.database import Database, RegistrationState, WorkState
 from harvester.storage.failures import add_failures
 from harvester.storage.outbox import registrations_by_state, requeue
+from harvester.storage.output_file import Seal
 
 RECORD = """
 UPDATE work SET state = ?, outcome = said.outcome, harvested_at = said.harvested_at, sha256 = said.sha256
@@ -179,7 +181,7 @@ class Ledger:
         """The next works to ask for, in the order of ids: those with an id above `after`, at most `limit`."""
         with self._file.reading() as db:
             [rows] = db.execute(DUE.format(state=state), (after, self._meta.reading, limit)).fetchone()
-        return [DueWork(*row) for row in orjson.loads(rows)]
+            return [DueWork(*row) for row in orjson.loads(rows)]
 
     def is_empty(self) -> bool:
         """Whether no work is known at all."""
@@ -199,6 +201,7 @@ class Ledger:
         self,
         finished: Sequence[Finished],
         length: int,
+        seal: Seal | None = None,
         *,
         withheld: Collection[str] = (),
         also: Callable[[sqlite3.Connection], None] = lambda _: None,
@@ -208,6 +211,7 @@ class Ledger:
         Args:
             finished: works with their results and failures.
             length: committed bytes of the output, the lines of these results included.
+            seal: of these bytes; None if they are in no file.
             withheld: DOIs whose results have no line in the output; they are recorded without a digest.
             also: writes what else belongs into the transaction.
         """
@@ -224,7 +228,7 @@ class Ledger:
             )
             add_failures(db, ((due.work_id, failure) for due, failure in failures))
             _add_urls(db, ((due.doi, url) for due, result in results for url in result.landing_urls))
-            self._meta.length = length
+            self._meta.length, self._meta.seal = length, seal.as_text() if seal else None
             also(db)
 
     def retry_failed(self) -> int:
@@ -256,7 +260,8 @@ class Ledger:
             db.execute(
                 "UPDATE work SET state = ?, outcome = NULL, harvested_at = NULL, sha256 = NULL", (WorkState.DUE,)
             )
-            self._meta.length, self._meta.published, self._meta.refetching = 0, False, True
+            self._meta.length, self._meta.seal = 0, None
+            self._meta.published, self._meta.refetching = False, True
             self._meta.archive, self._meta.source = archive, base_url
 
     def mark_published(self) -> None:
@@ -277,7 +282,8 @@ class Ledger:
             db.execute("UPDATE work SET state = :resting WHERE state <> :resting", {"resting": WorkState.RESTING})
             db.executemany("UPDATE work SET state = ? WHERE id = ?", ((WorkState.DUE, work) for work in works))
             self._meta.output = output
-            self._meta.length, self._meta.published, self._meta.made = 0, False, False
+            self._meta.length, self._meta.seal = 0, None
+            self._meta.published, self._meta.made = False, False
             self._meta.archive, self._meta.refetching = None, False
             also()
 
@@ -338,10 +344,10 @@ class Ledger:
             other: path of the other ledger.
             failed_too: also count works that have a failure there.
         """
-        Database(other, read_only=True).close()  # if it is no usable ledger, this says so under its own name
         done = (WorkState.RESULT, WorkState.FAILURE if failed_too else WorkState.RESULT)
-        with self._file.reading() as db:
-            db.execute("ATTACH ? AS other", (read_only_uri(other),))
+        # Opened first: if it is no usable ledger, this says so under its own name.
+        with closing(Database(other, read_only=True)) as known, self._file.reading() as db:
+            db.execute("ATTACH ? AS other", (known.uri,))
             try:
                 return int(
                     db.execute(

@@ -1,5 +1,9 @@
 """One run at a time on a ledger: an advisory lock on a file beside it.
 
+A lock on a file holds as long as the file has its name. If somebody deletes or replaces the file, the next run locks
+another one. So the lock is known by the identity of its file: it is compared with the name after it was taken, and
+`Lock.require` compares it again in each transaction of the ledger.
+
 Ledgers on network file systems are refused, because neither this lock nor those of SQLite can be trusted there.
 """
 
@@ -11,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from harvester.core.errors import DiskFailed, LockHeld, Misconfigured, Usage
+from harvester.core.errors import DiskFailed, LedgerLost, LockHeld, Misconfigured, Usage
+from harvester.core.files import identity_at, identity_of
 from harvester.core.ownership import FileKind, refuse_others_file, size_of
 from harvester.records.kinds import JOURNAL, LOCK, LOCK_ENDING, LOG, SHARED_MEMORY
 
@@ -30,8 +35,33 @@ SIDECARS: Final = {"-wal": LOG, "-shm": SHARED_MEMORY, "-journal": JOURNAL}
 """What SQLite keeps beside a ledger, by what its name ends in. It removes and empties these files as it likes."""
 
 
+class Lock:
+    """The lock of a ledger, as long as this process holds it.
+
+    Args:
+        path: of the lock file.
+        descriptor: of the same file, locked.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path, self._identity = path, identity_of(descriptor)
+
+    def require(self) -> None:
+        """Make sure that the locked file still has its name, so that no other run can hold another one.
+
+        Raises:
+            LedgerLost: it was deleted or replaced.
+        """
+        if identity_at(self._path) != self._identity:
+            raise LedgerLost(
+                f"the lock {self._path} was deleted or replaced while this run went on, so that another run may have "
+                "begun. Nothing more was written; what was committed is kept. When no other run is at work, give the "
+                "same command again."
+            )
+
+
 @contextmanager
-def lock(ledger: Path) -> Iterator[None]:
+def lock(ledger: Path) -> Iterator[Lock]:
     """Hold the lock of a ledger. The lock ends with the process, however the process ends.
 
     Raises:
@@ -48,16 +78,34 @@ def lock(ledger: Path) -> Iterator[None]:
             raise Misconfigured(f"the folder {ledger.parent} does not exist. Make it, or name another place.")
         refuse_network(ledger.parent)
         refuse_others_file(path, LOCK)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | OPEN_LOCK, 0o666)
+        descriptor = _locked(path, ledger)
     except OSError as error:
         raise DiskFailed(f"cannot write {path}: {error.strerror}. Nothing was asked; choose another folder.") from error
     try:
-        _take(descriptor, ledger)
         refuse_strange_sidecars(ledger)
-        yield
+        yield Lock(path, descriptor)
     finally:
-        with suppress(OSError):  # even if this reports an error, the file is closed and the lock released
-            os.close(descriptor)
+        _close(descriptor)
+
+
+def _locked(path: Path, ledger: Path) -> int:
+    """Open and lock a lock file; returns its descriptor. The file is made if it is missing."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | OPEN_LOCK, 0o666)
+        try:
+            _take(descriptor, ledger)
+            if identity_at(path) == identity_of(descriptor):
+                _write_process(descriptor)
+                return descriptor
+        except BaseException:
+            _close(descriptor)
+            raise
+        _close(descriptor)  # it was deleted or replaced after it was opened: the lock on it is worth nothing
+
+
+def _close(descriptor: int) -> None:
+    with suppress(OSError):  # even if this reports an error, the file is closed and the lock released
+        os.close(descriptor)
 
 
 def lock_file(ledger: Path) -> Path:
@@ -113,7 +161,7 @@ def _share(descriptor: int, ledger: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise LockHeld(f"a run works with {ledger}. Nothing was looked at; verify when it has ended.") from None
+        raise LockHeld(f"a run works with {ledger}. Nothing was looked at; come again when it has ended.") from None
 
 
 def _take(descriptor: int, ledger: Path) -> None:
@@ -129,6 +177,9 @@ def _take(descriptor: int, ledger: Path) -> None:
         raise DiskFailed(
             f"{ledger} cannot be locked: {error.strerror}. Put it on another disk with --ledger."
         ) from error
+
+
+def _write_process(descriptor: int) -> None:
     with suppress(OSError):  # the process number only serves the message above; the lock holds without it
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)

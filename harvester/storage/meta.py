@@ -81,10 +81,13 @@ class Meta:
     invalid_up_to = Value(_number)
     """The highest id of a failure when the last reading was completed."""
 
-    # The output, and the services; see `harvester.storage.publishing` for the first five.
+    # The output, and the services; see `harvester.storage.publishing` for the first six.
 
     length = Value(_number)
     """Committed bytes of the output."""
+
+    seal = Value(_text)
+    """What these bytes are known by, as JSON: a `harvester.storage.output_file.Seal`; None if it is not known."""
 
     made = Value(_flag)
     """Whether this ledger ever made the partial output, so that a file of that name is ours."""

@@ -79,7 +79,12 @@ CREATE TABLE history (
 """
 
 
-STEPS = (_FIRST, _VISITS)
+_SEALS = """
+-- `meta` may have the key `seal`. A version that does not know it would let it grow stale.
+"""
+
+
+STEPS = (_FIRST, _VISITS, _SEALS)
 """What each version of the schema adds to the one before. A step that was released is never changed."""
 
 

@@ -1,8 +1,9 @@
 """One output through its states: partial, published, reopened, archived; in step with what the ledger remembers of it.
 
-Theory. The ledger remembers five things about the output: its committed `length`, whether this ledger ever `made` the
-partial file, whether the output is `published`, whether a refetch is under way (`refetching`), and the name to which an
-old output is still to be renamed (`archive`). Each box shows the file, and what the ledger says of it:
+Theory. The ledger remembers six things about the output: its committed `length`, the `seal` by which these bytes are
+known again, whether this ledger ever `made` the partial file, whether the output is `published`, whether a refetch is
+under way (`refetching`), and the name to which an old output is still to be renamed (`archive`). Each box shows the
+file, and what the ledger says of it:
 
     ┌──────────────┐   1 open    ┌────────────────────────┐   2 publish   ┌────────────────────────┐
     │ (no file)    │ ──────────▶ │ NAME.partial           │ ────────────▶ │ NAME                   │
@@ -29,8 +30,14 @@ was meant if a crash comes in between:
     4 archive  length 0, published 0,         rename NAME or NAME.partial   renames it, as `archive` is set (`recover`)
                refetching 1, archive NAME.1   to NAME.1, archive none
 
-A nightly harvest begins each night in the first box, with another name. Whatever fits none of these states is refused
-before anything is changed.
+A nightly harvest begins each night in the first box, with another name.
+
+A ledger that was restored from a backup may be older than its output. If the output has, at the length that the ledger
+knows, the bytes that the ledger knows, it is the same output with more in it. Then it is cut back to that length, as
+after a crash, and what was cut off is harvested again. If it was published meanwhile, it is taken back first. If the
+ledger knows nothing of it but that it made it, a published output is kept as `NAME.1`, and a new one is begun.
+
+Whatever fits none of these states is refused before anything is changed.
 """
 
 import os
@@ -41,7 +48,7 @@ from harvester.core.errors import PromiseBroken
 from harvester.core.files import move
 from harvester.storage.ledger import Ledger
 from harvester.storage.meta import Meta
-from harvester.storage.output_file import OutputFile, open_output, partial_of
+from harvester.storage.output_file import WAY_OUT, OutputFile, Seal, open_output, partial_of
 
 
 class Publishing:
@@ -73,7 +80,7 @@ class Publishing:
             base_url: of the service that the records of the new one come from.
         """
         self._cut_torn_tail()
-        self._ledger.start_over(_free_name(self.path).name, base_url)
+        self._ledger.start_over(free_name(self.path).name, base_url)
         failpoint.hit("start-over")
         self._finish_archiving()
 
@@ -81,10 +88,14 @@ class Publishing:
         """Close the complete output and give it its name (step 2).
 
         Raises:
-            DiskFailed: it cannot be renamed.
+            PromiseBroken: it is not what was written.
+            DiskFailed: it cannot be read or renamed.
         """
-        self._refuse_both()
-        file.close()
+        try:
+            self._refuse_both()
+            file.require_whole()
+        finally:
+            file.close()
         move(partial_of(self.path), self.path)
         failpoint.hit("published")
         self._ledger.mark_published()
@@ -93,14 +104,13 @@ class Publishing:
         """Whether a refetch was interrupted and can go on. If its output was lost, it has to start again."""
         if not self._meta.refetching or self._meta.published:
             return False
-        committed = self._meta.length
-        # NAME is there only if the crash came in the middle of step 2; then it has to be whole.
-        return _size(self.path) == committed if self.path.exists() else _size(partial_of(self.path)) >= committed
+        # NAME is there only if the crash came in the middle of step 2, or if the ledger was restored.
+        return self._is_known(self.path if self.path.exists() else partial_of(self.path))
 
     def _cut_torn_tail(self) -> None:
         """Cut a torn write off the output that is to be archived, while its committed length is still known."""
-        committed = self._meta.length
-        if _size(partial_of(self.path)) > committed:
+        partial, committed = partial_of(self.path), self._meta.length
+        if _size(partial) > committed and self._is_known(partial):
             open_output(self.path, committed).close()
 
     def _finish_archiving(self) -> None:
@@ -116,8 +126,10 @@ class Publishing:
     def is_published(self) -> bool:
         """Whether the output is complete under its name. If a crash came before the ledger noted it, it is noted now.
 
+        If the ledger was restored from a backup and the output was published after that, it becomes partial again.
+
         Raises:
-            PromiseBroken: the output was published and is gone, or it is not as long as it should be.
+            PromiseBroken: the output was published and is gone, or it is not the one that the ledger knows.
         """
         if not self.path.exists():
             if self._meta.published:
@@ -127,11 +139,15 @@ class Publishing:
                 )
             return False
         size, committed = self.path.stat().st_size, self._meta.length
+        if size > committed and self._meta.made and not self._meta.published and self._is_known(self.path):
+            move(self.path, partial_of(self.path) if committed else free_name(self.path))
+            return False
         if size != committed:
             raise PromiseBroken(
                 f"{self.path} holds {size:,} bytes, but {committed:,} are known to be committed: something else "
-                "changed it. Nothing was changed. Put the file back, or start over with --refetch."
+                f"changed it, or the ledger is of another time. Nothing was changed. {WAY_OUT}"
             )
+        self._refuse_unknown(self.path)
         self._ledger.mark_published()
         return True
 
@@ -143,14 +159,28 @@ class Publishing:
             )
 
     def check_partial(self) -> None:
-        """Refuse a partial output that is too short. One that is too long has a torn write, which `open` cuts off."""
-        committed, found = self._meta.length, _size(partial_of(self.path))
+        """Refuse a partial output that is too short, or another one than the ledger knows.
+
+        One that is too long has a torn write, which `open` cuts off.
+        """
+        partial, committed = partial_of(self.path), self._meta.length
+        found = _size(partial)
         if found < committed:
             raise PromiseBroken(
-                f"{partial_of(self.path)} holds {found:,} bytes, but {committed:,} are known to be committed: "
-                "something else cut it or took it away. Nothing was changed. "
-                "Put the file back, or start over with --refetch."
+                f"{partial} holds {found:,} bytes, but {committed:,} are known to be committed: "
+                f"something else cut it or took it away. Nothing was changed. {WAY_OUT}"
             )
+        self._refuse_unknown(partial)
+
+    def _refuse_unknown(self, path: Path) -> None:
+        if not self._is_known(path):
+            raise PromiseBroken(
+                f"{path} is long enough, but the bytes that were committed last are not in it: something else changed "
+                f"it, or the ledger is of another time. Nothing was changed. {WAY_OUT}"
+            )
+
+    def _is_known(self, path: Path) -> bool:
+        return is_known(path, self._meta)
 
     def open(self, *, published: bool) -> OutputFile:
         """Open the partial output (step 1); a published one becomes partial again first (step 3)."""
@@ -160,15 +190,33 @@ class Publishing:
         is_ours = self._meta.made
         if not is_ours:
             self._meta.made = True  # before the file: after a crash a file of this name must be known as ours
-        return open_output(self.path, self._meta.length, new=not is_ours)
+        return open_output(self.path, self._meta.length, _seal(self._meta), new=not is_ours)
+
+
+def is_known(path: Path, meta: Meta) -> bool:
+    """Whether a file has all of the committed bytes, as far as length and seal tell.
+
+    Args:
+        path: of the output, published or partial; a missing file is empty.
+        meta: what the ledger remembers of it.
+    """
+    committed, seal = meta.length, _seal(meta)
+    if _size(path) < committed:
+        return False
+    return seal.fits(path, committed) if seal and path.exists() else not (seal and seal.tail)
+
+
+def _seal(meta: Meta) -> Seal | None:
+    text = meta.seal
+    return Seal.from_text(text) if text is not None else None
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _free_name(path: Path) -> Path:
-    """`NAME.1`, or the first such name that is free."""
+def free_name(path: Path) -> Path:
+    """`NAME.1`, or the first such name that is free, for a file that is kept."""
     number = 1
     while os.path.lexists(candidate := path.with_name(f"{path.name}.{number}")):  # a link that leads nowhere, too
         number += 1

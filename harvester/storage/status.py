@@ -114,6 +114,7 @@ def ledger_at(path: Path) -> Iterator[Database]:
     require_ledger_file(path)
     with closing(Database(path, read_only=True)) as database:
         yield database
+        database.require_unchanged()
 
 
 WORKS_BY_DOI = """
@@ -132,6 +133,8 @@ def works_by_doi(database: Database) -> Iterator[LedgerWork]:
         for doi, state, listed, outcome, harvested_at, sha256, failed, registration, refused in db.execute(
             WORKS_BY_DOI, {"reading": database.meta.reading, **stages}
         ):
+            if not isinstance(doi, str):
+                raise TypeError("a DOI that is no text")
             yield LedgerWork(
                 doi, state, bool(listed), outcome, harvested_at, sha256, bool(failed), registration, bool(refused)
             )

@@ -11,6 +11,10 @@ If the machine stops before 2, the output is longer than the ledger says. The ne
 still due and are asked again. If it stops after 2, everything is in place. Neither file is written in any other way. So
 the only way back from a crash is to start again.
 
+Files can be taken away or put in each other's place while a run goes on. So before and after each append the open
+output is compared with its name and length, and in each transaction the open ledger and its lock with their names. What
+the last commit left is known again at the next start by a seal (`harvester.storage.output_file.Seal`).
+
 Others write in the same transaction through a `CommitHook`: the outbox its registrations, a nightly harvest what it
 learned.
 
@@ -37,7 +41,7 @@ from harvester.storage.database import Database, WorkState
 from harvester.storage.failures import forget_failures
 from harvester.storage.hooks import CommitHook
 from harvester.storage.ledger import Ledger
-from harvester.storage.lock import sidecars
+from harvester.storage.lock import Lock, sidecars
 from harvester.storage.outbox import Outbox
 from harvester.storage.output_file import OutputFile, Sink, Stdout, partial_of
 from harvester.storage.publishing import Publishing
@@ -58,6 +62,7 @@ class Store:
         path: of the ledger; None for a temporary one that is deleted at the end.
         output: path of the output; None if results go to `stdout`, or nowhere.
         stdout: where results go instead of a file.
+        lock: of the ledger; looked at before each commit.
 
     Attributes:
         database: the ledger's file.
@@ -71,9 +76,12 @@ class Store:
     ledger: Ledger
     outbox: Outbox
 
-    def __init__(self, path: Path | None, output: Path | None, *, stdout: BinaryIO | None = None) -> None:
-        self._path, self._output = path, output
+    def __init__(
+        self, path: Path | None, output: Path | None, *, stdout: BinaryIO | None = None, lock: Lock | None = None
+    ) -> None:
+        self._path, self._output, self._lock = path, output, lock
         self._sink: Sink | None = Stdout(stdout) if stdout else None
+        self._takes_more = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._closing = threading.Event()
         self._hooks: list[CommitHook] = []
@@ -140,7 +148,7 @@ class Store:
         self._is_new = self._path is None or not self._path.exists()
         if self._is_new:
             self._refuse_unknown_files()
-        self.database = Database(self._path)
+        self.database = Database(self._path, lock=self._lock)
         self.ledger, self.outbox = Ledger(self.database), Outbox(self.database)
         try:
             self._claim_output()
@@ -170,14 +178,17 @@ class Store:
             if taken.exists():
                 raise Usage(
                     f"{taken} exists already, but the ledger {self._path} knows nothing of it. Nothing was "
-                    "changed; choose another output, or move the file away."
+                    "changed; choose another output, or move the file away. If it was harvested and only its ledger "
+                    "was lost, `harvester recover` makes a new one."
                 )
 
     def _close(self) -> None:
-        if isinstance(self._sink, OutputFile):
-            self._sink.close()
-        is_nothing = self._is_new and self.ledger.is_empty()
-        self.database.close()
+        try:
+            if isinstance(self._sink, OutputFile):
+                self._sink.close()
+            is_nothing = self._is_new and self.ledger.is_empty() and self.database.is_in_place()
+        finally:
+            self.database.close()
         if is_nothing and self._path:  # a new ledger without works: a list without a DOI leaves no file behind
             for path in (*sidecars(self._path), self._path):  # on a full disk SQLite leaves its own
                 remove(path)
@@ -267,12 +278,14 @@ class Store:
         """Give the complete output its name.
 
         Raises:
-            DiskFailed: it cannot be renamed.
+            PromiseBroken: it is not what was written.
+            DiskFailed: it cannot be read or renamed.
         """
         await self.call(self._publish)
 
     def _publish(self) -> None:
-        if self._output is not None and isinstance(self._sink, OutputFile):
+        if self._output is not None and isinstance(self._sink, OutputFile) and self._takes_more:
+            self.database.require_in_place()
             sink, self._sink = self._sink, None
             Publishing(self._output, self.database.meta, self.ledger).publish(sink)
 
@@ -286,6 +299,7 @@ class Store:
         """Make the results and failures of some works durable, in the order of the theory above.
 
         Raises:
+            PromiseBroken: something else changed the output or took it, the ledger or the lock away.
             DiskFailed: it could not be done; the store takes no more.
         """
         await self.call(self._commit, finished)
@@ -293,17 +307,17 @@ class Store:
             hook.committed()
 
     def _commit(self, finished: Sequence[Finished]) -> None:
-        if self._sink is None:
+        if self._sink is None or not self._takes_more:
             raise DiskFailed("the output is closed after a failed write; what was committed before is safe.")
         for hook in self._hooks:
             finished = hook.prepare(finished)
         results = [result for _, result in finished if isinstance(result, Result)]
         withheld = {result.doi for hook in self._hooks for result in results if not hook.is_written(result)}
         lines = result_lines(result for result in results if result.doi not in withheld)
-        # Given back only at the end: after a failed write, sync or transaction nothing is ever appended again, since
+        # True again only at the end: after a failed write, sync or transaction nothing is ever appended again, since
         # the output may then have a torn tail, or data that the disk dropped though it reports success the next time.
-        sink, self._sink = self._sink, None
-        length = sink.append(lines) if lines else self.database.meta.length
+        self._takes_more = False
+        length = self._sink.append(lines) if lines else self.database.meta.length
 
         def record(db: sqlite3.Connection) -> None:
             if self._state_to_ask is WorkState.FAILURE:  # these works stayed failed until now, see `begin`
@@ -312,6 +326,6 @@ class Store:
             for hook in self._hooks:
                 hook.record(db, finished)
 
-        self.ledger.record(finished, length, withheld=withheld, also=record)
+        self.ledger.record(finished, length, self._sink.seal, withheld=withheld, also=record)
         failpoint.hit("after-commit")
-        self._sink = sink
+        self._takes_more = True

@@ -6,7 +6,8 @@ and are merged, as one would compare two sorted card indexes. `harvester.verify.
 
 A run that was cut off leaves more than one honest state: an output longer than what is committed, a published one that
 the ledger does not yet know to be published, an archive that is still to be renamed, failures and summary of the run
-before. None of them is a violation, for the next run goes on from each.
+before. A restored ledger leaves one more: a published output that is longer than the ledger knows. None of them is a
+violation, for the next run goes on from each.
 """
 
 import heapq
@@ -172,8 +173,15 @@ def _of_file(output: OutputEvidence) -> Iterator[Violation]:
         yield Violation("G3", f"{name} is gone, but {known}")
     elif output.size is None and (output.partial_size or 0) < output.committed:
         yield Violation("G3", f"{partial} holds {output.partial_size or 0:,} bytes, but {known}")
+    elif _was_restored(output):
+        return
     elif output.size is not None and output.size != output.committed:
         yield Violation("G3", f"{name} holds {output.size:,} bytes, but {known}")
+
+
+def _was_restored(output: OutputEvidence) -> bool:
+    """Whether the ledger is from a backup of before the output was complete. The next run cuts the output back."""
+    return not output.published and output.is_known and (output.size or 0) > output.committed
 
 
 # Works and their lines

@@ -40,6 +40,7 @@ class OutputEvidence:
         published: whether the ledger knows it to be published.
         size: bytes of the file with its name; None if there is no such file.
         partial_size: bytes of the file with its partial name; None if there is no such file.
+        is_known: whether the bytes that were committed last are where the ledger knows them.
         lines: its lines up to the committed length, sorted by DOI.
     """
 
@@ -48,6 +49,7 @@ class OutputEvidence:
     published: bool
     size: int | None
     partial_size: int | None
+    is_known: bool = True
     lines: Iterable[Line] = ()
 
 

@@ -7,7 +7,7 @@ in the order in which the answers came.
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -27,6 +27,7 @@ from harvester.storage.lock import lock_file, shared_lock
 from harvester.storage.meta import Meta
 from harvester.storage.output_file import partial_of
 from harvester.storage.paths import Paths, job_paths, paths_of
+from harvester.storage.publishing import is_known
 from harvester.storage.status import ledger_at, require_ledger_file, works_by_doi
 from harvester.verify.evidence import Evidence, FailureEntry, Line, OutputEvidence
 
@@ -120,7 +121,10 @@ def _output(meta: Meta, path: Path, *, deep: bool) -> OutputEvidence:
         return OutputEvidence(path.name, 0, published=False, size=None, partial_size=None)
     at = path if path.exists() else partial_of(path)
     lines = sorted_on_disk(read_lines(at, meta.length, deep=deep), attrgetter("doi"), Line) if at.exists() else ()
-    return OutputEvidence(path.name, meta.length, meta.published, _size(path), _size(partial_of(path)), lines)
+    known = False
+    with suppress(OSError):  # what cannot be read is found out by reading its lines
+        known = is_known(at, meta)
+    return OutputEvidence(path.name, meta.length, meta.published, _size(path), _size(partial_of(path)), known, lines)
 
 
 def _size(path: Path) -> int | None:

@@ -445,14 +445,16 @@ class _Unsynced(sqlite3.Connection):
 
 
 class _Later:
-    """A sink that only says how long the output will be."""
+    """A sink that only says how long the output will be, and how it will be sealed."""
 
     def __init__(self, sink: Any) -> None:
         self._sink = sink
         self.lines = b""
+        self.seal = sink.seal
 
     def append(self, lines: bytes) -> int:
         self.lines = lines
+        self.seal = self._sink.seal.extended(memoryview(lines))
         return int(self._sink.length + len(lines))
 
 

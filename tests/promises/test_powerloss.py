@@ -175,6 +175,7 @@ class Lab:
             return
         if summary.exit.code:
             yield f"exit {summary.exit.code}: {summary.exit.reason}"
+            return
         if not command.refetch or found.refetching:
             yield from (f"{doi} was done, and asked again" for doi in self._asked()[before:] if doi in found.done)
         yield from wrong_at_the_end(disk, LISTS[command.listed])

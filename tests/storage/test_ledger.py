@@ -2,23 +2,26 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from harvester.core.errors import DiskFailed, Misconfigured
+from harvester.core.errors import DiskFailed, LedgerDamaged, LockHeld, Misconfigured, PromiseBroken
 from harvester.core.model import DueWork, Failure, PendingRegistration, Stage, Work
 from harvester.records.result import Result
 from harvester.storage import ledger as ledger_module
+from harvester.storage.ledger import Ledger
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
 from harvester.storage.outbox import Outbox, OutboxHook
+from harvester.storage.status import ledger_at, works_by_doi
 from tests.opened import OpenedLedger
 from tests.support import a_failure, a_result, an_invalid_line
 
@@ -623,6 +626,118 @@ def test_one_may_look_while_another_writes(path: Path) -> None:
             assert reader.figures().pending == 2
         with closing(OpenedLedger(path, read_only=True)) as reader:
             assert reader.figures().pending == 0
+
+
+def test_who_looks_at_a_ledger_sees_one_state_though_a_run_begins_meanwhile(path: Path) -> None:
+    """And the run may begin, and write into the file what is in its log."""
+    with closing(OpenedLedger(path)) as ledger:
+        enrol(ledger, "".join(map(chr, range(0x4E00, 0x4E00 + 3000))))
+    with closing(OpenedLedger(path, read_only=True)) as reader:
+        with reader.database.reading() as db:
+            rows = db.execute("SELECT doi, state FROM work ORDER BY id")
+            seen = [rows.fetchone()]
+            with closing(OpenedLedger(path)) as writer:
+                with writer.database.transaction() as changes:
+                    changes.execute("UPDATE work SET state = 1, origin = printf('%0900d', id)")
+                with writer.database.reading() as changes:
+                    changes.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            seen += rows.fetchall()
+        assert {state for _, state in seen} == {0}
+        assert len({doi for doi, _ in seen}) == 3000
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@pytest.fixture
+def unwritable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a medium that cannot be written, where SQLite may make no log."""
+    connect = sqlite3.connect
+
+    def connecting(where: str, **how: Any) -> Any:
+        if where.endswith("?mode=rw"):
+            error = sqlite3.OperationalError("unable to open database file")
+            error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+            raise error
+        return connect(where, **how)
+
+    monkeypatch.setattr(sqlite3, "connect", connecting)
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_a_ledger_on_a_medium_that_cannot_be_written_can_be_looked_at(path: Path) -> None:
+    with closing(OpenedLedger(path)) as ledger:
+        enrol(ledger, "ab")
+    with ledger_at(path) as database:
+        assert Ledger(database).figures().works == 2
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_a_run_that_begins_while_such_a_ledger_is_looked_at_is_told_and_not_taken_for_damage(path: Path) -> None:
+    with closing(OpenedLedger(path)) as ledger:
+        enrol(ledger, "ab")
+    with pytest.raises(LockHeld, match=r"a run began.*Give the same command again"), ledger_at(path):
+        path.write_bytes(path.read_bytes() + bytes(4096))
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_the_log_of_another_ledger_is_not_played_into_a_backup(path: Path, read_only: bool) -> None:
+    """A backup that is put in the place of a killed run's ledger, whose log is still there."""
+    backup, log = path.with_name("backup"), path.with_name(f"{path.name}-wal")
+    with closing(OpenedLedger(path)) as ledger:
+        enrol(ledger, "ab")
+        ledger.database.save_as(backup)
+        record(ledger, "a")
+        left = log.read_bytes()
+    backup.rename(path)
+    log.write_bytes(left)
+    before = path.read_bytes()
+    with pytest.raises(PromiseBroken, match=r"-wal was left by another ledger.*Nothing was changed\. Remove it"):
+        OpenedLedger(path, read_only=read_only)
+    assert (path.read_bytes(), log.read_bytes()) == (before, left)
+    log.unlink()
+    with closing(OpenedLedger(path, read_only=read_only)) as ledger:
+        assert ledger.figures().pending == 2
+
+
+def test_the_log_that_a_killed_run_left_is_its_own(path: Path) -> None:
+    with closing(OpenedLedger(path)) as ledger:
+        enrol(ledger, "ab")
+    log = path.with_name(f"{path.name}-wal")
+    with closing(OpenedLedger(path)) as ledger:
+        record(ledger, "a")
+        files = [(each, each.read_bytes()) for each in (path, log)]
+    for each, content in files:
+        each.write_bytes(content)
+    with closing(OpenedLedger(path, read_only=True)) as ledger:
+        assert ledger.figures().results == 1
+    with closing(OpenedLedger(path)) as ledger:
+        assert ledger.figures().results == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-4096], "malformed"),
+        (lambda content: content[:8192] + b"\xa5" * 8192 + content[16384:], "malformed"),
+        (lambda content: content.replace(b"tableworkwork", b"tablew\xffrkwork"), "a name in it is no text"),
+        (lambda content: content.replace(b"doi          TEXT", b"dox          TEXT"), "no such column|malformed"),
+        (lambda content: content.replace(b"10.5555/a", b"10.5555/\xff"), "Could not decode"),
+    ],
+)
+def test_a_damaged_ledger_is_told_with_the_way_back(path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
+    with closing(OpenedLedger(path)) as ledger:
+        enrol(ledger, "abc")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(LedgerDamaged, match=rf"({message}).*put back a backup.*`harvester recover OUTPUT`"):
+        looked_through(path)
+
+
+def looked_through(path: Path) -> None:
+    """Read all that a ledger has."""
+    with ledger_at(path) as database:
+        Ledger(database).figures()
+        list(Ledger(database).failures())
+        list(works_by_doi(database))
+        database.require_sound()
 
 
 def test_who_only_looks_cannot_write(path: Path) -> None:

@@ -5,11 +5,12 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harvester.core.errors import DiskFailed, LockHeld, Misconfigured
+from harvester.core.errors import DiskFailed, LedgerLost, LockHeld, Misconfigured
 from harvester.storage import lock as lock_module
 from harvester.storage.lock import file_system_of, lock, refuse_network
 
@@ -120,6 +121,48 @@ def test_a_full_disk_does_not_keep_the_lock_from_being_taken(ledger: Path, monke
     monkeypatch.setattr(os, "pwrite", fail)
     with lock(ledger), pytest.raises(LockHeld, match="another run works"), lock(ledger):
         pass
+
+
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+def replaced(path: Path) -> None:
+    path.with_name("fresh").write_bytes(path.read_bytes())
+    path.with_name("fresh").rename(path)
+
+
+def moved(path: Path) -> None:
+    """With its folder, as by somebody who tidies up."""
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("touch", [deleted, replaced, moved])
+def test_a_lock_whose_file_was_taken_away_is_lost(tmp_path: Path, touch: Callable[[Path], None]) -> None:
+    """Promise G6: another run could lock another file by now."""
+    (tmp_path / "folder").mkdir()
+    ledger = tmp_path / "folder" / "out.ledger"
+    with lock(ledger) as held:
+        held.require()
+        touch(ledger.with_name("out.ledger.lock"))
+        with pytest.raises(LedgerLost, match=r"lock .*was deleted or replaced.*Nothing more was written"):
+            held.require()
+
+
+def test_a_lock_file_that_is_deleted_before_it_is_locked_is_made_anew(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, flock, deletions = ledger.with_name("out.ledger.lock"), fcntl.flock, iter([deleted, deleted])
+
+    def slow(descriptor: int, how: int) -> None:
+        next(deletions, lambda _path: None)(file)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with lock(ledger) as held:
+        held.require()
+        with pytest.raises(LockHeld), lock(ledger):
+            pass
 
 
 @pytest.mark.parametrize(

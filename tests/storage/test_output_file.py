@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.core import files
-from harvester.core.errors import DiskFailed, PipeClosed, PromiseBroken, Usage
+from harvester.core.errors import DiskFailed, LockHeld, PipeClosed, PromiseBroken, Usage
 from harvester.core.files import move, sync_data, sync_directory, write_atomically
 from harvester.core.model import Stage
 from harvester.records.lines import failure_line, result_lines
 from harvester.records.packing import FORMATS, output_format
-from harvester.storage.output_file import OutputFile, Stdout, open_output, partial_of
+from harvester.storage.output_file import OutputFile, Seal, Stdout, open_output, partial_of
 from tests.support import ANY, a_failure, a_result
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -223,9 +223,116 @@ def test_a_failed_sync_commits_nothing(path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_closing_lets_go_of_the_file(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / "out.jsonl.partial", os.O_WRONLY | os.O_CREAT)
-    OutputFile(tmp_path / "out.jsonl", descriptor, 0).close()
+    OutputFile(tmp_path / "out.jsonl", descriptor, 0, Seal()).close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+# Touched by others while it is open
+
+
+def replaced(path: Path) -> None:
+    """What editors and sync tools do: the same bytes, in another file."""
+    fresh = path.with_name("fresh")
+    fresh.write_bytes(path.read_bytes())
+    fresh.rename(path)
+
+
+TOUCHES: dict[str, Callable[[Path], object]] = {
+    "replaced": replaced,
+    "cut": lambda path: os.truncate(path, 1),
+    "emptied": lambda path: path.write_bytes(b""),
+    "appended to": lambda path: path.write_bytes(path.read_bytes() + b"mine"),
+    "deleted": Path.unlink,
+    "moved away": lambda path: path.rename(path.with_name("x")),
+}
+
+
+@pytest.mark.parametrize("touch", TOUCHES.values(), ids=TOUCHES)
+def test_a_file_that_something_else_touched_is_not_written_any_more(
+    path: Path, touch: Callable[[Path], object]
+) -> None:
+    """Promise G2."""
+    output = open_output(path, 0)
+    output.append(b"{}\n")
+    touch(partial_of(path))
+    before = {each.name: each.read_bytes() for each in path.parent.iterdir()}
+    for attempt in (lambda: output.append(b"[]\n"), output.require_whole):
+        with pytest.raises(PromiseBroken, match=r"out\.jsonl.*Nothing more was written.*give the same command again"):
+            attempt()
+    output.close()
+    assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize("touch", TOUCHES.values(), ids=TOUCHES)
+def test_a_file_that_is_touched_during_an_append_is_noticed_before_the_unit_counts(
+    path: Path, touch: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = open_output(path, 0)
+    monkeypatch.setattr(files, "sync_data", lambda _descriptor: touch(partial_of(path)))
+    with pytest.raises(PromiseBroken):
+        output.append(b"{}\n")
+    output.close()
+
+
+def test_a_byte_that_was_changed_anywhere_is_noticed_before_publishing(path: Path) -> None:
+    output = open_output(path, 0)
+    for _ in range(3):
+        output.append(b"{}\n")
+    output.require_whole()
+    with partial_of(path).open("r+b") as file:
+        file.write(b"x")
+    with pytest.raises(PromiseBroken, match=r"has other bytes than were written.*`harvester recover`"):
+        output.require_whole()
+    output.close()
+
+
+def test_a_file_is_written_by_one_at_a_time(path: Path) -> None:
+    """Promise G6: the lock of a ledger can be deleted, this one not."""
+    output = open_output(path, 0)
+    committed = output.append(b"{}\n")
+    with pytest.raises(LockHeld, match="another run writes"):
+        open_output(path, 0)
+    output.close()
+    assert partial_of(path).stat().st_size == committed
+    open_output(path, committed).close()
+
+
+def test_a_file_system_without_locks_is_written_all_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing(OSError(errno.ENOLCK, "No locks available")))
+    assert written(path, b"{}\n")
+
+
+# What it is known by
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=5))
+def test_a_seal_is_of_all_bytes_however_they_came(units: list[bytes]) -> None:
+    seal = Seal()
+    for unit in units:
+        seal = seal.extended(memoryview(unit))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "out.jsonl"
+        path.write_bytes(b"".join(units))
+        length, whole = Seal.of(path)
+        assert (length, whole.crc32) == (len(b"".join(units)), seal.crc32)
+        assert seal.fits(path, length)
+        assert whole.fits(path, length)
+        assert Seal.from_text(seal.as_text()) == seal
+
+
+@pytest.mark.parametrize("other", [b"{}\n[]", b"{}\n", b"[]\n{}\n", b""])
+def test_a_seal_does_not_fit_another_file(tmp_path: Path, other: bytes) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(other)
+    assert not Seal().extended(memoryview(b"{}\n")).extended(memoryview(b"[]\n")).fits(path, 6)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[1,2]", '["a","b",3]', "{}", "[0,[],null]", "7"])
+def test_a_damaged_seal_fits_no_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "out.jsonl"
+    path.touch()
+    assert not Seal.from_text(text).fits(path, 0)
 
 
 # Opening

@@ -1,8 +1,10 @@
 """The commit: the output first, then the ledger, and one way back from wherever a run was cut off."""
 
 import asyncio
+import dataclasses
 import errno
 import gzip
+import hashlib
 import io
 import itertools
 import json
@@ -22,7 +24,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.core import files
-from harvester.core.errors import DiskFailed, Misconfigured, PipeClosed, PromiseBroken, Usage
+from harvester.core.errors import (
+    DiskFailed,
+    LedgerDamaged,
+    LedgerLost,
+    Misconfigured,
+    PipeClosed,
+    PromiseBroken,
+    Usage,
+)
 from harvester.core.model import Blank, DueWork, Failure, Stage, Work
 from harvester.harvest.registration import StoredOutbox
 from harvester.records.lines import failure_line, result_lines
@@ -33,9 +43,10 @@ from harvester.storage.database import Database
 from harvester.storage.hooks import CommitHook
 from harvester.storage.ingest import Reading
 from harvester.storage.ledger import Ledger
+from harvester.storage.lock import lock
 from harvester.storage.meta import Value
 from harvester.storage.outbox import OutboxHook
-from harvester.storage.output_file import OutputFile, partial_of
+from harvester.storage.output_file import OutputFile, Seal, partial_of
 from tests.opened import OpenedLedger, OpenedStore
 from tests.support import ANY, a_failure, a_result, an_invalid_line
 
@@ -150,9 +161,9 @@ async def test_lines_are_on_disk_before_the_ledger_says_so(place: Place, monkeyp
         events.append(("sync", os.fstat(descriptor).st_size))
         sync_data(descriptor)
 
-    def recording(ledger: Ledger, finished: Any, length: int, **how: Any) -> None:
+    def recording(ledger: Ledger, finished: Any, length: int, *seal: Any, **how: Any) -> None:
         events.append(("record", length))
-        record(ledger, finished, length, **how)
+        record(ledger, finished, length, *seal, **how)
 
     monkeypatch.setattr(files, "sync_data", syncing)
     monkeypatch.setattr(Ledger, "record", recording)
@@ -606,6 +617,151 @@ async def test_a_job_may_be_moved_to_another_folder_as_a_whole(place: Place, tmp
     assert place.output.read_bytes() == lines("ab")
 
 
+# Taken away or put in each other's place
+
+
+async def begun(store: OpenedStore, letters: str = "abcd") -> list[DueWork]:
+    """A run that has committed its first two works; the others."""
+    await store.enrol(works(letters))
+    await store.begin(service="paperbuzz", source=SOURCE)
+    due = await store.due(0, 10)
+    await commit(store, due[:2])
+    return due[2:]
+
+
+def replaced(path: Path) -> None:
+    fresh = path.with_name("fresh")
+    fresh.write_bytes(path.read_bytes())
+    fresh.rename(path)
+
+
+@pytest.mark.parametrize("name", ["out.ledger", "out.ledger.lock"])
+@pytest.mark.parametrize("touch", [Path.unlink, replaced])
+async def test_without_its_ledger_or_lock_a_run_writes_nothing_more(place: Place, name: str, touch: Damage) -> None:
+    """Promise G6: another run may have begun beside this one."""
+    with lock(place.ledger) as held:
+        async with OpenedStore(place.ledger, place.output, lock=held) as store:
+            rest = await begun(store)
+            touch(place.folder / name)
+            with pytest.raises(LedgerLost, match="Nothing more was written"):
+                await commit(store, rest)
+            with pytest.raises(DiskFailed):
+                await commit(store, rest)
+            with pytest.raises(LedgerLost):
+                await store.call(store.ledger.mark_published)
+            figures = await store.figures()
+    assert (figures.results, figures.pending) == (2, 2)
+
+
+async def test_a_lost_ledger_is_noticed_before_the_output_gets_its_name(place: Place) -> None:
+    async with place.store() as store:
+        await begun(store, "ab")
+        place.ledger.unlink()
+        with pytest.raises(LedgerLost):
+            await store.publish()
+    assert place.partial.exists()
+    assert not place.output.exists()
+
+
+async def test_an_output_that_was_changed_far_from_its_end_is_not_published(place: Place) -> None:
+    """Promise G2: a run that lost a record never says that it is complete."""
+    await place.run("abcd", limit=2)
+    with closing(OpenedLedger(place.ledger)) as ledger:  # of two works, so that the end has to be made short
+        seal, end = Seal.from_text(str(ledger.database.meta.seal)), place.partial.read_bytes()[-9:]
+        short = dataclasses.replace(seal, tail=len(end), sha256=hashlib.sha256(end).hexdigest())
+        ledger.database.meta.seal = short.as_text()
+    with place.partial.open("r+b") as file:
+        file.write(b"#")
+    with pytest.raises(PromiseBroken, match="has other bytes than were written"):
+        await place.run("abcd")
+    assert place.names == {"out.jsonl.partial"}
+    assert place.remembered("published") is False
+
+
+@pytest.mark.parametrize("finished", [False, True])
+async def test_an_output_of_the_right_length_with_another_end_is_refused(place: Place, finished: bool) -> None:
+    await place.run("abcd", limit=1000 if finished else 2)
+    path = place.output if finished else place.partial
+    path.write_bytes(path.read_bytes()[:-9] + b"x" * 9)
+    before = path.read_bytes()
+    with pytest.raises(PromiseBroken, match=r"bytes that were committed last are not in it.*`harvester recover`"):
+        await place.run("abcd")
+    assert path.read_bytes() == before
+
+
+async def test_a_ledger_of_before_a_refetch_does_not_cut_the_output_of_the_refetch(place: Place) -> None:
+    await place.run("abcdef", limit=4)
+    backup = place.ledger.read_bytes()
+    await place.run("abcdef", attempts=22, refetch=True)
+    place.output.rename(place.partial)
+    before = place.partial.read_bytes()
+    place.ledger.write_bytes(backup)
+    with pytest.raises(PromiseBroken, match="or the ledger is of another time"):
+        await place.run("abcdef")
+    assert place.partial.read_bytes() == before
+    await place.run("abcdef", attempts=3, refetch=True)
+    assert (place.folder / "out.jsonl.2").read_bytes() == before
+    assert place.output.read_bytes() == lines("abcdef", 3)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+async def test_an_output_that_is_longer_than_a_restored_ledger_knows_is_cut_back(place: Place, finished: bool) -> None:
+    await place.run("abcdef", limit=2)
+    backup = place.ledger.read_bytes()
+    await place.run("abcdef", attempts=2, limit=1000 if finished else 2)
+    place.ledger.write_bytes(backup)
+    await place.run("abcdef", attempts=3)
+    assert place.output.read_bytes() == lines("ab") + lines("cdef", 3)
+    assert place.names == {"out.jsonl"}
+
+
+async def test_a_finished_output_of_which_a_restored_ledger_knows_nothing_is_not_thrown_away(place: Place) -> None:
+    await place.run("abcd", limit=0)
+    backup = place.ledger.read_bytes()
+    await place.run("abcd")
+    place.ledger.write_bytes(backup)
+    await place.run("abcd", attempts=2)
+    assert (place.folder / "out.jsonl.1").read_bytes() == lines("abcd")
+    assert place.output.read_bytes() == lines("abcd", 2)
+
+
+async def test_a_file_that_took_the_name_of_an_output_before_that_was_made_is_refused(place: Place) -> None:
+    async with place.store() as store:
+        await store.enrol(works("ab"))
+    place.output.write_bytes(b"other")
+    with pytest.raises(PromiseBroken, match=r"but 0 are known to be committed"):
+        await place.run("ab")
+    assert place.output.read_bytes() == b"other"
+
+
+async def test_an_output_of_an_older_version_has_no_seal_and_goes_on(place: Place) -> None:
+    await place.run("abcd", limit=2)
+    with closing(OpenedLedger(place.ledger)) as ledger:
+        ledger.database.meta.seal = None
+    await place.run("abcd", attempts=2, limit=1)
+    assert Seal.from_text(str(place.remembered("seal"))).crc32 is None
+    await place.run("abcd", attempts=3)
+    assert place.output.read_bytes() == lines("ab") + lines("c", 2) + lines("d", 3)
+
+
+async def test_a_ledger_of_another_run_is_not_removed_in_place_of_an_empty_one(place: Place) -> None:
+    async with place.store():
+        replaced(place.ledger)
+    assert place.ledger.exists()
+
+
+async def test_a_reading_that_a_damaged_ledger_cannot_tell_is_done_again(place: Place) -> None:
+    first, _ = await read_as(place, "aab", "print")
+    with closing(OpenedLedger(place.ledger)) as ledger:
+        ledger.database.meta.found = '{"lings":3}'
+    assert await read_as(place, "aab", "print") == (first, True)
+    with closing(OpenedLedger(place.ledger)) as ledger:
+        ledger.database.meta.found = "["
+    async with place.store() as store:
+        with pytest.raises(LedgerDamaged, match=r"makes no sense.*`harvester recover OUTPUT`"):
+            await store.last_reading()
+
+
 # Once more
 
 
@@ -715,7 +871,12 @@ class Countdown:
         def stepping(*arguments: Any, **named: Any) -> Any:
             self.tick()
             result = step(*arguments, **named)
-            self.tick()
+            try:
+                self.tick()
+            except Crash:
+                if isinstance(result, OutputFile):
+                    result.close()  # as the end of a process does
+                raise
             return result
 
         return stepping
