@@ -330,7 +330,7 @@ def _refuse_foreign_log(path: Path) -> None:
         PromiseBroken: the log is that of another file.
     """
     log = _log_of(path)
-    if not log.exists() or not log.stat().st_size:
+    if not path.exists() or not log.exists() or not log.stat().st_size:
         return
     with path.open("rb") as file:
         header = file.read(20)
@@ -342,4 +342,7 @@ def _refuse_foreign_log(path: Path) -> None:
 
 
 def _damaged(name: str, what: str) -> LedgerDamaged:
-    return LedgerDamaged(f"the ledger {name} cannot be used: {what}. Nothing more was written. {TO_RECOVER}")
+    return LedgerDamaged(
+        f"the ledger {name} cannot be used: {what}. Nothing more was written. Give the same command again, in case the "
+        f"disk only failed to read it. {TO_RECOVER}"
+    )
