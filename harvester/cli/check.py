@@ -1,11 +1,13 @@
 """`harvester check`: check settings, files, credentials and services before a run."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import click
 
 from harvester.cli import options
+from harvester.cli.printing import Marked, show
 from harvester.cli.session import Session, begin, work
 from harvester.config.credentials import operas_password
 from harvester.core.tasks import until_stopped
@@ -38,7 +40,7 @@ def check(offline: bool, config_path: Path | None, quiet: bool, **given: object)
         async for finding in findings(_setup(session), context.clock, offline=offline):
             code = code or (finding.problem.exit_code if finding.problem else 0)
             if finding.problem or not quiet:
-                click.echo(_line(finding))
+                await asyncio.to_thread(show, _line(finding))  # whoever reads it may sleep, and a stop be asked for
         return code
 
     async def check_until_stopped(context: Context) -> int:
@@ -68,6 +70,6 @@ def _setup(session: Session) -> Setup:
     )
 
 
-def _line(finding: Finding) -> str:
-    mark = click.style("PROBLEM", fg="red") if finding.problem else click.style("ok", fg="green")
-    return f"{mark:<7} {finding.what}: {finding.message}"
+def _line(finding: Finding) -> Marked:
+    mark, colour = ("PROBLEM", "red") if finding.problem else ("ok", "green")
+    return Marked(mark, colour, f" {finding.what}: {finding.message}", len("PROBLEM"))

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from harvester.config.settings import LOG_FORMATS, LOG_LEVELS
+from harvester.config.masking import refused_value
+from harvester.config.settings import LOG_FORMATS, LOG_LEVELS, PARSERS
 from harvester.core.model import LIST_FORMATS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -34,6 +35,24 @@ SETTINGS = {
     "log_level": "log.level",
 }
 """The flags that are settings: the name that click gives to the value, and the key of the setting."""
+
+
+class _OfSetting(click.ParamType[object]):
+    """The type of a flag that is a setting: it takes what the setting takes."""
+
+    def __init__(self, key: str) -> None:
+        self.name = self._key = key
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        try:
+            return PARSERS[self._key](value)
+        except ValueError as error:
+            self.fail(f"{refused_value(self._key, value)}, but it takes {error}.", param, ctx)
+
+
+def _setting(flag: str, key: str, metavar: str, text: str) -> Callable[[Command], Command]:
+    """A flag that is a setting, with its help text."""
+    return click.option(flag, type=_OfSetting(key), metavar=metavar, help=text)
 
 
 def flags(given: Mapping[str, object]) -> dict[str, object]:
@@ -71,19 +90,19 @@ reading = _all(
     click.option("--doi-column", metavar="NAME", help="Column with the DOIs, by its name or number."),
     click.option("--url-column", metavar="NAME", help="Column with URLs to register."),
     click.option("--format", type=click.Choice(LIST_FORMATS), help="Format of the inputs.  [default: auto]"),
-    click.option("--encoding", metavar="NAME", help="Encoding of the inputs.  [default: auto]"),
+    _setting("--encoding", "input.encoding", "NAME", "Encoding of the inputs.  [default: auto]"),
 )
 
 paperbuzz = _all(
-    click.option("--email", metavar="ADDRESS", help="Your e-mail address, sent to Paperbuzz with each request."),
-    click.option("--rate", type=float, metavar="N", help="Requests per second to Paperbuzz.  [default: 10]"),
-    click.option("--concurrency", type=int, metavar="N", help="Most requests to Paperbuzz at a time.  [default: 8]"),
-    click.option("--daily-budget", type=int, metavar="N", help="Requests to Paperbuzz in 24 hours.  [default: 95000]"),
-    click.option("--paperbuzz-base-url", metavar="URL", help="Another Paperbuzz, your own or a sandbox."),
+    _setting("--email", "paperbuzz.email", "ADDRESS", "Your e-mail address, sent to Paperbuzz with each request."),
+    _setting("--rate", "paperbuzz.rate", "N", "Requests per second to Paperbuzz.  [default: 10]"),
+    _setting("--concurrency", "paperbuzz.concurrency", "N", "Most requests to Paperbuzz at a time.  [default: 8]"),
+    _setting("--daily-budget", "paperbuzz.daily_budget", "N", "Requests to Paperbuzz in 24 hours.  [default: 95000]"),
+    _setting("--paperbuzz-base-url", "paperbuzz.base_url", "URL", "Another Paperbuzz, your own or a sandbox."),
 )
 
 operas = _all(
-    click.option("--operas-base-url", metavar="URL", help="Another OPERAS Altmetrics, such as a sandbox."),
-    click.option("--operas-email", metavar="ADDRESS", help="Your account at OPERAS.  [default: as for Paperbuzz]"),
-    click.option("--batch-size", type=int, metavar="N", help="DOIs in one request.  [default: 100]"),
+    _setting("--operas-base-url", "operas.base_url", "URL", "Another OPERAS Altmetrics, such as a sandbox."),
+    _setting("--operas-email", "operas.email", "ADDRESS", "Your account at OPERAS.  [default: as for Paperbuzz]"),
+    _setting("--batch-size", "operas.batch_size", "N", "DOIs in one request.  [default: 100]"),
 )

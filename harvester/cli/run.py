@@ -8,6 +8,7 @@ import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
+from harvester.cli.streams import require_stdout
 from harvester.config.credentials import require_email
 from harvester.config.settings import Settings
 from harvester.core.errors import Usage
@@ -96,6 +97,8 @@ def run(
         raise Usage("no output: say where the records go, for example -o harvest.jsonl")
     if any(placeholder in output for placeholder in PLACEHOLDERS):
         raise Usage(f"{output} is a template for harvester nightly: say with -o where the records of this run go")
+    if output == "-":
+        require_stdout()
     registers = settings.operas.enabled
     job = HarvestJob(
         inputs=inputs,

@@ -18,6 +18,10 @@ PLACEHOLDERS = ("{date}", "{run_id}")
 REPORT_ENDING = ".report.txt"
 
 
+MAX_SUMMARY_BYTES = 1024 * 1024
+"""A summary has a few KiB; whatever is longer is none."""
+
+
 ANY_NIGHT = datetime(1970, 1, 1, tzinfo=UTC)
 """Serves to check a template: whether it is usable does not depend on the night."""
 
@@ -80,14 +84,18 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def last_summary(outputs: Sequence[str]) -> Summary | None:
-    """The summary of the last of these nights; None if it cannot be read any more.
+    """The summary of the last of these nights; None if it cannot be read any more, or is none.
 
     Args:
         outputs: of nights, the latest last.
     """
     if not outputs:
         return None
+    path = _beside(Path(outputs[-1]), SUMMARY_ENDING)
     try:
-        return from_json(_beside(Path(outputs[-1]), SUMMARY_ENDING).read_bytes())
+        if not path.is_file():  # a FIFO in its place would be waited for
+            return None
+        with path.open("rb") as file:
+            return from_json(file.read(MAX_SUMMARY_BYTES))
     except (OSError, ValueError, KeyError, TypeError):
         return None
