@@ -10,11 +10,14 @@ from harvester.cli import options
 from harvester.cli.printing import Marked, show
 from harvester.cli.session import Session, begin, work
 from harvester.config.credentials import operas_password
+from harvester.config.settings import Settings
+from harvester.core.errors import Misconfigured
 from harvester.core.tasks import until_stopped
 from harvester.harvest.check import Finding, Setup
 from harvester.harvest.check import check as findings
-from harvester.harvest.from_settings import account, list_options, upstream
+from harvester.harvest.from_settings import account, list_options, paths, upstream
 from harvester.harvest.job import Account, Context
+from harvester.nightly.files import is_for_nights, nights_ledger
 
 
 @click.command()
@@ -63,11 +66,20 @@ def _setup(session: Session) -> Setup:
         account=with_password if settings.operas.enabled else None,
         inputs=settings.input.files,
         options=list_options(settings),
-        output=settings.output.path,
-        ledger=settings.ledger.path,
-        failures=settings.output.failures,
+        paths=(lambda: paths(settings)) if settings.output.path else None,
         textfile=settings.metrics.textfile,
+        nights=lambda: _nights(settings),
     )
+
+
+def _nights(settings: Settings) -> str:
+    """Whether `harvester nightly` would begin; only a problem where the settings are meant for it."""
+    try:
+        return f"ready; what is known of each work is in {nights_ledger(settings)}"
+    except Misconfigured as problem:
+        if is_for_nights(settings):
+            raise
+        return f"not set up, and harvester run needs nothing of it: {problem}"
 
 
 def _line(finding: Finding) -> Marked:

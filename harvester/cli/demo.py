@@ -28,7 +28,11 @@ RATE = 25
     help="Where the demo leaves its files; what an earlier demo left there is replaced.",
 )
 @click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), default=RATE, show_default=True, help="Requests per second."
+    "--rate",
+    type=click.FloatRange(min=0.01, max=1_000_000),
+    default=RATE,
+    show_default=True,
+    help="Requests per second.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def demo(folder: Path, rate: float, quiet: bool) -> int:

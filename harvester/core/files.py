@@ -1,5 +1,6 @@
 """Write files so that they survive a crash: sync them, and rename a finished file over the old one."""
 
+import errno
 import fcntl
 import os
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from harvester.core import failpoint
 from harvester.core.errors import DiskFailed
+
+NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What a file system says that cannot sync folders."""
 
 
 def move(source: Path, target: Path) -> None:
@@ -83,10 +87,16 @@ def sync_data(descriptor: int) -> None:
 
 
 def sync_directory(folder: Path) -> None:
-    """Force the entries of a folder to stable storage. Otherwise a new or renamed file may be lost with the power."""
+    """Force the entries of a folder to stable storage. Otherwise a new or renamed file may be lost with the power.
+
+    Some file systems (FUSE, SMB) have no such thing for folders, and say so. SQLite goes on there too.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

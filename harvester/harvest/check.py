@@ -15,7 +15,7 @@ from harvester.harvest.services import PROVIDERS, open_operas, open_provider
 from harvester.lists import ListOptions, check_options
 from harvester.lists.inputs import expand
 from harvester.storage.lock import refuse_network
-from harvester.storage.paths import check_paths, job_paths, require_ledger
+from harvester.storage.paths import Paths, check_paths, require_ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,18 @@ class Setup:
         account: looks the OPERAS account up; None where nothing is to be registered.
         inputs: lists to read.
         options: how they are read.
-        output: where the records go; None if that is not set.
-        ledger: where it is not beside the output.
-        failures: where they are not beside the output.
+        paths: looks up where the records and all other files go; None if that is not set.
         textfile: for Prometheus; None without one.
+        nights: looks whether the settings are those of nights; says so, or what they lack.
     """
 
     upstream: Upstream
     account: Callable[[], Account] | None
     inputs: tuple[str, ...]
     options: ListOptions
-    output: str | None
-    ledger: Path | None
-    failures: Path | None
+    paths: Callable[[], Paths] | None
     textfile: Path | None
+    nights: Callable[[], str] | None = None
 
 
 async def check(setup: Setup, clock: Clock, *, offline: bool) -> AsyncIterator[Finding]:
@@ -70,6 +68,8 @@ async def check(setup: Setup, clock: Clock, *, offline: bool) -> AsyncIterator[F
     looks = {"e-mail": _email, "inputs": _inputs, "output": _output, "metrics": _metrics, "daily budget": _budget}
     for what, look in looks.items():
         yield _found(what, partial(look, setup))
+    if setup.nights:
+        yield _found("nights", setup.nights)
     if offline:
         if setup.account:
             account = setup.account
@@ -134,15 +134,15 @@ def _inputs(setup: Setup) -> str:
 
 def _output(setup: Setup) -> str:
     """As a run checks it, so that both end with the same exit code."""
-    if not setup.output:
+    if not setup.paths:
         return "none in the settings; name it to harvester run with -o"
-    paths = job_paths(setup.output, ledger=setup.ledger, failures=setup.failures)
+    paths = setup.paths()
     if setup.account:
         require_ledger(paths)
     check_paths(setup.inputs, paths)
     if paths.ledger:
         refuse_network(paths.ledger.resolve().parent)
-    return setup.output
+    return str(paths.output or "stdout")
 
 
 def _metrics(setup: Setup) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harvester.config.settings import Settings
-from harvester.core.errors import Misconfigured
+from harvester.config.settings import MetricsSettings, NightlySettings, Settings
+from harvester.core.errors import Misconfigured, Usage
 from harvester.records.packing import output_format
 from harvester.reports.summary import Summary, from_json
 from harvester.storage.paths import FAILURES_ENDING, SUMMARY_ENDING
@@ -50,11 +50,18 @@ def nights_ledger(settings: Settings) -> Path:
     return settings.ledger.path
 
 
+def is_for_nights(settings: Settings) -> bool:
+    """Whether somebody meant these settings for nights: something is set that only they know."""
+    is_template = bool(re.search(r"[{}]", settings.output.path or ""))
+    return is_template or settings.nightly != NightlySettings() or settings.metrics != MetricsSettings()
+
+
 def output_of(template: str, night: datetime) -> str:
     """The output of a night: the template with `{date}` (2026-11-22) and `{run_id}` (20261122T021700Z) filled in.
 
     Raises:
-        Misconfigured: it has other placeholders, or none, so that each night would find the output of the night before.
+        Misconfigured: it has other placeholders, or none, so that each night would find the output of the night before;
+            or an ending that says nothing.
     """
     folder, _, name = template.rpartition("/")
     filled = name.replace("{date}", f"{night:%Y-%m-%d}").replace("{run_id}", f"{night:%Y%m%dT%H%M%SZ}")
@@ -64,7 +71,10 @@ def output_of(template: str, night: datetime) -> str:
             f"{' or '.join(PLACEHOLDERS)}, and there may be no other placeholders, nor any in the folder. "
             "Write for example /var/lib/harvester/{date}.jsonl.zst."
         )
-    output_format(filled)
+    try:
+        output_format(filled)
+    except Usage as error:
+        raise Misconfigured(f"[output] path: {error}") from None
     return f"{template.removesuffix(name)}{filled}"
 
 

@@ -41,11 +41,13 @@ def job_paths(output: str, *, ledger: Path | None = None, failures: Path | None 
         failures: another path for the failures.
 
     Raises:
-        Usage: the output has another ending.
+        Usage: the output has another ending, or a name that is no text.
     """
     if output == "-":
         return Paths(None, ledger, failures, None)
     path = Path(output).resolve()  # a link to an output is that output
+    if not path.name.isprintable() and any("\ud800" <= char <= "\udfff" for char in path.name):
+        raise Usage(f"the output {path.name} has a name that is not UTF-8, and the ledger keeps it as text: rename it")
     stem = path.name.removesuffix(output_format(output))
     beside = path.parent
     return Paths(
