@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from harvester.cli.streams import guard_streams, leave
-from harvester.core.errors import PipeClosed, StopRun
+from harvester.core.errors import DiskFailed, PipeClosed, StopRun
 from harvester.core.sanitize import printable, redacted
 from harvester.core.version import __version__
 
@@ -92,6 +92,13 @@ class _Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(f"harvester.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Invoke the command. Of a broken pipe click would end without a word, and only that of stdout deserves it."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise DiskFailed(f"a pipe broke that is not stdout: {error.filename or error.strerror}.") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands as click does, without importing them."""

@@ -79,7 +79,7 @@ def _nights(settings: Settings) -> str:
     except Misconfigured as problem:
         if is_for_nights(settings):
             raise
-        return f"not set up, and harvester run needs nothing of it: {problem}"
+        return f"not set up: {problem}"
 
 
 def _line(finding: Finding) -> Marked:

@@ -86,6 +86,10 @@ def _plain(number: float) -> str:
     return f"{number:,.6f}".rstrip("0").rstrip(".")
 
 
+LEAST = 0.000001
+"""The smallest measure that counts as above 0: a microsecond."""
+
+
 def _measure(units: Mapping[str, float], example: str, most: str, *, whole: bool = False) -> Parser:
     """A number with a unit, above 0. Without a unit, it is in the smallest one.
 
@@ -106,7 +110,7 @@ def _measure(units: Mapping[str, float], example: str, most: str, *, whole: bool
         if number is None or unit not in units:
             raise ValueError(f"a measure such as {example}; units are {', '.join(units)}")
         amount = number * units[unit]
-        if not 0 < amount <= bound or (whole and int(amount) == 0):
+        if not LEAST <= amount <= bound or (whole and int(amount) == 0):
             raise ValueError(f"a measure above 0 and up to {most}, such as {example}")
         return int(amount) if whole else amount
 

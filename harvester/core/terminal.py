@@ -7,25 +7,29 @@ feeds and tabs stay.
 
 import io
 import json
+from collections.abc import Callable
 
 from harvester.core.sanitize import printable
-
-KEPT = "\n\t"
-"""Characters that are not printable and do no harm. JSON has them between its values only, never inside a text."""
 
 
 def printable_text(text: str) -> str:
     r"""The text with an escape such as `\x1b` for each character that is not printable."""
-    if text.isprintable():
-        return text
-    return "".join(char if char in KEPT else printable(char) for char in text)
+    return _piecewise(text, lambda piece: printable(piece, len(piece)))
 
 
 def printable_json(text: str) -> str:
     r"""JSON of the same value, with an escape such as `\u009b` for each character that is not printable."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char in KEPT else json.dumps(char)[1:-1] for char in text)
+    return _piecewise(text, _escaped_json)
+
+
+def _escaped_json(piece: str) -> str:
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in piece)
+
+
+def _piecewise(text: str, escape: Callable[[str], str]) -> str:
+    """Escape what is between line feeds and tabs; JSON has these between its values only, never inside a text."""
+    lines = (line.split("\t") for line in text.split("\n"))
+    return "\n".join("\t".join(piece if piece.isprintable() else escape(piece) for piece in line) for line in lines)
 
 
 class CleanText(io.TextIOWrapper):

@@ -21,7 +21,8 @@ def courtesy(what: str, *, more: str = "") -> Iterator[None]:
         yield
     except Exception as error:
         cause = error.__cause__ if isinstance(error, HarvesterError) and error.__cause__ else error
-        reason = str(cause) if isinstance(cause, HarvesterError | OSError) else f"{type(cause).__name__}: {cause}"
+        kind = "" if isinstance(cause, HarvesterError | OSError) else f"{type(cause).__name__}: "
+        reason = f"{kind}{cause}" if str(cause) else type(cause).__name__
         end = f" {more}" if more else ""
         log.warning("%s failed: %s. The harvest is not affected.%s", what, reason.rstrip("."), end)
         if not isinstance(error, HarvesterError | OSError | TimeoutError):
