@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -35,7 +36,8 @@ async def test_a_stop_ends_the_wait_for_a_reader_that_sleeps(
     stop = Stop()
     sink = Stdout(InterruptibleOutput(stop, ends[1]))  # type: ignore[arg-type] # it is a BinaryIO where it matters
     writing = asyncio.create_task(asyncio.to_thread(sink.append, MORE_THAN_A_PIPE))
-    await asyncio.sleep(0.1)
+    while select.select([], [ends[1]], [], 0)[1]:  # noqa: ASYNC110 - until the pipe is full
+        await asyncio.sleep(0)
     assert not writing.done()
     stop.request(Interrupted(signal.SIGTERM))
     with pytest.raises(Interrupted):
