@@ -292,7 +292,8 @@ def unread(kind: str) -> Iterator[tuple[int, int, Callable[[], None]]]:
     """
     if kind == "pipe":
         reader, writer = os.pipe()
-        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux: full all the sooner
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
         stop_reading: Callable[[], None] = lambda: None  # noqa: E731 - nobody ever read
     else:
         reader, writer = pty.openpty()
