@@ -37,8 +37,8 @@ SETTINGS = {
 """The flags that are settings: the name that click gives to the value, and the key of the setting."""
 
 
-class _OfSetting(click.ParamType[object]):
-    """The type of a flag that is a setting: it takes what the setting takes."""
+class _NumberOfSetting(click.ParamType[object]):
+    """The type of a flag that is a setting with a number: it takes what the setting takes."""
 
     def __init__(self, key: str) -> None:
         self.name = self._key = key
@@ -50,9 +50,9 @@ class _OfSetting(click.ParamType[object]):
             self.fail(f"{refused_value(self._key, value)}, but it takes {error}.", param, ctx)
 
 
-def _setting(flag: str, key: str, metavar: str, text: str) -> Callable[[Command], Command]:
-    """A flag that is a setting, with its help text."""
-    return click.option(flag, type=_OfSetting(key), metavar=metavar, help=text)
+def _number(flag: str, key: str, metavar: str, text: str) -> Callable[[Command], Command]:
+    """A flag that is a setting with a number; another number than that is a mistake on the command line."""
+    return click.option(flag, type=_NumberOfSetting(key), metavar=metavar, help=text)
 
 
 def flags(given: Mapping[str, object]) -> dict[str, object]:
@@ -90,19 +90,19 @@ reading = _all(
     click.option("--doi-column", metavar="NAME", help="Column with the DOIs, by its name or number."),
     click.option("--url-column", metavar="NAME", help="Column with URLs to register."),
     click.option("--format", type=click.Choice(LIST_FORMATS), help="Format of the inputs.  [default: auto]"),
-    _setting("--encoding", "input.encoding", "NAME", "Encoding of the inputs.  [default: auto]"),
+    click.option("--encoding", metavar="NAME", help="Encoding of the inputs.  [default: auto]"),
 )
 
 paperbuzz = _all(
-    _setting("--email", "paperbuzz.email", "ADDRESS", "Your e-mail address, sent to Paperbuzz with each request."),
-    _setting("--rate", "paperbuzz.rate", "N", "Requests per second to Paperbuzz.  [default: 10]"),
-    _setting("--concurrency", "paperbuzz.concurrency", "N", "Most requests to Paperbuzz at a time.  [default: 8]"),
-    _setting("--daily-budget", "paperbuzz.daily_budget", "N", "Requests to Paperbuzz in 24 hours.  [default: 95000]"),
-    _setting("--paperbuzz-base-url", "paperbuzz.base_url", "URL", "Another Paperbuzz, your own or a sandbox."),
+    click.option("--email", metavar="ADDRESS", help="Your e-mail address, sent to Paperbuzz with each request."),
+    _number("--rate", "paperbuzz.rate", "N", "Requests per second to Paperbuzz.  [default: 10]"),
+    _number("--concurrency", "paperbuzz.concurrency", "N", "Most requests to Paperbuzz at a time.  [default: 8]"),
+    _number("--daily-budget", "paperbuzz.daily_budget", "N", "Requests to Paperbuzz in 24 hours.  [default: 95000]"),
+    click.option("--paperbuzz-base-url", metavar="URL", help="Another Paperbuzz, your own or a sandbox."),
 )
 
 operas = _all(
-    _setting("--operas-base-url", "operas.base_url", "URL", "Another OPERAS Altmetrics, such as a sandbox."),
-    _setting("--operas-email", "operas.email", "ADDRESS", "Your account at OPERAS.  [default: as for Paperbuzz]"),
-    _setting("--batch-size", "operas.batch_size", "N", "DOIs in one request.  [default: 100]"),
+    click.option("--operas-base-url", metavar="URL", help="Another OPERAS Altmetrics, such as a sandbox."),
+    click.option("--operas-email", metavar="ADDRESS", help="Your account at OPERAS.  [default: as for Paperbuzz]"),
+    _number("--batch-size", "operas.batch_size", "N", "DOIs in one request.  [default: 100]"),
 )

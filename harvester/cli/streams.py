@@ -1,9 +1,9 @@
 """The standard streams of the process: safe for a terminal, never a traceback, and an end that nothing can hold up."""
 
+import atexit
 import io
 import os
 import select
-import signal
 import sys
 import threading
 from typing import NoReturn, TextIO, cast
@@ -77,10 +77,13 @@ def guard_streams() -> None:
     Whoever writes there (click, logging, warnings, tracebacks, a progress bar) can then neither send controls to a
     terminal, nor wait for whoever reads stderr, nor end in a traceback because nobody reads stdout.
     """
+    if isinstance(sys.stderr, Stderr):  # a second call in one process
+        return
     stdout = StdoutBytes(is_open=_occupy_closed())
     out, err = _encoding(sys.stdout), _encoding(sys.stderr)
     sys.stdout = CleanText(io.BufferedWriter(stdout), out, "backslashreplace", line_buffering=stdout.isatty())
-    sys.stderr = Stderr(BackgroundWriter(STDERR), is_terminal=os.isatty(STDERR), encoding=err)
+    sys.stderr = stderr = Stderr(BackgroundWriter(STDERR), is_terminal=os.isatty(STDERR), encoding=err)
+    atexit.register(stderr.last_words)  # its thread is a daemon and does not outlive the interpreter
 
 
 def _occupy_closed() -> bool:
@@ -116,10 +119,9 @@ def require_stdout() -> None:
 
 def leave(code: int) -> NoReturn:
     """End the process with an exit code. Neither a stalled reader nor a thread that hangs can hold it up for long."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if isinstance(sys.stderr, Stderr):
-        sys.stderr.last_words()
     if _are_threads_left():
+        if isinstance(sys.stderr, Stderr):
+            sys.stderr.last_words()
         os._exit(code)
     sys.exit(code)
 

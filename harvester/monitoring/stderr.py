@@ -7,6 +7,7 @@ somebody reads again.
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 
 from harvester.core.background import BackgroundWriter
 from harvester.core.terminal import CleanText
@@ -92,6 +93,7 @@ class Stderr(CleanText):
         self._bytes.notice = notice
 
     def last_words(self) -> None:
-        """Give the reader some time to take what is still waiting."""
+        """Give the reader some time to take what is still waiting; with ^C, none."""
         self._bytes.tell_lost()
-        self._bytes.writer.flush(PATIENCE_SECONDS, LAST_WORDS_SECONDS)
+        with suppress(KeyboardInterrupt):
+            self._bytes.writer.flush(PATIENCE_SECONDS, LAST_WORDS_SECONDS)
