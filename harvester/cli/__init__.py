@@ -5,14 +5,25 @@ Here are flags, help texts and exit codes. What a command does is decided in the
 
 import gc
 import logging
-import os
+import platform
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
-from harvester.core.errors import PipeClosed, StopRun
+from harvester.cli.streams import guard_streams, leave
+from harvester.core.errors import DiskFailed, PipeClosed, StopRun
+from harvester.core.sanitize import printable, redacted
 from harvester.core.version import __version__
+
+MAX_MESSAGE = 8_192
+"""Characters of a message at the end of a command: paths may be long, and there may be some of them."""
+
+BUG = (
+    "this is a bug in harvester; what was committed is safe, and the same command goes on. Please report it, with the "
+    "lines below and: harvester %s, Python %s, %s"
+)
 
 NEW_OBJECTS = 20_000
 """How many new containers start a garbage collection. With Python's own 700, collections take an eighth of the time and
@@ -86,6 +97,13 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f"harvester.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Invoke the command. Of a broken pipe click would end without a word, and only that of stdout deserves it."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise DiskFailed(f"a pipe broke that is not stdout: {error.filename or error.strerror}.") from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands as click does, without importing them."""
         listed = click.Group(commands=[click.Command(name, help=text) for name, (_, text) in COMMANDS.items()])
@@ -107,48 +125,52 @@ def harvester() -> None:
     """
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line. An error that we foresee becomes one message and an exit code."""
     gc.set_threshold(NEW_OBJECTS, 10, 10)
+    guard_streams()
+    leave(_run())
+
+
+def _run() -> int:
+    """Run the command line; returns the exit code."""
     try:
         code = harvester.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.stdout.flush()
     except click.exceptions.Abort:
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except (PipeClosed, BrokenPipeError):
-        _redirect_stdout_to_null()
-        sys.exit(PipeClosed.exit_code)
+        return error.exit_code
+    except PipeClosed as error:
+        return error.exit_code
     except StopRun as error:
-        _show_error(error)
-        sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001 - the outermost frame: what arrives here is a bug of ours
-        _show_bug(error)
-        sys.exit(1)
+        return _shown(error)
+    except Exception as error:  # noqa: BLE001 - the outermost frame: what arrives here nobody foresaw
+        return _shown_unforeseen(error)
+    return code if isinstance(code, int) else 0
 
 
-def _show_error(error: StopRun) -> None:
-    """Show why the run ended: as a sentence, or as a log event if the log is JSON."""
+def _shown(error: StopRun) -> int:
+    """Show why the run ended: as a sentence, or as a log event if the log is JSON. Returns the exit code."""
     from harvester.monitoring import logs
 
     if logs.is_json():
         logging.getLogger("harvester").error("%s", error, extra={"exit_code": error.exit_code, "exit_name": error.name})
     else:
-        click.echo(f"harvester: {error}", err=True)
+        click.echo(f"harvester: {printable(redacted(str(error)), MAX_MESSAGE)}", err=True)
+    return error.exit_code
 
 
-def _redirect_stdout_to_null() -> None:
-    """At exit the interpreter flushes stdout. With a closed pipe behind it, that would print an error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _show_bug(error: Exception) -> None:
-    """Show a bug of ours with its traceback, through the log, because that masks secrets."""
+def _shown_unforeseen(error: Exception) -> int:
+    """Show an error of the system in words, and a bug of ours with its traceback. Returns the exit code."""
+    from harvester.cli.foreseen import in_words
     from harvester.monitoring import logs
 
+    if known := in_words(error):
+        logging.getLogger("harvester").debug("how it came about", exc_info=error)
+        return PipeClosed.exit_code if isinstance(known, PipeClosed) else _shown(known)
+    # Through the log, because that masks secrets.
     logs.configure(form="json" if logs.is_json() else "text", level="error")
-    logging.getLogger("harvester").error(
-        "this is a bug in harvester; what was committed is safe, and the same command goes on", exc_info=error
-    )
+    logging.getLogger("harvester").error(BUG, __version__, platform.python_version(), sys.platform, exc_info=error)
+    return StopRun.exit_code

@@ -1,18 +1,23 @@
 """`harvester check`: check settings, files, credentials and services before a run."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import click
 
 from harvester.cli import options
+from harvester.cli.printing import Marked, show
 from harvester.cli.session import Session, begin, work
 from harvester.config.credentials import operas_password
+from harvester.config.settings import Settings
+from harvester.core.errors import Misconfigured
 from harvester.core.tasks import until_stopped
 from harvester.harvest.check import Finding, Setup
 from harvester.harvest.check import check as findings
-from harvester.harvest.from_settings import account, list_options, upstream
+from harvester.harvest.from_settings import account, list_options, paths, upstream
 from harvester.harvest.job import Account, Context
+from harvester.nightly.files import is_for_nights, nights_ledger
 
 
 @click.command()
@@ -38,7 +43,7 @@ def check(offline: bool, config_path: Path | None, quiet: bool, **given: object)
         async for finding in findings(_setup(session), context.clock, offline=offline):
             code = code or (finding.problem.exit_code if finding.problem else 0)
             if finding.problem or not quiet:
-                click.echo(_line(finding))
+                await asyncio.to_thread(show, _line(finding))  # whoever reads it may sleep, and a stop be asked for
         return code
 
     async def check_until_stopped(context: Context) -> int:
@@ -61,13 +66,22 @@ def _setup(session: Session) -> Setup:
         account=with_password if settings.operas.enabled else None,
         inputs=settings.input.files,
         options=list_options(settings),
-        output=settings.output.path,
-        ledger=settings.ledger.path,
-        failures=settings.output.failures,
+        paths=(lambda: paths(settings)) if settings.output.path else None,
         textfile=settings.metrics.textfile,
+        nights=lambda: _nights(settings),
     )
 
 
-def _line(finding: Finding) -> str:
-    mark = click.style("PROBLEM", fg="red") if finding.problem else click.style("ok", fg="green")
-    return f"{mark:<7} {finding.what}: {finding.message}"
+def _nights(settings: Settings) -> str:
+    """Whether `harvester nightly` would begin; only a problem where the settings are meant for it."""
+    try:
+        return f"ready; what is known of each work is in {nights_ledger(settings)}"
+    except Misconfigured as problem:
+        if is_for_nights(settings):
+            raise
+        return f"not set up: {problem}"
+
+
+def _line(finding: Finding) -> Marked:
+    mark, colour = ("PROBLEM", "red") if finding.problem else ("ok", "green")
+    return Marked(mark, colour, f" {finding.what}: {finding.message}", len("PROBLEM"))

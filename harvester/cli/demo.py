@@ -31,7 +31,11 @@ RATE = 25
     help="Where the demo leaves its files; nothing is replaced.  [default: demo-output, or demo-output-2 …]",
 )
 @click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), default=RATE, show_default=True, help="Requests per second."
+    "--rate",
+    type=click.FloatRange(min=0.01, max=1_000_000),
+    default=RATE,
+    show_default=True,
+    help="Requests per second.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def demo(folder: Path | None, rate: float, quiet: bool) -> int:

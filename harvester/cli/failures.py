@@ -1,10 +1,10 @@
 """`harvester failures`: what failed and why, from the ledger."""
 
-import sys
 from pathlib import Path
 
 import click
 
+from harvester.cli.printing import show_json_lines
 from harvester.core.model import Stage
 from harvester.records.lines import failure_line
 from harvester.storage.status import failures_of
@@ -21,7 +21,8 @@ def failures(path: Path, kind: str | None, stage: str | None) -> None:
     harvester failures harvest.jsonl | jq -r '[.origin, .kind, .message] | @tsv'
     harvester failures harvest.jsonl --stage input
     """
-    for failure in failures_of(path):
-        if kind in (None, failure.kind) and stage in (None, failure.stage):
-            sys.stdout.buffer.write(failure_line(failure))
-    sys.stdout.buffer.flush()
+    show_json_lines(
+        failure_line(failure)
+        for failure in failures_of(path)
+        if kind in (None, failure.kind) and stage in (None, failure.stage)
+    )

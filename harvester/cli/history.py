@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import orjson
 
+from harvester.cli.printing import show_json_lines
 from harvester.core.doi import parse_doi
 from harvester.core.errors import GiveUp, Usage
 from harvester.core.sanitize import printable
@@ -28,6 +29,8 @@ def history(doi: str, path: Path) -> None:
     rows = visits_of(path, name)
     if not rows:
         click.echo(f"Nothing is known of {name}.", err=True)
-    for at, counts in rows:
-        when = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
-        click.echo(orjson.dumps({"at": when, "counts": counts}).decode())
+    show_json_lines(orjson.dumps({"at": _when(at), "counts": counts}) + b"\n" for at, counts in rows)
+
+
+def _when(at: int) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"

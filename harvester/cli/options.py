@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from harvester.config.settings import LOG_FORMATS, LOG_LEVELS
+from harvester.config.masking import refused_value
+from harvester.config.settings import LOG_FORMATS, LOG_LEVELS, PARSERS
 from harvester.core.model import LIST_FORMATS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -34,6 +35,24 @@ SETTINGS = {
     "log_level": "log.level",
 }
 """The flags that are settings: the name that click gives to the value, and the key of the setting."""
+
+
+class _NumberOfSetting(click.ParamType[object]):
+    """The type of a flag that is a setting with a number: it takes what the setting takes."""
+
+    def __init__(self, key: str) -> None:
+        self.name = self._key = key
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        try:
+            return PARSERS[self._key](value)
+        except ValueError as error:
+            self.fail(f"{refused_value(self._key, value)}, but it takes {error}.", param, ctx)
+
+
+def _number(flag: str, key: str, metavar: str, text: str) -> Callable[[Command], Command]:
+    """A flag that is a setting with a number; another number than that is a mistake on the command line."""
+    return click.option(flag, type=_NumberOfSetting(key), metavar=metavar, help=text)
 
 
 def flags(given: Mapping[str, object]) -> dict[str, object]:
@@ -76,14 +95,14 @@ reading = _all(
 
 paperbuzz = _all(
     click.option("--email", metavar="ADDRESS", help="Your e-mail address, sent to Paperbuzz with each request."),
-    click.option("--rate", type=float, metavar="N", help="Requests per second to Paperbuzz.  [default: 10]"),
-    click.option("--concurrency", type=int, metavar="N", help="Most requests to Paperbuzz at a time.  [default: 8]"),
-    click.option("--daily-budget", type=int, metavar="N", help="Requests to Paperbuzz in 24 hours.  [default: 95000]"),
+    _number("--rate", "paperbuzz.rate", "N", "Requests per second to Paperbuzz.  [default: 10]"),
+    _number("--concurrency", "paperbuzz.concurrency", "N", "Most requests to Paperbuzz at a time.  [default: 8]"),
+    _number("--daily-budget", "paperbuzz.daily_budget", "N", "Requests to Paperbuzz in 24 hours.  [default: 95000]"),
     click.option("--paperbuzz-base-url", metavar="URL", help="Another Paperbuzz, your own or a sandbox."),
 )
 
 operas = _all(
     click.option("--operas-base-url", metavar="URL", help="Another OPERAS Altmetrics, such as a sandbox."),
     click.option("--operas-email", metavar="ADDRESS", help="Your account at OPERAS.  [default: as for Paperbuzz]"),
-    click.option("--batch-size", type=int, metavar="N", help="DOIs in one request.  [default: 100]"),
+    _number("--batch-size", "operas.batch_size", "N", "DOIs in one request.  [default: 100]"),
 )

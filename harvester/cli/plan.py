@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from harvester.cli import options
+from harvester.cli.printing import show
 from harvester.cli.session import begin, work
 from harvester.core.clock import DAY_SECONDS
 from harvester.core.doi import parse_doi
@@ -44,11 +45,11 @@ def plan(doi: str | None, at: datetime | None, config_path: Path | None, quiet: 
     name = _canonical(doi) if doi else None
     made = work(lambda context: make_plan(nightly_job(session.settings), context, name, at and at.replace(tzinfo=UTC)))
     if name is None:
-        click.echo(_in_words(made))
+        show(*_in_words(made))
     elif made.explanation is None:
         raise Usage(f"{printable(name)} is not in the list")
     else:
-        click.echo(_explained(name, made.explanation))
+        show(*_explained(name, made.explanation))
 
 
 def _canonical(text: str) -> str:
@@ -58,7 +59,7 @@ def _canonical(text: str) -> str:
         raise Usage(f"{printable(text)} is no DOI: {error}") from None
 
 
-def _in_words(made: NightPlan) -> str:
+def _in_words(made: NightPlan) -> list[str]:
     chosen = made.selection
     lines = [f"works          {made.works:,}, {made.covered:,} of them asked at least once"]
     if made.unfinished:
@@ -70,7 +71,7 @@ def _in_words(made: NightPlan) -> str:
         lines.append("               far from what the last nights found, so that the oldest go first")
     if never := made.works - made.covered:
         lines.append(f"never asked    {never:,}; until all are covered: {_nights_left(made)}")
-    return "\n".join(lines)
+    return lines
 
 
 def _nights_left(made: NightPlan) -> str:
@@ -84,7 +85,7 @@ def _nights_left(made: NightPlan) -> str:
     return "not in sight" if nights is None else counted(max(1, nights), "night")
 
 
-def _explained(doi: str, found: Explanation) -> str:
+def _explained(doi: str, found: Explanation) -> list[str]:
     candidate, score = found.candidate, found.score
     lines = [f"{doi}: {candidate.state}"]
     if candidate.asked is not None:
@@ -100,7 +101,7 @@ def _explained(doi: str, found: Explanation) -> str:
             f"expected       {score.expected:.2f} new events",
             f"score          {score.value:.4f} = rate x exposed x waited",
         ]
-    return "\n".join(lines)
+    return lines
 
 
 def _when(days: float) -> str:

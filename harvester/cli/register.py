@@ -1,12 +1,12 @@
 """`harvester register` and `harvester registered`: use OPERAS without asking Paperbuzz."""
 
-import sys
 from pathlib import Path
 
 import click
 import orjson
 
 from harvester.cli import options
+from harvester.cli.printing import show_json_lines
 from harvester.cli.session import begin, close_with, work
 from harvester.core.errors import Usage
 from harvester.harvest.from_settings import account, list_options
@@ -66,5 +66,4 @@ def registered(config_path: Path | None, quiet: bool, **given: object) -> None:
     rows = work(fetch)
     if not rows and not quiet:
         click.echo("OPERAS holds nothing for this account.", err=True)
-    sys.stdout.buffer.writelines(orjson.dumps(row) + b"\n" for row in rows)
-    sys.stdout.buffer.flush()
+    show_json_lines(orjson.dumps(row) + b"\n" for row in rows)

@@ -8,16 +8,17 @@ import click
 
 from harvester.cli import options
 from harvester.cli.session import begin, close_with, work
+from harvester.cli.streams import require_stdout
 from harvester.config.credentials import require_email
 from harvester.config.settings import Settings
 from harvester.core.errors import Usage
 from harvester.harvest.dry_run import dry_run
-from harvester.harvest.from_settings import account, list_options, upstream
+from harvester.harvest.from_settings import account, list_options, paths, upstream
 from harvester.harvest.job import Context, HarvestJob, Mode
 from harvester.harvest.run import run as run_job
 from harvester.nightly.files import PLACEHOLDERS
 from harvester.reports.summary import Summary
-from harvester.storage.paths import check_paths, job_paths
+from harvester.storage.paths import check_paths
 
 
 @click.command()
@@ -91,16 +92,18 @@ def run(
     inputs = inputs or (() if only_failed else settings.input.files)
     if not inputs and not only_failed:
         raise Usage("no input: name a file with DOIs, or - for stdin")
-    output = output or settings.output.path
-    if not output:
+    named = output or settings.output.path
+    if not named:
         raise Usage("no output: say where the records go, for example -o harvest.jsonl")
-    if any(placeholder in output for placeholder in PLACEHOLDERS):
-        raise Usage(f"{output} is a template for harvester nightly: say with -o where the records of this run go")
+    if any(placeholder in named for placeholder in PLACEHOLDERS):
+        raise Usage(f"{named} is a template for harvester nightly: say with -o where the records of this run go")
+    if named == "-":
+        require_stdout()
     registers = settings.operas.enabled
     job = HarvestJob(
         inputs=inputs,
         options=list_options(settings),
-        paths=job_paths(output, ledger=settings.ledger.path, failures=settings.output.failures),
+        paths=paths(settings, output),
         upstream=upstream(settings),
         retry_failures=retry_failed,
         mode=_mode(refetch=refetch, retry_failed=retry_failed, only_failed=only_failed),

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import click
 
+from harvester.cli.streams import STDOUT
+from harvester.core.background import BackgroundWriter
 from harvester.core.errors import Misconfigured
+from harvester.core.terminal import printable_text
 
 
 @click.command()
@@ -15,10 +18,29 @@ from harvester.core.errors import Misconfigured
 @click.option(
     "--faults", default="", metavar="SPEC", help="What goes wrong how often, such as all=0.05 or 429=0.1,reset=0.02."
 )
-@click.option("--latency", default=0.0, metavar="SECONDS", help="Added to every answer of Paperbuzz.")
-@click.option("--capacity", type=click.IntRange(min=1), metavar="N", help="Requests served at a time; the others wait.")
-@click.option("--watch-rate", type=float, metavar="N", help="Watch that this rate is not exceeded in any window.")
-@click.option("--day", default=0, metavar="N", help="Simulated day: the later, the more events the DOIs have.")
+@click.option(
+    "--latency",
+    type=click.FloatRange(0, 3600),
+    default=0.0,
+    metavar="SECONDS",
+    help="Added to every answer of Paperbuzz.",
+)
+@click.option(
+    "--capacity", type=click.IntRange(1, 1_000_000), metavar="N", help="Requests served at a time; the others wait."
+)
+@click.option(
+    "--watch-rate",
+    type=click.FloatRange(0.001, 1_000_000),
+    metavar="N",
+    help="Watch that this rate is not exceeded in any window.",
+)
+@click.option(
+    "--day",
+    type=click.IntRange(0, 36_500),
+    default=0,
+    metavar="N",
+    help="Simulated day: the later, the more events the DOIs have.",
+)
 @click.option(
     "--log",
     "log_path",
@@ -67,6 +89,11 @@ def sandbox(
         password_seconds=0.26,
     )
     try:
-        asyncio.run(serve(chosen, announce=click.echo))
+        asyncio.run(serve(chosen, announce=_announce))
     except OSError as error:
         raise Misconfigured(f"cannot listen on {host} port {port}: {error.strerror}. Try --port 0.") from None
+
+
+def _announce(greeting: str) -> None:
+    """Print the greeting, but do not wait for a reader: the services are there without one."""
+    BackgroundWriter(STDOUT).put(f"{printable_text(greeting)}\n".encode())

@@ -1,8 +1,8 @@
 """`harvester schema`: the record format for machines."""
 
 import click
-import orjson
 
+from harvester.cli.printing import show_json
 from harvester.records.schema import SCHEMAS
 
 
@@ -14,4 +14,4 @@ def schema(record: str) -> None:
     \b
     harvester schema failure > failure.schema.json
     """
-    click.echo(orjson.dumps(SCHEMAS[record](), option=orjson.OPT_INDENT_2).decode())
+    show_json(SCHEMAS[record]())

@@ -6,9 +6,10 @@ import io
 import logging
 import os
 import select
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -16,14 +17,19 @@ from typing import BinaryIO, TypeVar, cast
 
 import click
 
+from harvester.cli.signals import heard_signals
+from harvester.cli.streams import STDOUT
 from harvester.config.credentials import Secret, operas_password
 from harvester.config.load import load
+from harvester.config.masking import masked_address
 from harvester.config.settings import Settings
+from harvester.core.background import BackgroundWriter
 from harvester.core.clock import SystemClock
-from harvester.core.errors import Interrupted
+from harvester.core.errors import Interrupted, PipeClosed
 from harvester.core.sanitize import hide, mask_email
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
+from harvester.core.terminal import printable_json
 from harvester.harvest.job import Context
 from harvester.monitoring import logs
 from harvester.monitoring.progress import progress
@@ -37,9 +43,7 @@ log = logging.getLogger("harvester")
 BLOCK_BYTES = 1024 * 1024
 
 STOP_CHECK_SECONDS = 0.5
-"""How often a read that waits for standard input checks for a stop."""
-
-SHOW_CURSOR = "\x1b[?25h"
+"""How often a read that waits for standard input, or a write that waits for its reader, checks for a stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,48 @@ class InterruptibleInput(io.RawIOBase):
         return b""
 
 
+class InterruptibleOutput(io.RawIOBase):
+    """Standard output that gives up at a stop if nobody reads it. Otherwise a reader that sleeps would hold the run.
+
+    What is given up was not committed, so its works stay due. On a terminal, what that could obey is escaped.
+
+    Args:
+        stop: ends the waiting for a reader that takes nothing.
+        descriptor: of standard output.
+    """
+
+    def __init__(self, stop: Stop, descriptor: int = STDOUT) -> None:
+        self._stop, self._writer = stop, BackgroundWriter(descriptor)
+        self._is_terminal = os.isatty(descriptor)
+
+    def write(self, lines: object, /) -> int:
+        """Write whole lines, and wait until they are read.
+
+        Raises:
+            StopRun: of the stop; perhaps only a part was written.
+            OSError: it cannot be written.
+        """
+        content = memoryview(lines)  # type: ignore[arg-type] # bytes, or a view of some
+        self._writer.put(_printable(content) if self._is_terminal else content)
+        while not self._writer.flush(STOP_CHECK_SECONDS):
+            if self._stop.requested:
+                raise self._stop.reason or PipeClosed("whoever reads stdout stopped reading")
+        if self._writer.error:
+            raise self._writer.error
+        return len(content)
+
+
+def _printable(lines: memoryview) -> bytes:
+    return printable_json(bytes(lines).decode(errors="backslashreplace")).encode()
+
+
+class _AbandonedThreads(ThreadPoolExecutor):
+    """Threads that nobody waits for at the end: a look-up of a name that hangs must not hold up a stop."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - the signature of the class
+        super().shutdown(wait=False, cancel_futures=True)
+
+
 def begin(config_path: Path | None, flags: Mapping[str, object], *, quiet: bool) -> Session:
     """Read the settings and configure the logs.
 
@@ -100,6 +146,8 @@ def begin(config_path: Path | None, flags: Mapping[str, object], *, quiet: bool)
     settings = load(config_path, os.environ, flags).settings
     for email in filter(None, (settings.paperbuzz.email, settings.operas.email)):
         hide(email, mask_email(email))
+    if url := settings.metrics.ping_url:
+        hide(url, masked_address(url))
     logs.configure(form=settings.log.format, level="warning" if quiet else settings.log.level)
     return Session(settings, quiet)
 
@@ -138,8 +186,7 @@ def work(job: Callable[[Context], Awaitable[T]], *, state: Path | None = None) -
     async def main() -> T:
         stop = Stop()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, _signalled, stop, number)
+        loop.set_default_executor(_AbandonedThreads())
         context = Context(
             clock=SystemClock(),
             random=Random(),
@@ -147,21 +194,21 @@ def work(job: Callable[[Context], Awaitable[T]], *, state: Path | None = None) -
             tally=Tally(),
             warn=log.warning,
             stdin=cast("BinaryIO", InterruptibleInput(stop)),
-            stdout=sys.stdout.buffer if sys.stdout else cast("BinaryIO", io.BytesIO()),
+            stdout=cast("BinaryIO", InterruptibleOutput(stop)),
             state=state,
         )
-        return await job(context)
+
+        def request_stop(number: int) -> None:
+            with suppress(RuntimeError):  # the loop is closed already
+                loop.call_soon_threadsafe(_signalled, stop, number)
+
+        with heard_signals(request_stop):
+            return await job(context)
 
     gc.freeze()  # imported modules stay until the end: the collector need not look at them
     return asyncio.run(main())
 
 
 def _signalled(stop: Stop, number: int) -> None:
-    """Handle a signal: the first requests a stop, the second ends the process."""
-    if stop.requested:
-        if sys.stderr.isatty():
-            sys.stderr.write(SHOW_CURSOR)
-        logging.shutdown()
-        os._exit(128 + number)
     log.warning("stopping: answers under way are committed; once more ends at once, and loses nothing either")
     stop.request(Interrupted(number))

@@ -4,8 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-import orjson
 
+from harvester.cli.printing import show, show_json
 from harvester.storage.status import Status
 from harvester.storage.status import status as read_status
 
@@ -21,20 +21,22 @@ def status(path: Path, as_json: bool) -> None:
     harvester status harvest.ledger --json | jq .pending
     """
     found = read_status(path)
-    click.echo(_for_machines(found) if as_json else _in_words(found))
+    if as_json:
+        show_json(_for_machines(found))
+    else:
+        show(*_in_words(found))
 
 
-def _for_machines(found: Status) -> str:
-    content = {
+def _for_machines(found: Status) -> dict[str, object]:
+    return {
         "ledger": found.ledger,
         "output": found.output,
         "complete": found.complete,
         **asdict(found.figures),
     }
-    return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
 
 
-def _in_words(found: Status) -> str:
+def _in_words(found: Status) -> list[str]:
     figures = found.figures
     output = f"{found.output}, {'complete' if found.complete else 'not complete yet'}" if found.output else "none"
     became = f"{figures.results:,} results + {figures.failures:,} failures + {figures.pending:,} pending"
@@ -54,4 +56,4 @@ def _in_words(found: Status) -> str:
             f"registration  {figures.registered:,} registered, {figures.rejected:,} rejected, "
             f"{figures.registration_pending:,} waiting"
         )
-    return "\n".join(lines)
+    return lines

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import click
-import orjson
 
+from harvester.cli.printing import Marked, show, show_json
 from harvester.core.errors import PromiseBroken
-from harvester.core.sanitize import printable
 from harvester.core.wording import counted
 from harvester.verify.checks import PROMISES, Verdict, WorkCounts, verdict
 from harvester.verify.gather import gather
@@ -31,16 +30,19 @@ def verify(path: Path, deep: bool, ledger: Path | None, failures: Path | None, a
     """
     with gather(path, deep=deep, ledger=ledger, failures=failures) as evidence:
         found = verdict(evidence)
-    click.echo(_for_machines(found) if as_json else _in_words(path, found))
+    if as_json:
+        show_json(_for_machines(found))
+    else:
+        show(*_in_words(path, found))
     if found.violations:
         broken = ", ".join(PROMISES[promise] for promise in PROMISES if promise in found.violations)
         raise PromiseBroken(
-            f"{printable(str(path))} does not hold what was promised: {broken}. Nothing was changed. Put back what was "
+            f"{path} does not hold what was promised: {broken}. Nothing was changed. Put back what was "
             "changed, or start over with --refetch; if nobody changed anything, please report this."
         )
 
 
-def _for_machines(found: Verdict) -> str:
+def _for_machines(found: Verdict) -> dict[str, object]:
     held = _held(found.counts)
     promises = {
         promise: {
@@ -51,13 +53,12 @@ def _for_machines(found: Verdict) -> str:
         }
         for promise, name in PROMISES.items()
     }
-    content = {
+    return {
         "holds": not found.violations,
         "promises": promises,
         "figures": _figures(found.counts),
         "notes": found.notes,
     }
-    return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
 
 
 def _figures(counts: WorkCounts) -> dict[str, object]:
@@ -80,21 +81,20 @@ def _figures(counts: WorkCounts) -> dict[str, object]:
     }
 
 
-def _in_words(path: Path, found: Verdict) -> str:
-    lines = [f"verified  {printable(str(path))}"]
+def _in_words(path: Path, found: Verdict) -> list[str | Marked]:
+    lines: list[str | Marked] = [f"verified  {path}"]
     held = _held(found.counts)
     for promise, name in PROMISES.items():
         if promise in found.violations:
             lines += _broken(promise, name, found)
         elif promise in held:
-            lines.append(f"{click.style('holds ', fg='green')}    {name:<16} {held[promise]}")
-    lines += [f"note      {note}" for note in found.notes]
-    return "\n".join(lines)
+            lines.append(Marked("holds", "green", f"{name:<16} {held[promise]}"))
+    return lines + [f"note      {note}" for note in found.notes]
 
 
-def _broken(promise: str, name: str, found: Verdict) -> list[str]:
+def _broken(promise: str, name: str, found: Verdict) -> list[str | Marked]:
     count, shown = found.violations[promise], found.shown[promise]
-    lines = [f"{click.style('BROKEN', fg='red')}    {name:<16} {counted(count, 'violation')}"]
+    lines: list[str | Marked] = [Marked("BROKEN", "red", f"{name:<16} {counted(count, 'violation')}")]
     lines += [f"          {each.words}" for each in shown]
     return lines + [f"          … and {count - len(shown):,} more"] * (count > len(shown))
 

@@ -7,13 +7,13 @@ directory.
 """
 
 import difflib
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harvester.config.credentials import PASSWORD_VARIABLE, password_origin
+from harvester.config.masking import refused_value
 from harvester.config.settings import KEYS, PARSERS, SECTIONS, Settings
 from harvester.core.errors import Misconfigured
 from harvester.core.sanitize import printable
@@ -58,15 +58,11 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
         try:
             values[section][name] = PARSERS[key](value)
         except ValueError as error:
-            raise Misconfigured(f"{printable(origin)}: {key} = {_shown(value)}, but it takes {error}.") from None
+            shown = refused_value(key, value)
+            raise Misconfigured(f"{printable(origin)}: {key} = {shown}, but it takes {error}.") from None
     settings = Settings(**{section: kind(**values[section]) for section, kind in SECTIONS.items()})
     origins = {key: given[key][1] if key in given else "default" for key in KEYS}
     return Loaded(settings, origins, password_origin(settings, environ))
-
-
-def _shown(value: object) -> str:
-    """A refused value, for a message. A web address may have been refused because of the password in it: mask that."""
-    return printable(re.sub(r"//\S*@", "//***@", repr(value)), 80)
 
 
 def flag_of(key: str) -> str:

@@ -24,7 +24,8 @@ def as_text(value: object) -> object:
 def as_path_text(value: object) -> object:
     """A path or glob, kept as text because `-` may take its place. `~` is the home folder."""
     text = str(as_text(value))
-    return str(as_path(text)) if text.startswith("~") else text
+    path = as_path(text)
+    return str(path) if text.startswith("~") else text
 
 
 def as_path_texts(value: object) -> object:
@@ -56,51 +57,71 @@ def _finite(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def as_number(least: float, above: bool = False) -> Parser:
-    """A finite number of at least `least`; with `above`, greater than `least`."""
+def as_number(least: float, most: float) -> Parser:
+    """A number from `least` to `most`."""
 
     def parse(value: object) -> object:
         number = _finite(value)
-        if number is None or not (number > least if above else number >= least):
-            raise ValueError(f"a number {'above' if above else 'of at least'} {least:g}")
+        if number is None or not least <= number <= most:
+            raise ValueError(f"a number from {_plain(least)} to {_plain(most)}")
         return number
 
     return parse
 
 
-def as_whole(least: int) -> Parser:
-    """A whole number of at least `least`."""
+def as_whole(least: int, most: int) -> Parser:
+    """A whole number from `least` to `most`."""
 
     def parse(value: object) -> object:
-        number = as_number(least)(value)
-        if not isinstance(number, float) or number != int(number):
-            raise ValueError("a whole number")
+        number = _finite(value)
+        if number is None or not least <= number <= most or number != int(number):
+            raise ValueError(f"a whole number from {_plain(least)} to {_plain(most)}")
         return int(number)
 
     return parse
 
 
-def _measure(units: Mapping[str, float], example: str, *, whole: bool = False) -> Parser:
-    """A number with a unit. Without one, it is in the smallest unit, which has to be the first of `units`."""
+def _plain(number: float) -> str:
+    """A bound as people write it: without an exponent, and without a fraction if it has none."""
+    return f"{number:,.6f}".rstrip("0").rstrip(".")
+
+
+LEAST = 0.000001
+"""The smallest measure that counts as above 0: a microsecond."""
+
+
+def _measure(units: Mapping[str, float], example: str, most: str, *, whole: bool = False) -> Parser:
+    """A number with a unit, above 0. Without a unit, it is in the smallest one.
+
+    Args:
+        units: their names, each with its size; the smallest first.
+        example: for the message.
+        most: the greatest value that is taken, with its unit.
+        whole: cut off the fraction.
+    """
     smallest = next(iter(units))
+    number_of_most, _, unit_of_most = most.partition(" ")
+    bound = float(number_of_most) * units[unit_of_most]
 
     def parse(value: object) -> object:
         number, unit = _finite(value), smallest
         if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", value)):
             number, unit = _finite(match[1]), match[2] or smallest
-        if number is None or unit not in units or not math.isfinite(number * units[unit]):
+        if number is None or unit not in units:
             raise ValueError(f"a measure such as {example}; units are {', '.join(units)}")
-        amount = int(number * units[unit]) if whole else number * units[unit]
-        if amount <= 0:
-            raise ValueError(f"a measure above 0 such as {example}")
-        return amount
+        amount = number * units[unit]
+        if not LEAST <= amount <= bound or (whole and int(amount) == 0):
+            raise ValueError(f"a measure above 0 and up to {most}, such as {example}")
+        return int(amount) if whole else amount
 
     return parse
 
 
-as_duration = _measure({"s": 1, "min": 60, "h": 3600, "d": 86400}, '"35 s", "2 h" or "7 d"')
+as_duration = _measure({"s": 1, "min": 60, "h": 3600, "d": 86400}, '"35 s", "2 h" or "7 d"', "36500 d")
+"""A time in seconds, up to a hundred years: a date that is so far away can still be written."""
 
-as_size = _measure({"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}, '"32 MiB"', whole=True)
+as_size = _measure({"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}, '"32 MiB"', "2 GiB", whole=True)
+"""A number of bytes, up to what is read as a whole."""
 
 
 def as_choice(*choices: str) -> Parser:

@@ -29,9 +29,19 @@ from harvester.core.model import LIST_FORMATS
 T = TypeVar("T")
 
 
-def _key(default: T, parse: Parser) -> T:
-    """A setting: its default, and the parser for values from outside."""
-    return field(default=default, metadata={"parse": parse})
+def _key(default: T, parse: Parser, *, secret: bool = False) -> T:
+    """A setting.
+
+    Args:
+        default: its value if none is given.
+        parse: the parser for values from outside.
+        secret: whether it is not to be shown, because whoever knows it can do something with it.
+    """
+    return field(default=default, metadata={"parse": parse, "secret": secret})
+
+
+_RATE = as_number(0.00001, 1_000_000)
+"""From one request a day to more than a machine can send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +50,12 @@ class PaperbuzzSettings:
 
     base_url: str = _key("https://api.paperbuzz.org/v0/", as_base_url)
     email: str | None = _key(None, as_mail)
-    rate: float = _key(10.0, as_number(0, above=True))
-    burst: float | None = _key(None, as_number(1))
-    concurrency: int = _key(8, as_whole(1))
-    daily_budget: int = _key(95_000, as_whole(0))
+    rate: float = _key(10.0, _RATE)
+    burst: float | None = _key(None, as_number(1, 1_000_000))
+    concurrency: int = _key(8, as_whole(1, 1_000))
+    daily_budget: int = _key(95_000, as_whole(0, 1_000_000_000))
     timeout: float = _key(35.0, as_duration)
-    max_attempts: int = _key(5, as_whole(1))
+    max_attempts: int = _key(5, as_whole(1, 1_000))
     patience: float = _key(2 * 3600.0, as_duration)
     max_body: int = _key(32 * 2**20, as_size)
 
@@ -58,8 +68,8 @@ class OperasSettings:
     base_url: str = _key("https://altmetrics.operas-eu.org/api/", as_base_url)
     email: str | None = _key(None, as_mail)
     password_file: Path | None = _key(None, as_path)
-    batch_size: int = _key(100, as_whole(1))
-    rate: float = _key(5.0, as_number(0, above=True))
+    batch_size: int = _key(100, as_whole(1, 10_000))
+    rate: float = _key(5.0, _RATE)
     urls_from_metadata: bool = _key(False, as_flag)
 
 
@@ -97,7 +107,7 @@ class NightlySettings:
     min_interval: float = _key(86_400.0, as_duration)
     max_interval: float = _key(90 * 86_400.0, as_duration)
     time_limit: float = _key(6 * 3600.0, as_duration)
-    keep_nights: int = _key(30, as_whole(1))
+    keep_nights: int = _key(30, as_whole(1, 1_000_000))
 
     def __post_init__(self) -> None:
         """Check what concerns two settings together.
@@ -129,7 +139,7 @@ class MetricsSettings:
     """`[metrics]`: where to report how a night went."""
 
     textfile: Path | None = _key(None, as_path)
-    ping_url: str | None = _key(None, as_web_address)
+    ping_url: str | None = _key(None, as_web_address, secret=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +167,8 @@ PARSERS: dict[str, Parser] = {
     f"{section}.{key.name}": key.metadata["parse"] for section, kind in SECTIONS.items() for key in fields(kind)
 }
 """The parser of each setting, by `section.key`."""
+
+SECRETS = frozenset(
+    f"{section}.{key.name}" for section, kind in SECTIONS.items() for key in fields(kind) if key.metadata["secret"]
+)
+"""The settings that are not to be shown."""

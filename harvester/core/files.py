@@ -48,6 +48,10 @@ def identity_of(descriptor: int) -> FileIdentity:
     return FileIdentity(found.st_dev, found.st_ino)
 
 
+NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What a file system says that cannot sync folders."""
+
+
 def move(source: Path, target: Path) -> None:
     """Rename a file within its folder to a name that is free, and sync the folder.
 
@@ -196,10 +200,16 @@ def sync_data(descriptor: int) -> None:
 
 
 def sync_directory(folder: Path) -> None:
-    """Force the entries of a folder to stable storage. Otherwise a new or renamed file may be lost with the power."""
+    """Force the entries of a folder to stable storage. Otherwise a new or renamed file may be lost with the power.
+
+    Some file systems (FUSE, SMB) have no such thing for folders, and say so. SQLite goes on there too.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harvester.config.credentials import require_email
 from harvester.core.clock import Clock
-from harvester.core.errors import GiveUp, Misconfigured, ServiceDown, StopRun, TryAgain, Usage
+from harvester.core.errors import GiveUp, Misconfigured, ServiceDown, StopRun, TryAgain
 from harvester.core.ownership import objection
 from harvester.core.tally import Tally
 from harvester.harvest.job import Account, Upstream
@@ -18,7 +18,7 @@ from harvester.lists import ListOptions, check_options
 from harvester.lists.inputs import expand
 from harvester.monitoring.prometheus import METRICS
 from harvester.storage.lock import refuse_network
-from harvester.storage.paths import Paths, check_paths, job_paths, own_files, require_ledger
+from harvester.storage.paths import Paths, check_paths, own_files, require_ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +45,18 @@ class Setup:
         account: looks the OPERAS account up; None where nothing is to be registered.
         inputs: lists to read.
         options: how they are read.
-        output: where the records go; None if that is not set.
-        ledger: where it is not beside the output.
-        failures: where they are not beside the output.
+        paths: looks up where the records and all other files go; None if that is not set.
         textfile: for Prometheus; None without one.
+        nights: looks whether the settings are those of nights; says so, or what they lack.
     """
 
     upstream: Upstream
     account: Callable[[], Account] | None
     inputs: tuple[str, ...]
     options: ListOptions
-    output: str | None
-    ledger: Path | None
-    failures: Path | None
+    paths: Callable[[], Paths] | None
     textfile: Path | None
+    nights: Callable[[], str] | None = None
 
 
 async def check(setup: Setup, clock: Clock, *, offline: bool) -> AsyncIterator[Finding]:
@@ -73,6 +71,8 @@ async def check(setup: Setup, clock: Clock, *, offline: bool) -> AsyncIterator[F
     looks = {"e-mail": _email, "inputs": _inputs, "output": _output, "metrics": _metrics, "daily budget": _budget}
     for what, look in looks.items():
         yield _found(what, partial(look, setup))
+    if setup.nights:
+        yield _found("nights", setup.nights)
     if offline:
         if setup.account:
             account = setup.account
@@ -132,27 +132,23 @@ def _email(setup: Setup) -> str:
 def _inputs(setup: Setup) -> str:
     check_options(setup.options)
     own: list[Path] = []
-    with suppress(Usage):  # of the output; it has a finding of its own
-        own = own_files(_paths(setup))
+    with suppress(StopRun):  # of the output; it has a finding of its own
+        own = own_files(setup.paths()) if setup.paths else []
     files = expand(setup.inputs, lambda _: None, own)
     return f"{len(files):,} files" if files else "none in the settings; name them to harvester run"
 
 
 def _output(setup: Setup) -> str:
     """As a run checks it, so that both end with the same exit code."""
-    if not setup.output:
+    if not setup.paths:
         return "none in the settings; name it to harvester run with -o"
-    paths = _paths(setup)
+    paths = setup.paths()
     if setup.account:
         require_ledger(paths)
     check_paths(setup.inputs, paths)
     if paths.ledger:
         refuse_network(paths.ledger.resolve().parent)
-    return setup.output
-
-
-def _paths(setup: Setup) -> Paths:
-    return job_paths(setup.output or "-", ledger=setup.ledger, failures=setup.failures)
+    return str(paths.output or "stdout")
 
 
 def _metrics(setup: Setup) -> str:

@@ -6,15 +6,37 @@ The command line, a nightly harvest and whoever else starts a harvest turn their
 from harvester.config.credentials import Secret, operas_account
 from harvester.config.limits import operas_limits, paperbuzz_limits
 from harvester.config.settings import Settings
+from harvester.core.errors import Misconfigured, Usage
 from harvester.harvest.job import Account, Upstream
 from harvester.lists import ListOptions
 from harvester.providers.paperbuzz import PaperbuzzProvider
+from harvester.storage.paths import Paths, job_paths
 
 
 def list_options(settings: Settings) -> ListOptions:
     """How lists are read."""
     given = settings.input
     return ListOptions(given.doi_column, given.url_column, given.format, given.encoding)
+
+
+def paths(settings: Settings, output: str | None = None) -> Paths:
+    """The files of a run.
+
+    Args:
+        settings: say where they are that are not beside the output.
+        output: from the command line; None for that of the settings.
+
+    Raises:
+        Usage: the output of the command line has an ending that says nothing.
+        Misconfigured: that of the settings has.
+    """
+    try:
+        name = output or settings.output.path or ""
+        return job_paths(name, ledger=settings.ledger.path, failures=settings.output.failures)
+    except Usage as error:
+        if output:
+            raise
+        raise Misconfigured(f"[output] path: {error}") from None
 
 
 def upstream(settings: Settings) -> Upstream:

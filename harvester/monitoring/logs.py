@@ -2,7 +2,7 @@
 
 Everything that is logged passes `_safe`. It escapes control characters, so that the text of a server can neither move
 the cursor nor fake a second line. It masks e-mail addresses, tokens and whatever `sanitize.hide` was told, also in
-tracebacks.
+tracebacks. Warnings of Python and its libraries are log lines as well.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ import orjson
 
 from harvester.core.clock import timestamp
 from harvester.core.sanitize import printable, redacted
+from harvester.core.wording import counted
+from harvester.monitoring.stderr import Stderr
 
 MAX_LINE = 20_000
 """The greatest length of a line in characters: long enough for a traceback."""
@@ -86,6 +88,11 @@ class _Handler(logging.Handler):
         with contextlib.suppress(OSError, ValueError):
             self.write(self._formatted(record))
 
+    def loss(self, lost: int) -> str:
+        """The line that tells how many lines were dropped, because nobody read them in time."""
+        told = f"{counted(lost, 'log line')} left out here, because nobody read them in time"
+        return self._formatted(logging.LogRecord("harvester", logging.WARNING, __file__, 0, told, None, None))
+
     def _formatted(self, record: logging.LogRecord) -> str:
         try:
             return self.format(record)
@@ -117,6 +124,9 @@ def configure(*, form: str, level: str, stream: TextIO | None = None) -> None:
     ours = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(logging.INFO if level == "debug" else max(logging.WARNING, ours))
     logging.getLogger("harvester").setLevel(ours)
+    logging.captureWarnings(capture=True)
+    if isinstance(out, Stderr):
+        out.tell_losses_with(handler.loss)
 
 
 def is_json() -> bool:
@@ -132,6 +142,7 @@ def release() -> None:
         root.removeHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("harvester").setLevel(logging.NOTSET)
+    logging.captureWarnings(capture=False)
 
 
 def write_through(write: Callable[[str], None]) -> Callable[[], None]:

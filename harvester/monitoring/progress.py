@@ -19,6 +19,7 @@ from harvester.core.sanitize import printable
 from harvester.core.tally import Tally
 from harvester.core.wording import in_words
 from harvester.monitoring.logs import write_through
+from harvester.monitoring.stderr import Stderr
 
 log = logging.getLogger("harvester.progress")
 
@@ -159,8 +160,12 @@ async def _paint_bar(tally: Tally, clock: Clock, out: TextIO) -> None:
         TextColumn("{task.percentage:>3.0f} %", markup=False),
         TextColumn("{task.fields[status]}", markup=False, table_column=Column(no_wrap=False)),
     )
-    # Leave standard output alone: it carries data. Paint here and not on a thread of rich.
-    with Progress(*columns, console=Console(file=out), redirect_stdout=False, auto_refresh=False) as bar:
+    terminal = out.control if isinstance(out, Stderr) else out
+    # Leave standard output alone: it carries data. Leave standard error alone too: what others write there is made
+    # safe, which rich would not do. Paint here and not on a thread of rich.
+    with Progress(
+        *columns, console=Console(file=terminal), redirect_stdout=False, redirect_stderr=False, auto_refresh=False
+    ) as bar:
         restore = write_through(lambda text: bar.console.print(Text(text), soft_wrap=True))
         task = bar.add_task("harvest", total=None, status="")
 
@@ -172,7 +177,8 @@ async def _paint_bar(tally: Tally, clock: Clock, out: TextIO) -> None:
 
         try:
             while True:
-                paint()
+                if not (isinstance(out, Stderr) and out.is_behind):  # nobody would see this state
+                    paint()
                 await clock.sleep(PAINT_SECONDS)
         finally:
             restore()

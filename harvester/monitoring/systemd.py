@@ -1,7 +1,7 @@
 """Tell systemd the state of a run: ready, alive, stopping (sd_notify(3), sd_watchdog_enabled(3)).
 
 The protocol is a datagram of `NAME=value` lines to the socket in `NOTIFY_SOCKET`. Nothing here raises an error: a
-harvest must not end because systemd does not listen.
+harvest must not end, or wait, because systemd does not listen.
 """
 
 import os
@@ -10,19 +10,16 @@ from collections.abc import Mapping
 
 from harvester.core.sanitize import printable
 
-SEND_SECONDS = 1.0
-"""How long a message may wait if the queue of systemd is full. After that it is dropped."""
-
 
 def notify(environ: Mapping[str, str], *lines: str) -> bool:
-    """Send lines such as `READY=1` or `STATUS=27 of 100` in one message.
+    """Send lines such as `READY=1` or `STATUS=27 of 100` in one message; drop it if the queue of systemd is full.
 
     Args:
         environ: the environment.
         lines: the lines; characters that are not printable are escaped, and long lines are cut.
 
     Returns:
-        Whether the message was sent; False if systemd did not start us.
+        Whether the message was sent; False if it was dropped, or if systemd did not start us.
     """
     name = environ.get("NOTIFY_SOCKET", "")
     if not name.startswith(("/", "@")):
@@ -33,7 +30,7 @@ def notify(environ: Mapping[str, str], *lines: str) -> bool:
     message = "\n".join(printable(line) for line in lines).encode(errors="replace")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.settimeout(SEND_SECONDS)
+            sender.setblocking(False)
             sender.sendto(message, address)
     except (OSError, ValueError):
         return False

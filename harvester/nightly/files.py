@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harvester.config.settings import Settings
+from harvester.config.settings import MetricsSettings, NightlySettings, Settings
 from harvester.core.errors import Misconfigured, Usage
 from harvester.core.ownership import objection, refuse_others_file, size_of
 from harvester.lists.inputs import was_made_by_harvester
@@ -17,6 +17,10 @@ from harvester.storage.paths import FAILURES_ENDING, REPORT_ENDING, SUMMARY_ENDI
 
 PLACEHOLDERS = {"{date}": r"\d{4}-\d\d-\d\d", "{run_id}": r"\d{8}T\d{6}Z"}
 """What a nightly harvest replaces in the name of its output, and the form of what comes in its place."""
+
+
+MAX_SUMMARY_BYTES = 1024 * 1024
+"""A summary has a few KiB; whatever is longer is none."""
 
 
 ANY_NIGHT = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,11 +51,18 @@ def nights_ledger(settings: Settings) -> Path:
     return settings.ledger.path
 
 
+def is_for_nights(settings: Settings) -> bool:
+    """Whether somebody meant these settings for nights: something is set that only they know."""
+    is_template = bool(re.search(r"[{}]", settings.output.path or ""))
+    return is_template or settings.nightly != NightlySettings() or settings.metrics != MetricsSettings()
+
+
 def output_of(template: str, night: datetime) -> str:
     """The output of a night: the template with `{date}` (2026-11-22) and `{run_id}` (20261122T021700Z) filled in.
 
     Raises:
-        Misconfigured: it has other placeholders, or none, so that each night would find the output of the night before.
+        Misconfigured: it has other placeholders, or none, so that each night would find the output of the night before;
+            or an ending that says nothing.
     """
     folder, _, name = template.rpartition("/")
     filled = name.replace("{date}", f"{night:%Y-%m-%d}").replace("{run_id}", f"{night:%Y%m%dT%H%M%SZ}")
@@ -61,7 +72,10 @@ def output_of(template: str, night: datetime) -> str:
             f"{' or '.join(PLACEHOLDERS)}, and there may be no other placeholders, nor any in the folder. "
             "Write for example /var/lib/harvester/{date}.jsonl.zst."
         )
-    output_format(filled)
+    try:
+        output_format(filled)
+    except Usage as error:
+        raise Misconfigured(f"[output] path: {error}") from None
     return f"{template.removesuffix(name)}{filled}"
 
 
@@ -122,7 +136,7 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def last_summary(outputs: Sequence[str]) -> Summary | None:
-    """The summary of the last of these nights; None if it cannot be read any more.
+    """The summary of the last of these nights; None if it cannot be read any more, or is none.
 
     Args:
         outputs: of nights, the latest last.
@@ -131,6 +145,9 @@ def last_summary(outputs: Sequence[str]) -> Summary | None:
         return None
     path = _beside(Path(outputs[-1]), SUMMARY_ENDING)
     try:
-        return None if objection(path, SUMMARY) else from_json(path.read_bytes())
+        if objection(path, SUMMARY):
+            return None
+        with path.open("rb") as file:
+            return from_json(file.read(MAX_SUMMARY_BYTES))
     except (OSError, ValueError, KeyError, TypeError):
         return None

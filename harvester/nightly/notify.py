@@ -1,16 +1,17 @@
 """Run a night and tell others how it goes: systemd, Prometheus, a ping service."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 
 from harvester.config.credentials import Secret, require_email
 from harvester.config.settings import Settings
 from harvester.core.clock import ClockWatch
-from harvester.core.errors import DiskFailed, StopRun
+from harvester.core.errors import StopRun
 from harvester.core.sanitize import redacted
+from harvester.core.tasks import until_stopped
 from harvester.harvest.job import Context
-from harvester.monitoring.healthchecks import ping
+from harvester.monitoring.courtesy import courtesy
+from harvester.monitoring.healthchecks import Signal, ping
 from harvester.monitoring.prometheus import write_failure, write_metrics
 from harvester.monitoring.systemd import notify, watchdog_seconds
 from harvester.nightly.job import nightly_job
@@ -18,11 +19,12 @@ from harvester.nightly.run import nightly
 from harvester.reports.summary import Summary
 from harvester.transport.aiohttp import AiohttpTransport
 
-log = logging.getLogger("harvester")
-
-
 STATUS_SECONDS = 10.0
 """How often systemd is told how far the night is."""
+
+
+METRICS_SECONDS = 10.0
+"""How long writing the metrics may take: their folder may be on a disk that hangs."""
 
 
 BUG = StopRun.exit_code
@@ -52,57 +54,78 @@ async def nightly_and_notify(
     Raises:
         StopRun: no night could begin, or one had to end without a summary. It is reported as well.
     """
-    url, watch = settings.metrics.ping_url, ClockWatch(context.clock)
+    watch = ClockWatch(context.clock)
     code, reason, summary = BUG, "a mistake in harvester itself; see the log", None
-    heartbeat = asyncio.create_task(_heartbeat(context, environ, watch))
-    async with AiohttpTransport(connections=1) as transport:
-        if url:
-            await ping(transport, url, "start")
-        try:
-            secret = password()
-            require_email(settings.paperbuzz.email)
-            job = nightly_job(settings, secret)
-            summary = await nightly(
-                job, context, wait_lock=wait_lock, watch=watch, ready=lambda: notify(environ, "READY=1")
-            )
-            code, reason = summary.exit.code, summary.exit.reason
-        except StopRun as problem:
-            code, reason = problem.exit_code, str(problem)
-            raise
-        finally:
-            heartbeat.cancel()
-            notify(environ, "STOPPING=1")
-            _write_metrics(settings, context, code, summary)
-            if url:
-                await ping(transport, url, code, redacted(reason))
+    systemd = _Systemd(context, environ, watch)
+    heartbeat = asyncio.create_task(systemd.beat())
+    try:
+        await until_stopped(_ping(settings, "start"), context.stop, grace_seconds=0)
+        secret = password()
+        require_email(settings.paperbuzz.email)
+        job = nightly_job(settings, secret)
+        summary = await nightly(job, context, wait_lock=wait_lock, watch=watch, ready=systemd.ready)
+        code, reason = summary.exit.code, summary.exit.reason
+    except StopRun as problem:
+        code, reason = problem.exit_code, str(problem)
+        raise
+    finally:
+        heartbeat.cancel()
+        notify(environ, "STOPPING=1")
+        await _write_metrics(settings, context, code, summary)
+        await _ping(settings, code, redacted(reason))
     return summary
 
 
-def _write_metrics(settings: Settings, context: Context, code: int, summary: Summary | None) -> None:
-    """Write the metrics of the night, or those of a failed one. If that fails, it is only logged."""
-    if (path := settings.metrics.textfile) is None:
-        return
-    try:
-        if summary is not None:
-            write_metrics(path, summary)
-        else:
-            write_failure(path, code, context.clock.now())
-    except DiskFailed as problem:
-        log.warning(
-            "the metrics, %s, cannot be written: %s. The harvest is not affected; see [metrics] textfile.",
-            path,
-            problem.__cause__ or problem,
-        )
+async def _ping(settings: Settings, signal: Signal, verdict: str = "") -> None:
+    """Ping, if there is an address for it."""
+    if url := settings.metrics.ping_url:
+        with courtesy("the ping"):
+            async with AiohttpTransport(connections=1) as transport:
+                await ping(transport, url, signal, verdict)
 
 
-async def _heartbeat(context: Context, environ: Mapping[str, str], watch: ClockWatch) -> None:
-    """Tell systemd how far the night is, often enough for its watchdog; look at the clock each time."""
-    # Half the watchdog's time, so that one late message does not get us killed.
-    pause = (watchdog_seconds(environ) or 2 * STATUS_SECONDS) / 2
-    tally = context.tally
-    while True:
+async def _write_metrics(settings: Settings, context: Context, code: int, summary: Summary | None) -> None:
+    """Write the metrics of the night, or those of a failed one, if there is a file for them."""
+    if path := settings.metrics.textfile:
+        ended = context.clock.now()
+        with courtesy("writing the metrics", more="See [metrics] textfile."):
+            async with asyncio.timeout(METRICS_SECONDS):
+                if summary is not None:
+                    await asyncio.to_thread(write_metrics, path, summary)
+                else:
+                    await asyncio.to_thread(write_failure, path, code, ended)
+
+
+class _Systemd:
+    """Tells systemd how far the night is.
+
+    Args:
+        context: has the figures.
+        environ: shows whether systemd listens.
+        watch: looks at the clock at each message.
+    """
+
+    def __init__(self, context: Context, environ: Mapping[str, str], watch: ClockWatch) -> None:
+        self._tally, self._environ, self._watch = context.tally, environ, watch
+        self._is_ready = False
+
+    def ready(self) -> None:
+        """Say that the night has begun. It is said again with each message: one may be dropped."""
+        self._is_ready = True
+        notify(self._environ, "READY=1")
+
+    async def beat(self) -> None:
+        """Send how far the night is, often enough for the watchdog of systemd."""
+        # Half the watchdog's time, so that one late message does not get us killed.
+        pause = min((watchdog_seconds(self._environ) or 2 * STATUS_SECONDS) / 2, STATUS_SECONDS)
+        while True:
+            with courtesy("telling systemd"):
+                notify(self._environ, *["READY=1"] * self._is_ready, "WATCHDOG=1", f"STATUS={self._status()}")
+            await asyncio.sleep(pause)
+            self._watch.look()
+
+    def _status(self) -> str:
+        tally = self._tally
         done = tally.results + tally.failures
         waiting = f", waiting for {tally.waiting_for}" if tally.waiting_for else ""
-        notify(environ, "WATCHDOG=1", f"STATUS={done:,} of {done + tally.pending:,} works{waiting}")
-        await asyncio.sleep(min(pause, STATUS_SECONDS))
-        watch.look()
+        return f"{done:,} of {done + tally.pending:,} works{waiting}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from harvester.core.files import write_atomically
+from harvester.monitoring.courtesy import courtesy
 from harvester.nightly.files import last_summary, report_path
 from harvester.nightly.lifecycle import NightProgress
 from harvester.records.kinds import REPORT
@@ -27,7 +28,7 @@ async def write_report(
     clock_jumps_seconds: Sequence[float],
     daily_budget: int,
 ) -> None:
-    """Write the report of a night beside its output.
+    """Write the report of a night beside its output. It is a courtesy: if it fails, that is a warning.
 
     Args:
         store: open.
@@ -36,10 +37,19 @@ async def write_report(
         night: its forecast and figures, and how earlier nights went.
         clock_jumps_seconds: by how much the clock was set during the night, each time.
         daily_budget: requests allowed in 24 hours; 0 for any number.
-
-    Raises:
-        DiskFailed: it cannot be written.
     """
+    with courtesy("the report of the night"):
+        await _write(store, output, summary, night, clock_jumps_seconds, daily_budget)
+
+
+async def _write(
+    store: Store,
+    output: Path,
+    summary: Summary,
+    night: NightProgress,
+    clock_jumps_seconds: Sequence[float],
+    daily_budget: int,
+) -> None:
     groups = await store.call(_groups, store.ledger)
     details = NightDetails(
         groups,
@@ -49,7 +59,8 @@ async def write_report(
         campaign=_campaign(night, summary.figures.works),
         files={"page": str(report_path(output))},
     )
-    report = text.page(night_report(summary, last_summary(night.outputs), details))
+    last = await store.call(last_summary, night.outputs)
+    report = text.page(night_report(summary, last, details))
     await store.call(write_atomically, report_path(output), [report.encode(errors="replace")], REPORT)
 
 

@@ -172,22 +172,26 @@ class _NightRunner:
         return Harvest(replace(self._job.harvest, paths=paths), self._context, self._store)
 
     async def _night(self, path: Path, reading: Reading) -> Summary:
-        """Harvest the works of a night and write its report; end the night if none of them is left to be asked.
+        """Harvest the works of a night; end the night if none of them is left to be asked; then write its report.
 
         A night whose output is not what was written stays open: `harvester recover` needs to know that it is the last.
         """
         summary = await self._harvest(self._paths(path)).run(reading)
         self._watch.look()
+        progress = await self._store.call(self._nights.progress)
+        is_over = not summary.figures.pending and summary.exit.code != PromiseBroken.exit_code
+        # Ended before anything is told of it: what is told is a courtesy, and must not keep a night from its end.
+        outputs = await self._store.call(self._nights.end, path) if is_over else []
         await write_report(
             self._store,
             path,
             summary,
-            await self._store.call(self._nights.progress),
+            progress,
             clock_jumps_seconds=self._watch.jumps_seconds,
             daily_budget=self._job.harvest.upstream.limits.daily_budget,
         )
-        if not summary.figures.pending and summary.exit.code != PromiseBroken.exit_code:
-            await self._prune(await self._store.call(self._nights.end, path))
+        if is_over:
+            await self._prune(outputs)
         return summary
 
     async def _prune(self, outputs: list[str]) -> None:

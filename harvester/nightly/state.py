@@ -4,6 +4,7 @@ It is kept in the ledger and written in the transaction that commits the records
 the results and failures that are there. Only the writer thread of the store uses it.
 """
 
+import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ import orjson
 
 from harvester.core.clock import DAY_SECONDS
 from harvester.core.model import DueWork
+from harvester.nightly import remembered
 from harvester.nightly.cohorts import Rates, new_events
 from harvester.nightly.revisit import (
     Candidate,
@@ -88,12 +90,25 @@ class NightFigures:
 
     @classmethod
     def from_json(cls, text: str | None) -> Self:
-        """The figures that `as_json` wrote; new ones if there is no text."""
-        return cls(**orjson.loads(text)) if text else cls()
+        """The figures that `as_json` wrote; what is missing, or is no figure, is counted from nothing again."""
+        known = remembered.members(text)
+        counted = {name: known.get(name) for name in ("found", "first", "records", "changed", "truncated")}
+        times = remembered.counts(known.get("milliseconds"))
+        return cls(
+            **{name: count for name, count in counted.items() if remembered.is_count(count)},
+            milliseconds={took: count for took, count in times.items() if _is_number(took)},
+        )
 
     def as_json(self) -> str:
         """The figures as text, for the ledger."""
         return orjson.dumps(asdict(self)).decode()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _median_seconds(milliseconds: Mapping[str, int]) -> float | None:
@@ -133,9 +148,8 @@ class NightlyState(CommitHook):
         self._file, self._meta, self._intervals = database, database.meta, intervals
         self._only_changed = only_changed
         self._visits = Visits(database)
-        with database.reading():
-            self._rates = Rates.of_numbers(_numbers(self._meta.rates))
-            self._figures = NightFigures.from_json(self._meta.night_figures)
+        self._rates = Rates.of_numbers(remembered.numbers(self._meta.rates))
+        self._figures = NightFigures.from_json(self._meta.night_figures)
         self._visits_to_add: list[Visit] = []
 
     # What a night may ask
@@ -163,18 +177,15 @@ class NightlyState(CommitHook):
 
     def nights(self) -> list[NightForecast]:
         """What the last nights were expected to find, and what they found."""
-        with self._file.reading():
-            return [NightForecast(*night) for night in orjson.loads(self._meta.nights or "[]")]
+        return [NightForecast(*night) for night in remembered.rows(self._meta.nights, 2) if None not in night]
 
     def paces(self) -> list[NightPace]:
         """How the last nights went; the latest is the last."""
-        with self._file.reading():
-            return [NightPace(*pace) for pace in orjson.loads(self._meta.paces or "[]")]
+        return [NightPace(*pace) for pace in remembered.rows(self._meta.paces, 3) if None not in pace[:2]]
 
     def outputs(self) -> list[str]:
         """Paths of the outputs of all nights that are over and still kept; the latest is the last."""
-        with self._file.reading():
-            return [str(path) for path in orjson.loads(self._meta.outputs or "[]")]
+        return remembered.texts(self._meta.outputs)
 
     def keep(self, outputs: Sequence[str]) -> None:
         """Forget the outputs of all other nights."""
@@ -211,8 +222,7 @@ class NightlyState(CommitHook):
 
     def so_far(self) -> tuple[NightForecast, NightFigures]:
         """What the open night was expected to find and what it found so far, and all its figures."""
-        with self._file.reading():
-            return NightForecast(float(self._meta.night_expected or 0), self._figures.found), self._figures
+        return NightForecast(remembered.number(self._meta.night_expected), self._figures.found), self._figures
 
     def end(self, output: Path) -> None:
         """End the night: remember how it went beside what was expected of it, and let what was learned before fade."""
@@ -295,10 +305,6 @@ def _changes(
     if known:
         return differs(known, now), added(known.counts, now.counts)
     return (True, dict(now.counts)) if was_empty else (None, None)
-
-
-def _numbers(text: str | None) -> list[float]:
-    return [float(number) for number in orjson.loads(text or "[]")]
 
 
 def _seconds(timestamp: str) -> int:

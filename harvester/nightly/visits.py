@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from harvester.core.clock import DAY_SECONDS
+from harvester.nightly import remembered
 from harvester.nightly.revisit import Candidate, VisitState
 from harvester.records.changes import Content
 from harvester.records.events import EventHistory
@@ -90,7 +91,7 @@ class Visits:
                     f"WHERE counts IS NOT NULL AND work_id IN ({marks})",
                     keys,
                 ):
-                    found[key] = Content(events, metadata, open_access, orjson.loads(counts))
+                    found[key] = Content(events, metadata, open_access, _known_counts(counts))
         return found
 
     def known(self, works: Sequence[int]) -> dict[int, Candidate]:
@@ -114,7 +115,7 @@ class Visits:
                 "SELECT at, history.counts FROM history JOIN work ON work.id = work_id WHERE doi = ? ORDER BY at",
                 (doi,),
             ).fetchall()
-            return [(at, orjson.loads(counts)) for at, counts in rows]
+        return [(at, _known_counts(counts)) for at, counts in rows]
 
     def candidates(self) -> Iterator[Candidate]:
         """The works of the last reading as the policy sees them, in the order of their ids; times in days.
@@ -177,6 +178,10 @@ def _counts(visit: Visit) -> str | None:
     return _as_text(visit.content.counts) if visit.content else None
 
 
+def _known_counts(text: str) -> dict[str, int]:
+    return remembered.counts(remembered.members(text))
+
+
 def _as_text(counts: Mapping[str, int]) -> str:
     return orjson.dumps(dict(counts), option=orjson.OPT_SORT_KEYS).decode()
 
@@ -191,6 +196,6 @@ def _candidate(
         VisitState(state),
         tried_at / DAY_SECONDS,
         None if good_at is None else good_at / DAY_SECONDS,
-        EventHistory(*orjson.loads(facts)) if facts else None,
+        remembered.history(facts),
         misses or 0,
     )

@@ -1,7 +1,9 @@
 """The summary of a run: what is written to `summary.json` and shown at the end."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 import orjson
 
@@ -95,15 +97,18 @@ def as_json(summary: Summary) -> bytes:
 
 
 def from_json(content: bytes) -> Summary:
-    """The summary in the content of a file.
+    """The summary in the content of a file, which anybody may have edited. Members that are not known are left alone.
 
     Raises:
         JSONDecodeError: it is no JSON.
         KeyError, TypeError: it lacks members that a summary has.
-        ValueError: a figure in it is none; the message says which, to stand behind "the summary".
+        ValueError: a member is not what it should be; the message says which, to stand behind "the summary".
     """
-    members = orjson.loads(content)
-    summary = Summary(
+    members = {"resting": 0} | orjson.loads(content)
+    for name, (is_right, kind) in _MEMBERS.items():
+        if not is_right(members[name]):
+            raise ValueError(f"has what is no {kind} as {name}")
+    return Summary(
         lines=members["lines"],
         duplicates=members["duplicates"],
         invalid=members["invalid"],
@@ -119,7 +124,7 @@ def from_json(content: bytes) -> Summary:
             registered=members["registered"],
             rejected=members["rejected"],
             registration_pending=members["registration_pending"],
-            resting=members.get("resting", 0),
+            resting=members["resting"],
         ),
         requests=members["requests"],
         retries=members["retries"],
@@ -131,17 +136,52 @@ def from_json(content: bytes) -> Summary:
         files=members["files"],
         exit=Exit(members["exit"]["code"], members["exit"]["name"], members["exit"]["reason"]),
     )
-    if wrong := [name for name, value in members.items() if name in _COUNTED and not _is_figure(value)]:
-        raise ValueError(f"has what is no figure as {', '.join(wrong)}")
-    return summary
 
 
-_COUNTED = frozenset({"lines", "duplicates", "invalid", "blank", *(figure.name for figure in fields(Figures))})
-"""The members of a summary that are counted, and held against the ledger by `harvester verify`."""
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_figure(value: object) -> bool:
-    return all(isinstance(each, int) for each in (value.values() if isinstance(value, dict) else [value]))
+def _is_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_count, value.values()))
+
+
+def _is_timestamp(value: object) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _is_seconds(value: object) -> bool:
+    return _is_count(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _is_paths(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(path, str) for path in value.values())
+
+
+def _is_exit(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return _is_count(value.get("code")) and all(isinstance(value.get(name), str) for name in ("name", "reason"))
+
+
+_COUNTS = (
+    *("lines", "works", "duplicates", "invalid", "blank", "results", "failures", "pending", "gone"),
+    *("registered", "rejected", "registration_pending", "retries", "bytes", "resting"),
+)
+
+_MEMBERS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    **dict.fromkeys(_COUNTS, (_is_count, "figure")),
+    **dict.fromkeys(("outcomes", "failures_by_kind", "requests"), (_is_counts, "figure")),
+    "budget_left": (lambda value: value is None or _is_count(value), "figure"),
+    **dict.fromkeys(("started_at", "finished_at"), (_is_timestamp, "timestamp")),
+    "duration_seconds": (_is_seconds, "time in seconds"),
+    "files": (_is_paths, "list of files"),
+    "exit": (_is_exit, "exit"),
+}
+"""For each member of a summary: whether a value is one, and what it is to be."""
 
 
 def _text(name: str) -> str:

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice
+from typing import Self
 
 import orjson
 
@@ -39,6 +40,18 @@ class Reading:
     blank: int = 0
     dropped: int = 0
 
+    @classmethod
+    def from_json(cls, text: str | None) -> Self | None:
+        """The reading that a ledger remembers; None if there is none, or if it is not whole."""
+        try:
+            members = orjson.loads(text or "null")
+        except orjson.JSONDecodeError:
+            return None
+        names = [field.name for field in fields(cls)]
+        if not isinstance(members, dict) or not all(isinstance(members.get(name), int) for name in names):
+            return None
+        return cls(**{name: members[name] for name in names})
+
 
 def enrol(
     ledger: Ledger,
@@ -67,7 +80,7 @@ def enrol(
         StopRun: the list cannot be read.
     """
     before = fingerprint()
-    if before and (found := ledger.reuse_reading(before)) and (last := _reading_in(found)):
+    if before and (last := Reading.from_json(ledger.reuse_reading(before))):
         return last
     is_first = ledger.is_empty()
     number = ledger.begin_reading()
@@ -86,14 +99,6 @@ def enrol(
     found = orjson.dumps(reading).decode()
     dropped = ledger.end_reading(number, keep=enrol_as is WorkState.RESTING, found=found, fingerprint=known)
     return replace(reading, dropped=dropped)
-
-
-def _reading_in(text: str) -> Reading | None:
-    """A reading as the ledger remembers it; None if a damaged ledger makes no sense."""
-    try:
-        return Reading(**orjson.loads(text))
-    except (ValueError, TypeError):
-        return None
 
 
 def _chunks(
@@ -120,14 +125,12 @@ def last_reading(database: Database, ledger: Ledger) -> Reading:
     Raises:
         InputMissing: no list was ever read to its end.
     """
-    found = database.meta.found
-    if found is None:
+    reading = Reading.from_json(database.meta.found)
+    if reading is None:
         raise InputMissing(
             f"the list of {database.name} was never read to its end, so that it is not known what failed. "
             "Nothing was asked; give the command with its list, and without --only-failed."
         )
-    with database.reading():
-        reading = Reading(**orjson.loads(found))
     ledger.drop_broken_reading()
     works, invalid = ledger.figures().works, ledger.invalid()
     lines = works + invalid + reading.duplicates + reading.blank

@@ -47,12 +47,14 @@ def job_paths(output: str, *, ledger: Path | None = None, failures: Path | None 
         failures: another path for the failures.
 
     Raises:
-        Usage: the output has another ending.
+        Usage: the output has another ending, or a name that is no text.
     """
     if output == "-":
         return Paths(None, ledger, failures, None)
     refuse_link_of_others(Path(output))
     path = Path(os.path.realpath(output))  # a link to an output is that output
+    if not path.name.isprintable() and any("\ud800" <= char <= "\udfff" for char in path.name):
+        raise Usage(f"the output {path.name} has a name that is not UTF-8, and the ledger keeps it as text: rename it")
     stem = stem_of(path)
     beside = path.parent
     return Paths(

@@ -11,7 +11,7 @@ import pytest
 from harvester.cli.options import SETTINGS
 from harvester.config.credentials import Secret, operas_account, operas_password, require_email
 from harvester.config.load import flag_of, load, variable_of
-from harvester.config.settings import KEYS, Settings
+from harvester.config.settings import KEYS, PARSERS, Settings
 from harvester.config.show import show
 from harvester.core.errors import Misconfigured
 from tests.folders import ROOT
@@ -30,6 +30,11 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return write_it
+
+
+def _default(key: str) -> object:
+    section, _, name = key.partition(".")
+    return getattr(getattr(Settings(), section), name)
 
 
 def from_environment(name: str, value: str) -> Settings:
@@ -141,6 +146,25 @@ def test_a_daily_budget_of_zero_means_none() -> None:
         ("input.doi_column", ""),
         ("input.format", "docx"),
         ("log.level", "loud"),
+        ("paperbuzz.rate", 1e-320),
+        ("paperbuzz.rate", 1e300),
+        ("paperbuzz.burst", 1e300),
+        ("paperbuzz.concurrency", 10**6),
+        ("paperbuzz.daily_budget", 1e23),
+        ("paperbuzz.daily_budget", "1e300"),
+        ("paperbuzz.timeout", "1e300"),
+        ("paperbuzz.timeout", 5e-324),
+        ("paperbuzz.max_attempts", 10**30),
+        ("paperbuzz.max_body", "999 GiB"),
+        ("operas.batch_size", 10**20),
+        ("operas.rate", 1e-9),
+        ("nightly.time_limit", "99999999 d"),
+        ("nightly.min_interval", 1e300),
+        ("nightly.keep_nights", 2**70),
+        ("input.files", ["a\0b"]),
+        ("output.path", "a\0b.jsonl"),
+        ("output.failures", "a\0b"),
+        ("ledger.path", "a\0b"),
     ],
 )
 def test_a_value_of_the_wrong_type_or_out_of_range_is_refused_with_its_key_and_what_it_takes(
@@ -148,6 +172,16 @@ def test_a_value_of_the_wrong_type_or_out_of_range_is_refused_with_its_key_and_w
 ) -> None:
     with pytest.raises(Misconfigured, match=rf"{re.escape(key)} = .*, but it takes .*\.$"):
         load(None, {}, {key: value})
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in PARSERS if isinstance(_default(key), int | float) or key == "paperbuzz.burst"]
+)
+def test_every_number_has_bounds(key: str) -> None:
+    if not isinstance(_default(key), bool):
+        for number in (2**70, 1e300, -1):
+            with pytest.raises(ValueError, match=r"from|up to"):
+                PARSERS[key](number)
 
 
 def test_a_longest_interval_below_the_shortest_is_refused(write: Write) -> None:

@@ -11,9 +11,8 @@ from harvester.config.settings import Settings
 from harvester.core.clock import SystemClock
 from harvester.core.errors import StopRun
 from harvester.harvest.check import Setup, check
-from harvester.harvest.from_settings import list_options, upstream
+from harvester.harvest.from_settings import list_options, paths, upstream
 from harvester.harvest.run import run
-from harvester.storage.paths import job_paths
 from tests.jobs import an_account, harvest_job
 from tests.records.test_schema import outside
 
@@ -27,9 +26,7 @@ async def checked(settings: Settings) -> int:
         account=(lambda: an_account(settings, PASSWORD)) if settings.operas.enabled else None,
         inputs=settings.input.files,
         options=list_options(settings),
-        output=settings.output.path,
-        ledger=settings.ledger.path,
-        failures=settings.output.failures,
+        paths=lambda: paths(settings),
         textfile=None,
     )
     found = [finding async for finding in check(setup, SystemClock(), offline=True)]
@@ -40,8 +37,7 @@ async def ended(settings: Settings, folder: Path) -> int:
     """The exit code of `harvester run` with the same settings."""
     password = PASSWORD if settings.operas.enabled else None
     try:
-        paths = job_paths(settings.output.path or "", ledger=settings.ledger.path, failures=settings.output.failures)
-        await run(harvest_job(settings, settings.input.files, paths, password), outside(folder))
+        await run(harvest_job(settings, settings.input.files, paths(settings), password), outside(folder))
     except StopRun as problem:
         return problem.exit_code
     return 0
@@ -57,7 +53,7 @@ async def ended(settings: Settings, folder: Path) -> int:
         ({"output.path": "-", "operas.enabled": True}, 2),
         ({"output.path": "out.jsonl", "input.encoding": "no-such-codec"}, 2),
         ({"output.path": "out.jsonl", "input.files": ["nowhere.txt"]}, 66),
-        ({"output.path": "out.xlsx"}, 2),
+        ({"output.path": "out.xlsx"}, 78),
     ],
 )
 async def test_check_ends_as_a_run_would(

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ from harvester.harvest.job import Context, Mode
 from harvester.monitoring.prometheus import last_success
 from harvester.nightly.files import output_of
 from harvester.nightly.job import intervals, nightly_job
-from harvester.nightly.notify import nightly_and_notify
+from harvester.nightly.notify import _Systemd, nightly_and_notify
 from harvester.nightly.plan import plan
 from harvester.nightly.retry import is_of_nights, retry
 from harvester.nightly.revisit import Reason
@@ -651,6 +652,113 @@ async def test_a_ping_tells_how_a_night_failed_and_of_a_mistake_of_ours(
     with pytest.raises(type(problem)):
         await nightly_and_notify(nights.settings, password, nights.context, {})
     assert signals == ["start", told]
+
+
+# What is told of a night is a courtesy
+
+SPOILED = [
+    *({"results": "many"}, {"outcomes": None}, {"requests": [1]}, {"failures_by_kind": {"http": "x"}}, {"lines": None}),
+    *({"finished_at": 5}, {"started_at": "yesterday"}, {"started_at": "2026-03-27T03:00:00"}, {"exit": "x"}),
+    *({"exit": {"code": "0", "name": 1, "reason": None}}, {"duration_seconds": "x"}, {"files": None}, {"bytes": True}),
+    *({"budget_left": "all"}, {"retries": 1.5}, {"resting": []}),
+]
+"""What somebody may have made of a member of last night's summary."""
+
+
+def _spoil(summary: Path, change: Any) -> None:
+    """Change members of a summary, replace it by bytes, or by a FIFO (None)."""
+    if isinstance(change, bytes):
+        summary.write_bytes(change)
+    elif change is None:
+        summary.unlink()
+        os.mkfifo(summary)
+    else:
+        summary.write_text(json.dumps(json.loads(summary.read_bytes()) | change))
+
+
+@pytest.mark.parametrize("change", [*SPOILED, None, b"", b"[]", b"null", b"[" * 5000, b'{"v": 1, "lines": 1e999}'])
+async def test_a_summary_of_last_night_that_is_none_ends_no_night(nights: Nights, change: Any) -> None:
+    nights.listed(dois(3))
+    _spoil(Path((await nights.night()).files["summary"]), change)
+    tonight = await nights.night()
+    assert tonight.exit.code == 0
+    assert "last night" not in page(tonight).partition("RECORDS AND EVENTS")[0]
+
+
+async def test_a_later_version_may_have_put_more_into_a_summary(nights: Nights) -> None:
+    nights.listed(dois(3))
+    _spoil(Path((await nights.night()).files["summary"]), {"v": 9, "mood": {"good": [1]}})
+    assert "last night" in page(await nights.night()).partition("RECORDS AND EVENTS")[0]
+
+
+@pytest.mark.parametrize(
+    "fails", ["harvester.nightly.report.night_report", "harvester.nightly.report.write_atomically"]
+)
+async def test_a_page_that_cannot_be_made_keeps_no_night_from_its_end(
+    nights: Nights, fails: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nights.listed(dois(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(fails, _raising(TypeError("odd")))
+        assert (await nights.night()).exit.code == 0
+    assert "the report of the night failed" in caplog.text
+    with closing(OpenedLedger(nights.folder / "nights.ledger", read_only=True)) as ledger:
+        assert ledger.database.meta.night is False
+    assert page(await nights.night())
+
+
+def _raising(error: Exception) -> Any:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("fails", ["ping", "write_metrics", "AiohttpTransport"])
+async def test_whatever_telling_others_raises_a_night_ends_as_it_did(
+    nights: Nights, fails: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nights.more |= {"metrics.ping_url": "http://127.0.0.1:9/x", "metrics.textfile": nights.folder / "h.prom"}
+    nights.listed(dois(3))
+    monkeypatch.setattr(f"harvester.nightly.notify.{fails}", _raising(ValueError("odd")))
+    summary = await nightly_and_notify(nights.settings, lambda: None, nights.context, {})
+    assert summary.exit.code == 0
+    assert "ValueError: odd. The harvest is not affected." in caplog.text
+
+
+async def test_ready_is_said_again_because_a_message_may_be_dropped(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr("harvester.nightly.notify.notify", lambda _, *lines: told.append(lines))
+    context = nights.context
+    systemd = _Systemd(context, {}, ClockWatch(nights.clock))
+    for is_ready in (False, True):
+        if is_ready:
+            systemd.ready()
+        beat = asyncio.create_task(systemd.beat())
+        await asyncio.sleep(0)
+        beat.cancel()
+    assert told == [
+        ("WATCHDOG=1", "STATUS=0 of 0 works"),
+        ("READY=1",),
+        ("READY=1", "WATCHDOG=1", "STATUS=0 of 0 works"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", "5", '"x"', '[["x", 1]]', '{"found": "x", "more": 1}', '[null, "é"]']
+)
+async def test_what_is_remembered_in_another_form_is_as_if_it_were_not_there(nights: Nights, text: str) -> None:
+    nights.listed(dois(3))
+    await nights.night()
+    with closing(OpenedLedger(nights.folder / "nights.ledger")) as ledger:
+        for name in ("nights", "paces", "outputs", "rates", "night_figures", "night_expected", "found"):
+            setattr(ledger.database.meta, name, text)
+        with ledger.database.transaction() as db:
+            db.execute("UPDATE visit SET facts = :text, counts = :text", {"text": text})
+    assert (await nights.night()).exit.code == 0
+    assert (await nights.night()).exit.code == 0
 
 
 # Sixty nights

@@ -4,14 +4,17 @@ Real processes against the sandbox, some at a time, each with a job, a folder an
 Larger: `HARVESTER_STOPS=1000 pytest tests/promises/test_stop.py`.
 """
 
+import fcntl
 import os
+import pty
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -275,6 +278,81 @@ def test_a_second_signal_ends_a_run_at_once_and_loses_nothing_either(tmp_path: P
 
     took = at_the_same_time(8, case)
     assert max(took) < GRACE / 2
+
+
+# Where nobody reads
+
+
+@contextmanager
+def unread(kind: str) -> Iterator[tuple[int, int, Callable[[], None]]]:
+    """A stream that somebody stopped reading: both its ends, and a function that stops the reading.
+
+    Args:
+        kind: `pipe`, or `terminal`, where the user types ^S.
+    """
+    if kind == "pipe":
+        reader, writer = os.pipe()
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux: full all the sooner
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        stop_reading: Callable[[], None] = lambda: None  # noqa: E731 - nobody ever read
+    else:
+        reader, writer = pty.openpty()
+        stop_reading = lambda: void(os.write(reader, b"\x13"))  # noqa: E731 - ^S
+        threading.Thread(target=drained, args=(reader,), daemon=True).start()
+    try:
+        yield reader, writer, stop_reading
+    finally:
+        os.close(writer)
+        if kind == "pipe":
+            os.close(reader)
+
+
+def void(_: object) -> None: ...
+
+
+def drained(reader: int) -> None:
+    """Read a terminal to its end, as its window does even after ^S."""
+    with suppress(OSError):
+        while os.read(reader, 65536):
+            pass
+    os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags"),
+    [("pipe", ("--log-level", "debug")), ("terminal", ()), ("terminal", ("--log-format", "json"))],
+)
+def test_a_stderr_that_nobody_reads_holds_up_neither_the_harvest_nor_a_stop(
+    kind: str, flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    with bench(tmp_path, 1500, options=SandboxOptions(size_scale=0.1, faults=parse_faults("502=0.1,heal=1"))) as job:
+        job.tool.extra |= {"HARVESTER_PAPERBUZZ__RATE": "200", "TERM": "xterm"}
+        with unread(kind) as (_, stream, stop_reading):
+            process = job.tool.start("run", "dois.txt", "-o", "out.jsonl", *flags, stderr=stream)
+            soon(lambda: len(job.asked()) > 20)
+            stop_reading()
+            before = len(job.asked())
+            soon(lambda: len(job.asked()) > before + 150)
+            process.send_signal(signal.SIGTERM)
+            sent = time.monotonic()
+            assert process.wait(60) == 143
+            assert time.monotonic() - sent < GRACE / 2
+        job.check_promises()
+        assert job.tool.summary()["exit"]["code"] == 143
+
+
+def test_a_reader_of_stdout_that_sleeps_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+    with bench(tmp_path, 600) as job, unread("pipe") as (reader, stream, _):
+        process = job.tool.start("run", "dois.txt", "-o", "-", "--ledger", "out.ledger", stdout=stream)
+        soon(lambda: len(job.asked()) > 200)  # as many as may wait for the reader
+        process.send_signal(signal.SIGTERM)
+        sent = time.monotonic()
+        assert process.wait(60) == 143
+        assert time.monotonic() - sent < GRACE / 2
+        again = job.tool("run", "dois.txt", "-o", "-", "--ledger", "out.ledger")
+        assert again.returncode == 0
+        lines = os.read(reader, 65536).decode().split("\n")[:-1] + again.stdout.splitlines()
+        assert {orjson.loads(line)["doi"] for line in lines} == set(job.listed)
 
 
 # Many starts
