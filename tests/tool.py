@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harvester.politeness.limiter import default_burst
+from harvester.politeness.bucket import default_burst
 from harvester.sandbox.server import Sandbox
 
 PASSWORD = "sandbox"

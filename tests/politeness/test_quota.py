@@ -12,8 +12,9 @@ import pytest
 
 from harvester.core.clock import SystemClock
 from harvester.core.errors import DiskFailed
+from harvester.politeness.book import SqliteBook
 from harvester.politeness.limiter import RateLimiter
-from harvester.politeness.quota import DAY_MINUTES, MARGIN_MINUTES, DailyQuota, Grant, SqliteBook, requests_left
+from harvester.politeness.quota import DAY_MINUTES, MARGIN_MINUTES, DailyQuota, Grant, requests_left
 from tests.support import FakeClock
 
 DAILY, BLOCK = 100, 20
@@ -47,8 +48,16 @@ async def others_have_their_turn() -> None:
         await asyncio.sleep(0)
 
 
-def a_limiter(quota: DailyQuota) -> RateLimiter:
-    return RateLimiter(1000, SystemClock(), quota=quota)
+class Starter:
+    """Starts requests of a quota."""
+
+    def __init__(self, quota: DailyQuota) -> None:
+        self._limiter = RateLimiter(1000, SystemClock(), quota=quota)
+
+    async def start(self) -> None:
+        await self._limiter.acquire()
+        await self._limiter.enter()
+        self._limiter.leave()
 
 
 def spent_in(path: Path) -> int:
@@ -69,7 +78,7 @@ def quota(path: Path) -> DailyQuota:
 async def test_the_loop_goes_on_while_another_process_holds_the_file(path: Path, quota: DailyQuota) -> None:
     async with quota:
         with held_by_another_process(path):
-            waiting = asyncio.create_task(a_limiter(quota).acquire())
+            waiting = asyncio.create_task(Starter(quota).start())
             await others_have_their_turn()
             assert not waiting.done()
         await waiting
@@ -78,12 +87,12 @@ async def test_the_loop_goes_on_while_another_process_holds_the_file(path: Path,
 
 async def test_who_is_cancelled_while_a_block_is_deducted_leaves_it_to_the_next(path: Path, quota: DailyQuota) -> None:
     async with quota:
-        limiter = a_limiter(quota)
+        limiter = Starter(quota)
         with held_by_another_process(path):
-            first = asyncio.create_task(limiter.acquire())
+            first = asyncio.create_task(limiter.start())
             await others_have_their_turn()
             first.cancel()
-            second = asyncio.create_task(limiter.acquire())
+            second = asyncio.create_task(limiter.start())
             await others_have_their_turn()
         await second
         assert first.cancelled()
@@ -101,7 +110,7 @@ async def test_a_run_that_is_cancelled_while_a_block_is_deducted_gives_all_of_it
         async with quota:
             is_open.set()
             await may_ask.wait()
-            await a_limiter(quota).acquire()
+            await Starter(quota).start()
 
     running = asyncio.create_task(run())
     await is_open.wait()
@@ -145,7 +154,7 @@ class SlowBook:
             raise DiskFailed("it is not known whether that was written")
         self.spent -= unused
 
-    async def left(self, _minute: int) -> int:
+    async def left(self, _minute: int, _at: int) -> int:
         return self.daily - self.spent
 
     async def free_at(self, minute: int) -> int:
