@@ -1,15 +1,17 @@
 """The book of a daily budget: a small SQLite file for all runs of a user on this machine.
 
 Theory. A row says how many requests were spent in a minute, by the wall clock of then. A request counts for a day from
-its minute on. Clocks are wrong at times, and what they stamped has to be understood by a clock that shows another time:
+its minute on. But clocks are wrong at times, and what they stamped has to be understood by a clock that shows another
+time. Which of the two is right cannot be known.
 
 1. A stamp up to a day in the future counts as it stands: the clock was set back, and it may be set forward again.
-2. A stamp that lies further in the future is noted, with the minute in which that was first seen, and counts for a day
-   from *that* minute on. So one run with the clock a year ahead costs a day, and not a year. The stamp itself is kept:
-   if the clock that finds it is the wrong one, then the right one finds the stamp in the past, where rule 3 holds.
-3. A stamp in the past counts for a day from its minute on, whatever was noted.
+2. A stamp that lies further in the future is noted, with the minute in which that was first seen. It counts for a day
+   from *that* minute on. So what a run spent with the clock a year ahead is missing for a day, and not for a year.
+3. Notes hold as long as the clock goes on by itself. When it was set, or the machine was started anew, they are dropped
+   and made again. So if it was the second clock that was wrong, the stamps count as they stand as soon as that is
+   mended. Whether the clock was set is told by the uptime, which nobody can set.
 
-A stamp of rule 2 is deleted when its day is over. All others are deleted when there are more of them than a week has
+A stamp with a note is deleted when its day is over. All others are deleted when there are more of them than a week has
 minutes, and not by their age, since a clock that is wrong must not delete what still counts.
 
 Every visit is made on a thread, and none is waited for longer than a moment once the run is to stop: another program
@@ -24,6 +26,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
+from harvester.core.clock import boot_id, uptime_ns
 from harvester.core.errors import DiskFailed, Stopped
 from harvester.core.limits import ServiceLimits
 from harvester.core.stop import Stop
@@ -36,6 +39,8 @@ T = TypeVar("T")
 
 AHEAD_MINUTES = DAY_MINUTES - MARGIN_MINUTES
 """How far in the future a stamp counts as it stands: then a clock that was wrong costs at most two days."""
+
+MINUTE_NS = 60 * 10**9
 
 KEPT_ROWS = 7 * DAY_MINUTES
 """How many minutes the file remembers."""
@@ -55,13 +60,14 @@ LAST_SECONDS = 0.8
 TABLES = (
     "CREATE TABLE IF NOT EXISTS spent (minute INTEGER PRIMARY KEY, requests INTEGER NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS ahead (minute INTEGER PRIMARY KEY, seen INTEGER NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS clock (boot BLOB PRIMARY KEY, started INTEGER NOT NULL) STRICT",
 )
-"""Minutes since 1970. `ahead` holds the stamps that lay far in the future, and when that was first seen."""
+"""Minutes since 1970. `ahead` has the notes: stamps far in the future, and when that was first seen. `clock` says when
+the machine was started, by the wall clock: that changes if the clock is set."""
 
 COUNTED = """
 SELECT CASE
-    WHEN minute <= :now THEN minute
-    WHEN seen <= :now + :ahead THEN seen
+    WHEN :noted AND seen IS NOT NULL THEN seen
     WHEN minute > :now + :ahead THEN :now
     ELSE minute
 END AS since, requests
@@ -80,12 +86,24 @@ class SqliteBook:
         daily: requests in any 24 hours.
         before: the file of an earlier release; what it counts is moved to this one.
         stop: once it is set a visit is given up after a moment.
+        uptime_ns: nanoseconds since the machine was started.
+        boot: which start of the machine it is.
     """
 
-    def __init__(self, path: Path, daily: int, *, before: Path | None = None, stop: Stop | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        daily: int,
+        *,
+        before: Path | None = None,
+        stop: Stop | None = None,
+        uptime_ns: Callable[[], int] = uptime_ns,
+        boot: Callable[[], bytes] = boot_id,
+    ) -> None:
         self.daily = daily
         self._path, self._before = path, before if before != path else None
         self._stop = stop or Stop()
+        self._uptime_ns, self._boot = uptime_ns, boot()
 
     async def deduct(self, wanted: int, minute: int) -> Grant:
         """Deduct up to `wanted` requests; see `QuotaBook`.
@@ -96,8 +114,8 @@ class SqliteBook:
         """
 
         def work(db: sqlite3.Connection) -> Grant:
-            self._note_ahead(db, minute)
-            left = self._left_by(db, minute, minute)
+            self._note(db, minute)
+            left = max(0, self.daily - sum(requests for _, requests in self._counted(db, minute, minute)))
             granted = min(wanted, left)
             if granted:
                 _spend(db, minute, granted)
@@ -127,7 +145,11 @@ class SqliteBook:
         """
         if not self._path.exists() and not self._has_before():
             return self.daily
-        return await self._visit(lambda db: self._left_by(db, minute, at))
+
+        def work(db: sqlite3.Connection) -> int:
+            return max(0, self.daily - sum(requests for _, requests in self._counted(db, minute, at)))
+
+        return await self._visit(work)
 
     async def free_at(self, minute: int) -> int:
         """From which minute on one request more may be sent; see `QuotaBook`.
@@ -138,7 +160,7 @@ class SqliteBook:
         """
 
         def work(db: sqlite3.Connection) -> int:
-            rows = sorted(_counted(db, minute, minute))
+            rows = sorted(self._counted(db, minute, minute))
             over = sum(requests for _, requests in rows) - self.daily
             freed = accumulate(requests for _, requests in rows)
             ends = (since + COUNTS_MINUTES for (since, _), gone in zip(rows, freed, strict=True) if gone > over)
@@ -146,20 +168,35 @@ class SqliteBook:
 
         return await self._visit(work)
 
-    def _note_ahead(self, db: sqlite3.Connection, now: int) -> None:
+    def _counted(self, db: sqlite3.Connection, now: int, at: int) -> list[tuple[int, int]]:
+        """Since which minute so many requests count, for all that count at a later minute."""
+        values = {"now": now, "ahead": AHEAD_MINUTES, "from": at - COUNTS_MINUTES, "noted": self._notes_hold(db, now)}
+        counted = f"SELECT since, requests FROM ({COUNTED}) WHERE since > :from"  # noqa: S608 - no value is put into it
+        return [(int(since), int(requests)) for since, requests in db.execute(counted, values)]
+
+    def _notes_hold(self, db: sqlite3.Connection, now: int) -> bool:
+        """Whether the clock went on by itself since the notes were made."""
+        row = db.execute("SELECT started FROM clock WHERE boot = ?", (self._boot,)).fetchone()
+        return row is not None and abs(int(row[0]) - self._started(now)) <= MARGIN_MINUTES
+
+    def _started(self, now: int) -> int:
+        """The minute in which the machine was started, by the wall clock as it is set now."""
+        return now - self._uptime_ns() // MINUTE_NS
+
+    def _note(self, db: sqlite3.Connection, now: int) -> None:
         """Note what is stamped far in the future, and forget what need not be known any more."""
-        times = {"now": now, "ahead": AHEAD_MINUTES, "counts": COUNTS_MINUTES, "rows": KEPT_ROWS}
+        if not self._notes_hold(db, now):
+            db.execute("DELETE FROM ahead")
+            db.execute("DELETE FROM clock")
+            db.execute("INSERT INTO clock VALUES (?, ?)", (self._boot, self._started(now)))
+        values = {"now": now, "ahead": AHEAD_MINUTES, "counts": COUNTS_MINUTES, "rows": KEPT_ROWS}
         for statement in (
-            "DELETE FROM ahead WHERE minute <= :now OR seen > :now + :ahead",
             "INSERT OR IGNORE INTO ahead SELECT minute, :now FROM spent WHERE minute > :now + :ahead",
             "DELETE FROM spent WHERE minute IN (SELECT minute FROM ahead WHERE seen <= :now - :counts)",
             "DELETE FROM ahead WHERE seen <= :now - :counts",
             "DELETE FROM spent WHERE minute <= (SELECT minute FROM spent ORDER BY minute DESC LIMIT 1 OFFSET :rows)",
         ):
-            db.execute(statement, times)
-
-    def _left_by(self, db: sqlite3.Connection, now: int, at: int) -> int:
-        return max(0, self.daily - sum(requests for _, requests in _counted(db, now, at)))
+            db.execute(statement, values)
 
     async def _visit(self, work: Callable[[sqlite3.Connection], T], *, writes: bool = False) -> T:
         async def on_thread() -> tuple[T]:
@@ -217,22 +254,15 @@ class SqliteBook:
         )
 
 
-def _counted(db: sqlite3.Connection, now: int, at: int) -> list[tuple[int, int]]:
-    """Since which minute so many requests count, for all that count now and at a later minute."""
-    counted = f"SELECT since, requests FROM ({COUNTED}) WHERE since > :from"  # noqa: S608 - no value is put into it
-    rows = db.execute(counted, {"now": now, "ahead": AHEAD_MINUTES, "from": at - COUNTS_MINUTES})
-    return [(int(since), int(requests)) for since, requests in rows]
-
-
 def _spend(db: sqlite3.Connection, minute: int, requests: int) -> None:
     insert = "INSERT INTO spent VALUES (?, ?) ON CONFLICT DO UPDATE SET requests = requests + excluded.requests"
     db.execute(insert, (minute, requests))
+    db.execute("DELETE FROM ahead WHERE minute = ?", (minute,))  # what is spent now was not stamped in the future
 
 
 def _take_over(db: sqlite3.Connection) -> None:
     """Move what an earlier release spent. SQLite commits to both files or to none."""
-    rows = db.execute("SELECT minute, requests FROM before.spent").fetchall()
-    for minute, requests in rows:
+    for minute, requests in db.execute("SELECT minute, requests FROM before.spent").fetchall():
         _spend(db, minute, requests)
     db.execute("DELETE FROM before.spent")
 
