@@ -18,7 +18,7 @@ from bench.contenders import RATE, Task, harvester, settings
 from bench.figures import machine, table
 from bench.processes import Server, measured, serving
 from bench.records import Size
-from harvester.politeness.limiter import default_burst
+from harvester.politeness.bucket import default_burst
 from harvester.sandbox.limits import busiest_window, rate_violations
 
 RATES = (1.0, 10.0, 100.0, 1000.0)

@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import selectors
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from harvester.core.model import Failure, Outcome, Stage
 from harvester.core.ownership import FileKind
 from harvester.records.result import Result
+from harvester.transport.gate import Gate
+from harvester.transport.messages import Request, Response, Transport
 
 NOW = datetime(2026, 11, 21, 3, 54, 6, 372_000, UTC)
 """When tests begin."""
@@ -103,6 +106,33 @@ def in_virtual_time(work: Awaitable[T]) -> T:
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(awaited())
+
+
+class Gated:
+    """A transport that passes a gate before each request, as the one over aiohttp does.
+
+    Args:
+        gate: is passed.
+        wire: sends.
+    """
+
+    def __init__(self, gate: Gate, wire: Transport) -> None:
+        self._gate, self._wire = gate, wire
+
+    async def send(self, request: Request) -> Response:
+        await self._gate.enter()
+        self._gate.leave()
+        return await self._wire.send(request)
+
+
+def gated(wire: Transport) -> Callable[[Gate], AbstractAsyncContextManager[Transport]]:
+    """What opens this transport behind a gate; for `open_service`."""
+
+    @asynccontextmanager
+    async def opened(gate: Gate) -> AsyncIterator[Transport]:
+        yield Gated(gate, wire)
+
+    return opened
 
 
 def a_result(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harvester.politeness.limiter import default_burst
+from harvester.politeness.bucket import default_burst
 from harvester.sandbox.server import Sandbox
 
 PASSWORD = "sandbox"
@@ -31,7 +31,6 @@ class Tool:
         extra: more environment.
         without: variables that are not set.
         started: processes that were started and not waited for.
-        at_a_time: processes that may ask at the same time; each has the rate for itself.
     """
 
     folder: Path
@@ -39,7 +38,6 @@ class Tool:
     extra: dict[str, str] = field(default_factory=dict)
     without: list[str] = field(default_factory=list)
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
-    at_a_time: int = 1
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,8 +80,8 @@ class Tool:
     def overspent(self) -> list[Any]:
         """Windows in which the sandbox saw more requests than the rate allows."""
         rate = float(self.environment["HARVESTER_PAPERBUZZ__RATE"])
-        burst = self.at_a_time * float(self.environment.get("HARVESTER_PAPERBUZZ__BURST", default_burst(rate)))
-        return list(self.sandbox.rate_violations(self.at_a_time * rate, burst, slack_seconds=SLACK_SECONDS))
+        burst = float(self.environment.get("HARVESTER_PAPERBUZZ__BURST", default_burst(rate)))
+        return list(self.sandbox.rate_violations(rate, burst, slack_seconds=SLACK_SECONDS))
 
     def __call__(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run it to its end."""

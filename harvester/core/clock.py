@@ -3,6 +3,8 @@
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 DAY_SECONDS = 86_400.0
@@ -40,6 +42,21 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait for this many seconds."""
         await asyncio.sleep(seconds)
+
+
+uptime_ns = partial(time.clock_gettime_ns, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+"""Nanoseconds since the machine was started: the same for all its processes, and it goes on while the machine sleeps.
+That is `CLOCK_BOOTTIME` on Linux, and `CLOCK_MONOTONIC` on macOS. Nobody can set it."""
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> bytes:
+    """16 bytes that say since which start of the machine `uptime_ns` counts; zeros where the system does not tell."""
+    try:
+        return bytes.fromhex(BOOT_ID.read_text(encoding="ascii").replace("-", ""))[:16].ljust(16, b"\0")
+    except (OSError, ValueError):
+        return bytes(16)
 
 
 class ClockWatch:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harvester.config.credentials import require_email
-from harvester.core.errors import InputMissing, LedgerLost, PromiseBroken, Usage
+from harvester.core.errors import InputMissing, LedgerLost, PromiseBroken, Stopped, Usage
 from harvester.core.model import Figures
 from harvester.core.stop import Stop, StoppableClock
 from harvester.core.tasks import run_together
@@ -206,5 +206,7 @@ class Harvest:
                     stop=self._fetching,
                     tally=context.tally,
                 ).run()
+        except Stopped:
+            pass  # before the first request; the stop itself says why
         finally:
             harvested.set()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,8 @@ from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.harvest.job import Account, Upstream
 from harvester.operas.client import OperasClient
-from harvester.politeness.quota import book_of
+from harvester.politeness.book import book_of
+from harvester.politeness.rate_file import bucket_of
 from harvester.politeness.service import Service, open_service
 from harvester.providers.base import Provider
 from harvester.providers.paperbuzz import PaperbuzzProvider
@@ -42,47 +44,58 @@ async def open_provider(
         tally: requests and what is waited for are counted here.
         wait: whether to wait when the daily budget is used up.
         stop: ends the run early; no request is begun after it.
-        state: folder of the daily budget; None for the user's state directory.
+        state: folder of the rate and the daily budget; None for the user's state directory.
 
     Raises:
-        Misconfigured: the e-mail address that it asks for is not known.
-        DiskFailed: the daily budget's file cannot be used.
+        Misconfigured: the e-mail address that it asks for is not known, or there is no state directory.
+        DiskFailed: the file of the rate or of the daily budget cannot be used.
+        Stopped: the run is to stop, and the file of the daily budget does not answer.
     """
     email, limits, provider = require_email(upstream.email), upstream.limits, PROVIDERS[upstream.name]
-    async with (
-        AiohttpTransport(connections=_connections(limits)) as transport,
-        open_service(
-            provider.name,
-            limits,
-            transport,
-            title=provider.title,
-            clock=clock,
-            tally=tally,
-            book=book_of(limits, state),
-            wait=wait,
-            stop=stop,
-            works_per_request=provider.works_per_request,
-        ) as service,
-    ):
+    async with open_service(
+        provider.name,
+        limits,
+        partial(AiohttpTransport, connections=_connections(limits)),
+        title=provider.title,
+        clock=clock,
+        tally=tally,
+        bucket=bucket_of(limits, state),
+        book=book_of(limits, state, stop),
+        wait=wait,
+        stop=stop,
+        works_per_request=provider.works_per_request,
+    ) as service:
         wanted = {"landing_urls": upstream.landing_urls, "compares": upstream.compares}
         yield provider(service.transport, limits, email, clock, **wanted), service
 
 
 @asynccontextmanager
-async def open_operas(account: Account, *, clock: Clock, tally: Tally) -> AsyncIterator[tuple[OperasClient, Service]]:
+async def open_operas(
+    account: Account, *, clock: Clock, tally: Tally, state: Path | None = None
+) -> AsyncIterator[tuple[OperasClient, Service]]:
     """OPERAS within its limits: its client, and the service that it asks.
 
     Args:
         account: for which it is asked, within which limits.
         clock: time; its sleep ends when the run does.
         tally: requests are counted here.
+        state: folder of the rate; None for the user's state directory.
+
+    Raises:
+        Misconfigured: there is no state directory.
+        DiskFailed: the file of the rate cannot be used.
     """
     limits = account.limits
-    async with (
-        AiohttpTransport(connections=_connections(limits)) as transport,
-        # Batches are sent one at a time, so there is nothing that one failure could be compared with.
-        open_service(OPERAS, limits, transport, title="OPERAS", clock=clock, tally=tally, threshold=1) as service,
-    ):
+    async with open_service(
+        OPERAS,
+        limits,
+        partial(AiohttpTransport, connections=_connections(limits)),
+        title="OPERAS",
+        clock=clock,
+        tally=tally,
+        bucket=bucket_of(limits, state),
+        threshold=1,  # batches are sent one at a time, so there is nothing that one failure could be compared with
+    ) as service:
         client = OperasClient(service.transport, limits.base_url, account.email, account.password.reveal(), clock)
         yield client, service
 

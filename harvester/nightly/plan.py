@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from harvester.core.errors import Stopped
 from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context
 from harvester.nightly.job import NightlyJob, own_files_of_nights
 from harvester.nightly.revisit import Selection
 from harvester.nightly.state import Explanation, NightlyState
-from harvester.politeness.quota import book_of, requests_left
+from harvester.politeness.book import book_of
+from harvester.politeness.quota import requests_left
 from harvester.storage.paths import is_there
 from harvester.storage.store import Store
 
@@ -78,10 +80,16 @@ async def night_budget(job: NightlyJob, context: Context, *, taken: int = 0, ahe
         context: its clock and state folder tell what is left of the daily budget.
         taken: requests that are needed for other works.
         ahead_seconds: time until the night begins; by then the daily budget has grown.
+
+    Raises:
+        StopRun: the file of the daily budget cannot be read, or the call is to stop.
     """
     limits = job.harvest.upstream.limits
     requests = int(limits.rate * job.time_limit)
-    if book := book_of(limits, context.state):
+    if book := book_of(limits, context.state, context.stop):
         within_seconds = ahead_seconds + job.time_limit
-        requests = min(requests, await requests_left(book, context.clock, within_seconds=within_seconds))
+        try:
+            requests = min(requests, await requests_left(book, context.clock, within_seconds=within_seconds))
+        except Stopped as stopped:
+            raise context.stop.reason or stopped from None
     return max(0, int((requests - taken) * (1 - SHARE_FOR_RETRIES)))

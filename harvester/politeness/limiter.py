@@ -3,49 +3,70 @@
 Theory. A request may start when three things agree:
 
 1. no pause is in force: `Retry-After` applies to all tasks that ask a service, not only to the one that received it;
-2. the rate: a leaky bucket, so that in any window of w seconds at most rate * w + burst requests start;
+2. the rate: a leaky bucket that all runs share, so that in any window of w seconds at most rate * w + burst requests
+   start, whoever sends them (`harvester.politeness.bucket`);
 3. the quota: at most `daily` requests in any 24 hours, for all processes of the user together. Requests are deducted
    in blocks *before* they are sent, so that a crash can only waste what was deducted, never overspend. Any 24 hours
    contain the UTC day so far, so this one bound covers both.
 
-The quota is asked last, at the very moment of sending: what it deducts is stamped with the time the request really goes
-out. Whoever sends goes through `RateLimited`; nothing else has a way to the wire, so that retries, probes, redirects
-and tokens count by construction.
+They are asked twice. `acquire` comes before the connection: it paces the requests, so that not too many get one, and it
+does whatever may take long. `enter` and `leave` are the gate (`harvester.transport.gate`): with the connection in hand,
+at the very moment of sending, the request takes its place in the bucket and in the quota. What waits for a connection
+for a long time so neither leaves together with others nor is dated wrongly.
+
+A connection that idles is dropped by the server after a while. So at most one request of a run waits at the gate beside
+those that were on their way there, and none for longer than `PATIENCE_SECONDS`: it gives its connection back, and the
+run waits until the way is free before it gets another one.
+
+Whoever sends goes through `RateLimited`; nothing else has a way to the wire, so that retries, probes, redirects and
+tokens count by construction.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
-
-from aiolimiter import AsyncLimiter
 
 from harvester.core.clock import Clock
 from harvester.core.errors import OutOfBudget, Stopped
 from harvester.core.stop import Stop
+from harvester.politeness.bucket import HELD, Bucket, LocalBucket, default_burst
 from harvester.politeness.quota import DailyQuota
+from harvester.transport.gate import NotYet
 from harvester.transport.messages import Request, Response, Transport
 
+log = logging.getLogger("harvester.limiter")
 
-def default_burst(rate: float) -> float:
-    """One fiftieth of a second's requests, at least one, so that no second exceeds the rate by more than 2 %.
+PATIENCE_SECONDS = 1.0
+"""How long a request may wait at the gate with a connection in hand; servers drop an idle one after 2 s (P12)."""
 
-    With less the rate would not be reached: timers are late by up to a millisecond, and what is late beyond the burst
-    is lost; with a burst of one 89 requests a second went out of 100 (measured).
-    """
-    return max(1.0, rate / 50)
+EAGER_SECONDS = 0.1
+"""How much earlier than the rate allows a request may get its connection, if that is not more than one request: what a
+connection is late by is not lost then."""
+
+SOONEST_RETRY_SECONDS = 0.001
+LATEST_RETRY_SECONDS = 0.05
+"""How soon, and how late at most, to try again while another process is about to send; that takes a tenth of a
+millisecond."""
+
+HELD_SECONDS = 1.0
+"""From when on it is told that another process does not go on."""
 
 
 class RateLimiter:
-    """Decides when a request to one service may start, for all who ask it in this process.
+    """Decides when a request to one service may start: for all who ask it in this process, and with others.
+
+    It is the `harvester.transport.gate.Gate` of that service.
 
     Args:
         rate: requests a second.
-        clock: for the quota and the pauses.
+        clock: for the quota and the pauses; its sleep ends when the run does.
         burst: requests that may start at once; None for `default_burst`.
+        bucket: where all who share the rate count their requests; None if nobody else does.
         quota: the daily quota; None for none.
         wait: whether to wait when the quota is used up; otherwise the run stops.
         stop: ends the run early; no request starts after it.
         on_wait: told what everybody waits for, in words, and "" when it is over.
-        on_start: called for each request that may start, with what is left of the quota.
+        on_start: called for each request that was sent, with what is left of the quota.
     """
 
     def __init__(
@@ -54,14 +75,16 @@ class RateLimiter:
         clock: Clock,
         *,
         burst: float | None = None,
+        bucket: Bucket | None = None,
         quota: DailyQuota | None = None,
         wait: bool = False,
         stop: Stop | None = None,
         on_wait: Callable[[str], None] = lambda _: None,
         on_start: Callable[[int | None], None] = lambda _: None,
     ) -> None:
-        self._rate, self._burst = rate, burst or default_burst(rate)
-        self._limiter = AsyncLimiter(self._burst, self._burst / rate)
+        burst = burst or default_burst(rate)
+        self._pace = LocalBucket(rate, burst + min(1.0, rate * EAGER_SECONDS), clock.monotonic)
+        self._bucket = bucket or LocalBucket(rate, burst, clock.monotonic)
         self._clock = clock
         self._quota = quota
         self._wait = wait
@@ -71,34 +94,94 @@ class RateLimiter:
         self._paused_until = 0.0
         """By the monotonic clock; 0 for no pause."""
         self._turn = asyncio.Lock()
+        self._at_gate = asyncio.Lock()
+        self._was_sent_back = False
+        """Whether a request came too early to the gate, so that the next one makes sure before it sets out."""
 
     async def acquire(self) -> None:
-        """Wait until one more request may start; it has to start at once.
+        """Wait until one more request may get a connection, with which it then has to pass the gate.
 
         Raises:
             OutOfBudget: the daily quota is used up, and `wait` is off.
-            DiskFailed: the book of the quota cannot be used.
+            DiskFailed: the book of the quota, or the file of the rate, cannot be used.
             Stopped: the run ends early.
         """
-        # One at a time, first come first served. A new block may take a while, in which the rate must not save up: so
-        # it comes before the rate, and nobody else may use the block up in between.
+        # One at a time, first come first served: nobody else may use a new block up in between.
         async with self._turn:
             while True:
+                if self._stop.requested:
+                    raise Stopped
                 if self._paused_until:
                     await self._pause_over()
-                if self._stop.requested:
-                    raise Stopped
-                if self._quota is not None and not self._quota.held and not await self._quota.renew():
+                elif self._was_sent_back:
+                    await self._way_free()
+                elif self._at_gate.locked():
+                    async with self._at_gate:  # nobody joins while somebody waits there
+                        pass
+                elif wait := self._pace.ahead():
+                    await self._clock.sleep(wait)
+                # Last, for what is deducted now has to be used soon.
+                elif self._quota is not None and not self._quota.is_ready and not await self._quota.renew():
                     await self._quota_free(self._quota)
-                    continue
-                await self._limiter.acquire()
-                if self._stop.requested:
-                    raise Stopped
-                if self._paused_until:
-                    continue
-                if self._quota is None or self._quota.take() or await self._take_of_new_block(self._quota):
-                    break
-        self._on_start(self.left)
+                else:
+                    self._pace.sent()
+                    return
+
+    async def enter(self) -> None:
+        """Wait at the gate until the request may be sent; see `harvester.transport.gate.Gate`.
+
+        Raises:
+            NotYet: it may not be sent soon enough.
+            DiskFailed: the file of the rate cannot be used.
+            Stopped: the run ends early.
+        """
+        if self._at_gate.locked() or self._take():
+            await self._take_in_turn()
+
+    def leave(self) -> None:
+        """Note that the request was sent; see `harvester.transport.gate.Gate`."""
+        self._bucket.sent()
+        self._on_start(None if self._quota is None else self._quota.left)
+
+    async def _take_in_turn(self) -> None:
+        latest = self._clock.monotonic() + PATIENCE_SECONDS
+        retry = SOONEST_RETRY_SECONDS
+        async with self._at_gate:
+            while wait := self._take():
+                if wait == HELD:
+                    wait, retry = retry, min(2 * retry, LATEST_RETRY_SECONDS)
+                if self._clock.monotonic() + wait > latest:
+                    raise self._sent_back()
+                await self._clock.sleep(wait)
+
+    def _take(self) -> float:
+        """Take what a request needs to be sent; otherwise the seconds until it is worth trying again, or `HELD`."""
+        if self._stop.requested:
+            raise Stopped
+        if self._paused_until or not (self._quota is None or self._quota.take()):
+            raise self._sent_back()
+        wait = self._bucket.take()
+        if wait and self._quota is not None:
+            self._quota.put_back()
+        return wait
+
+    def _sent_back(self) -> NotYet:
+        self._was_sent_back = True
+        return NotYet("the request has to wait, and not with a connection in hand")
+
+    async def _way_free(self) -> None:
+        """Wait, without a connection, until a request could pass the gate."""
+        since, told = self._clock.monotonic(), False
+        while (wait := self._bucket.ahead()) > EAGER_SECONDS:
+            if wait == HELD and not told and self._clock.monotonic() - since >= HELD_SECONDS:
+                told = True
+                reason = f"{self._bucket.holder()}, which is about to ask the same service and does not go on"
+                log.warning("waiting for %s: let it go on (kill -CONT), or end it", reason)
+                self._on_wait(reason)
+            await self._clock.sleep(LATEST_RETRY_SECONDS if wait == HELD else wait - EAGER_SECONDS)
+        self._was_sent_back = False
+        if told:
+            self._on_wait("")
 
     def pause(self, seconds: float) -> None:
         """Let nobody start for some seconds from now; pauses do not add up."""
@@ -116,22 +199,6 @@ class RateLimiter:
             self._on_wait("")
         self._paused_until = 0.0
 
-    async def _take_of_new_block(self, quota: DailyQuota) -> bool:
-        """Renew a block that expired while waiting for the rate, and take a request of the new one.
-
-        The rate has agreed already. The renewal time is charged to it; otherwise the next requests would burst.
-
-        Returns:
-            False if the request may not start, and everything has to be asked again.
-        """
-        began = self._clock.monotonic()
-        has_block = await quota.renew()
-        elapsed = self._clock.monotonic() - began
-        await self._limiter.acquire(min(self._burst, elapsed * self._rate))
-        if self._stop.requested:
-            raise Stopped
-        return has_block and not self._paused_until and quota.take()
-
     async def _quota_free(self, quota: DailyQuota) -> None:
         free_at = await quota.free_at()
         if not self._wait:
@@ -148,7 +215,7 @@ class RateLimited:
     """A transport that asks a rate limiter before each request.
 
     Args:
-        transport: sends.
+        transport: sends; the limiter is its gate.
         limiter: decides when.
     """
 
@@ -160,7 +227,11 @@ class RateLimited:
         """Wait until the request may start, then send it; see `harvester.transport.messages.Transport`.
 
         Raises:
-            OutOfBudget, DiskFailed, Stopped: see `RateLimiter.acquire`.
+            OutOfBudget, DiskFailed, Stopped: see `RateLimiter`.
         """
-        await self._limiter.acquire()
-        return await self._transport.send(request)
+        while True:
+            await self._limiter.acquire()
+            try:
+                return await self._transport.send(request)
+            except NotYet:
+                continue

@@ -9,26 +9,29 @@ A visit may take long: another process may hold the file. It is therefore awaite
 1. there is one visit at a time, and all who need a new block wait for the same one;
 2. a visit goes on when the one who waits for it is cancelled, so that the block it deducts is not lost;
 3. a block leaves the hand before it is given back, so that nobody can take from it meanwhile.
+
+The end of a run waits for the book only a moment: what could not be given back counts as spent, and is less than a
+second's requests.
 """
 
 import asyncio
-import hashlib
+import logging
 import math
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, TypeVar
 
-from platformdirs import user_state_path
-
 from harvester.core.clock import Clock
-from harvester.core.errors import DiskFailed, StopRun
-from harvester.core.limits import ServiceLimits
+from harvester.core.errors import Stopped, StopRun
+from harvester.core.wording import counted
+
+log = logging.getLogger("harvester.quota")
 
 T = TypeVar("T")
+
+BLOCKS_A_DAY = 1000
+"""A block is at most such a share of the daily budget, so that not even many crashes use it up."""
 
 BLOCK_SECONDS = 60
 """A block that was deducted is used within this time or given back."""
@@ -39,9 +42,11 @@ MARGIN_MINUTES = 2
 """How much longer than a day a minute's requests count: a block may be used up to a minute after it was deducted, and
 minutes are counted whole. Errs on the side of the service."""
 
-KEPT_MINUTES = 3 * DAY_MINUTES
-"""How long the file remembers a minute. Longer than it counts: before time synchronisation a clock may be wrong by two
-days, and must not delete what still counts."""
+COUNTS_MINUTES = DAY_MINUTES + MARGIN_MINUTES
+"""How long a minute's requests count."""
+
+CLOSE_SECONDS = 0.9
+"""How long the end of a run waits for the book."""
 
 
 class Grant(NamedTuple):
@@ -76,8 +81,8 @@ class QuotaBook(Protocol):
         """Return requests that were deducted in this minute and not sent."""
         ...
 
-    async def left(self, minute: int) -> int:
-        """How many requests may be sent in this minute, by what was spent so far; changes nothing."""
+    async def left(self, minute: int, at: int) -> int:
+        """How many requests may be sent at a later minute, by what was spent until this one; changes nothing."""
         ...
 
     async def free_at(self, minute: int) -> int:
@@ -113,7 +118,17 @@ class DailyQuota:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await _finished(asyncio.create_task(self._close()))
+        closing = asyncio.create_task(self._close())
+        await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+        if not closing.done():
+            closing.cancel()
+            most = counted(self._block, "request")
+            log.warning("the daily budget's file does not answer: up to %s could not be given back", most)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a block in hand that is not too old."""
+        return self.held > 0 and self._clock.monotonic() <= self._held_until
 
     def take(self) -> bool:
         """Take one request out of the block in hand; False if there is none, or the block is too old."""
@@ -122,10 +137,16 @@ class DailyQuota:
         # Other minutes mean that the machine was suspended, while which the monotonic clock stands still, or that
         # somebody set the time.
         if minute_of(self._clock.now()) - self._held_minute not in (0, 1):
+            self._held_until = -math.inf
             return False
         self.held -= 1
         self.left -= 1
         return True
+
+    def put_back(self) -> None:
+        """Undo the last `take()`, right after it: the request was not sent."""
+        self.held += 1
+        self.left += 1
 
     async def renew(self) -> bool:
         """Change the block in hand for a new one; False if the quota is used up."""
@@ -157,10 +178,15 @@ class DailyQuota:
         self.left = grant.left + grant.requests
 
     async def _close(self) -> None:
+        """Give back what is left. An error here ends nothing: it costs less than a second's requests of the budget."""
         if self._visit is not None:
-            with suppress(StopRun):  # it was raised where somebody waited for the block
+            with suppress(StopRun, Stopped):  # it was raised where somebody waited for the block
                 await _finished(self._visit)
-        await self.give_back()
+        unused = self.held
+        try:
+            await self.give_back()
+        except (StopRun, Stopped) as error:
+            log.warning("%s of the daily budget could not be given back: %s", counted(unused, "request"), error)
 
 
 async def _finished(task: "asyncio.Task[T]") -> T:
@@ -175,133 +201,15 @@ async def requests_left(book: QuotaBook, clock: Clock, *, within_seconds: float)
     What was spent a day ago is free again by then, bit by bit: a harvest at the same time each night finds the budget
     of the night before still spent when it begins, and free when it needs it.
     """
-    return await book.left(minute_of(clock.now()) + int(within_seconds // 60))
+    now = minute_of(clock.now())
+    return await book.left(now, now + int(within_seconds // 60))
+
+
+def block_of(rate: float, daily: int) -> int:
+    """How many requests to deduct at a time: at most a second's, and a thousandth of the budget; at least one."""
+    return max(1, min(int(rate), daily // BLOCKS_A_DAY))
 
 
 def minute_of(moment: datetime) -> int:
     """The whole minutes from 1970 until a moment."""
     return math.floor(moment.timestamp() / 60)
-
-
-class SqliteBook:
-    """A book for all processes of one machine: a small SQLite file. Each visit is made on a thread.
-
-    Args:
-        path: the file; made by the first deduction if it is missing, with its folder.
-        daily: requests in any 24 hours.
-    """
-
-    def __init__(self, path: Path, daily: int) -> None:
-        self.daily = daily
-        self._path = path
-
-    async def deduct(self, wanted: int, minute: int) -> Grant:
-        """Deduct up to `wanted` requests; see `QuotaBook`.
-
-        Raises:
-            DiskFailed: the file cannot be made, read or written.
-        """
-        return await asyncio.to_thread(self._deduct, wanted, minute)
-
-    async def give_back(self, unused: int, minute: int) -> None:
-        """Return requests that were not sent; see `QuotaBook`.
-
-        Raises:
-            DiskFailed: the file cannot be written.
-        """
-        await asyncio.to_thread(self._give_back, unused, minute)
-
-    async def left(self, minute: int) -> int:
-        """How many requests may be sent in this minute; see `QuotaBook`. To look makes no file.
-
-        Raises:
-            DiskFailed: the file cannot be read.
-        """
-        return await asyncio.to_thread(self._left, minute)
-
-    async def free_at(self, minute: int) -> int:
-        """From which minute on one request more may be sent; see `QuotaBook`.
-
-        Raises:
-            DiskFailed: the file cannot be read.
-        """
-        return await asyncio.to_thread(self._free_at, minute)
-
-    def _deduct(self, wanted: int, minute: int) -> Grant:
-        self._make_folder()
-        with self._opened() as db:
-            db.execute("BEGIN IMMEDIATE")
-            db.execute("DELETE FROM spent WHERE minute <= ?", (minute - KEPT_MINUTES,))
-            left = self._left_by(db, minute)
-            granted = min(wanted, left)
-            if granted:
-                db.execute(
-                    "INSERT INTO spent VALUES (?, ?) ON CONFLICT DO UPDATE SET requests = requests + excluded.requests",
-                    (minute, granted),
-                )
-            db.execute("COMMIT")
-        return Grant(granted, left - granted)
-
-    def _give_back(self, unused: int, minute: int) -> None:
-        with self._opened() as db:
-            db.execute("UPDATE spent SET requests = MAX(0, requests - ?) WHERE minute = ?", (unused, minute))
-
-    def _left(self, minute: int) -> int:
-        if not self._path.exists():
-            return self.daily
-        with self._opened() as db:
-            return self._left_by(db, minute)
-
-    def _free_at(self, minute: int) -> int:
-        with self._opened() as db:
-            row = db.execute(
-                "SELECT minute FROM spent WHERE requests > 0 AND minute > ? ORDER BY minute LIMIT 1",
-                (minute - DAY_MINUTES - MARGIN_MINUTES,),
-            ).fetchone()
-        return (int(row[0]) if row else minute) + DAY_MINUTES + MARGIN_MINUTES
-
-    def _left_by(self, db: sqlite3.Connection, minute: int) -> int:
-        counted = "SELECT COALESCE(SUM(requests), 0) FROM spent WHERE minute > ?"
-        (spent,) = db.execute(counted, (minute - DAY_MINUTES - MARGIN_MINUTES,)).fetchone()
-        return max(0, self.daily - int(spent))
-
-    def _make_folder(self) -> None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DiskFailed(
-                f"the folder {self._path.parent} for the daily budget cannot be made: {error.strerror}. "
-                "Nothing was asked; mend it, or choose another with XDG_STATE_HOME."
-            ) from error
-
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as db:
-                db.execute("PRAGMA synchronous = EXTRA")
-                db.execute(
-                    "CREATE TABLE IF NOT EXISTS spent (minute INTEGER PRIMARY KEY, requests INTEGER NOT NULL) STRICT"
-                )
-                yield db
-        except sqlite3.Error as error:
-            raise DiskFailed(
-                f"the daily budget's file {self._path} cannot be used: {error}. Nothing more was asked; mend it, "
-                "or delete it if you know what was spent today."
-            ) from error
-
-
-def book_of(limits: ServiceLimits, state: Path | None) -> SqliteBook | None:
-    """The book of a service on this machine; None if it has no daily budget.
-
-    Args:
-        limits: of the service.
-        state: the folder; None for the user's state directory.
-    """
-    if not limits.daily_budget:
-        return None
-    return SqliteBook(quota_path(state or user_state_path("harvester"), limits.base_url), limits.daily_budget)
-
-
-def quota_path(state_folder: Path, base_url: str) -> Path:
-    """The file of a service's quota: one for each base URL, so that a sandbox never spends the real budget."""
-    return state_folder / f"budget-{hashlib.sha256(base_url.encode()).hexdigest()[:16]}.sqlite"

@@ -1,7 +1,7 @@
 """One service, with everything that keeps it from being hurt, in one object."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from harvester.core.clock import Clock
@@ -9,14 +9,13 @@ from harvester.core.limits import ServiceLimits
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.politeness.breaker import OUTAGE_THRESHOLD, CircuitBreaker
+from harvester.politeness.bucket import Bucket
 from harvester.politeness.concurrency import ConcurrencyLimit, LatencyObserved, Slots
 from harvester.politeness.limiter import RateLimited, RateLimiter
-from harvester.politeness.quota import DailyQuota, QuotaBook
+from harvester.politeness.quota import DailyQuota, QuotaBook, block_of
 from harvester.politeness.retry import RetryBudget
+from harvester.transport.gate import Gate
 from harvester.transport.messages import Transport
-
-BLOCKS_PER_MINUTE = 12
-"""How often a run goes to the quota's book at full rate; a crash wastes at most what one block holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +45,12 @@ class Service:
 async def open_service(
     name: str,
     limits: ServiceLimits,
-    transport: Transport,
+    transport: Callable[[Gate], AbstractAsyncContextManager[Transport]],
     *,
     title: str,
     clock: Clock,
     tally: Tally,
+    bucket: AbstractContextManager[Bucket] | None = None,
     book: QuotaBook | None = None,
     wait: bool = False,
     stop: Stop | None = None,
@@ -62,10 +62,11 @@ async def open_service(
     Args:
         name: of the service in figures.
         limits: of the service.
-        transport: carries the requests; used by nobody else.
+        transport: makes what carries the requests, through this gate; used by nobody else.
         title: of the service, for people.
         clock: time; its sleep ends when the run does.
         tally: requests, what is left of the daily budget, and what is waited for are noted here.
+        bucket: where all who share the rate count their requests; None if nobody else does.
         book: of the daily budget; None without one.
         wait: whether to wait when the daily budget is used up; otherwise the run stops.
         stop: ends the run early; no request starts after it.
@@ -73,7 +74,8 @@ async def open_service(
         works_per_request: see `Slots`.
 
     Raises:
-        DiskFailed: the book cannot be used.
+        DiskFailed: the book or the bucket cannot be used.
+        Stopped: the run is to stop, and the book does not answer.
     """
 
     def started(left: int | None) -> None:
@@ -87,30 +89,27 @@ async def open_service(
     async with AsyncExitStack() as stack:
         quota = None
         if book is not None:
-            quota = await stack.enter_async_context(DailyQuota(book, clock, block=_block(limits.rate)))
+            quota = await stack.enter_async_context(DailyQuota(book, clock, block=block_of(limits.rate, book.daily)))
             tally.budget_left = quota.left
         limiter = RateLimiter(
             limits.rate,
             clock,
             burst=limits.burst,
+            bucket=stack.enter_context(bucket) if bucket is not None else None,
             quota=quota,
             wait=wait,
             stop=stop,
             on_wait=waiting,
             on_start=started,
         )
+        wire = await stack.enter_async_context(transport(limiter))
         concurrency = ConcurrencyLimit(limits.concurrency, clock)
         yield Service(
             name,
-            LatencyObserved(RateLimited(transport, limiter), concurrency),
+            LatencyObserved(RateLimited(wire, limiter), concurrency),
             limiter,
             Slots(concurrency, works_per_request),
             CircuitBreaker(title, clock, threshold=threshold, patience_seconds=limits.patience),
             RetryBudget(clock),
             limits,
         )
-
-
-def _block(rate: float) -> int:
-    """Requests that are deducted from the daily budget at a time."""
-    return max(1, round(rate * 60 / BLOCKS_PER_MINUTE))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
+from harvester.core.address import canonical
 from harvester.core.errors import Misconfigured
 from harvester.core.model import Failure, PendingRegistration, Stage
 from harvester.records.result import Finished, Result
@@ -44,7 +45,7 @@ class Outbox:
         known = self._file.meta.operas
         if known is None:
             self._file.meta.operas = base_url
-        elif known != base_url:
+        elif canonical(known) != canonical(base_url):
             raise Misconfigured(
                 f"the DOIs in {self._file.name} were registered with {known}, but [operas] base_url is {base_url} "
                 "now. Name another output or ledger for that."

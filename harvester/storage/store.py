@@ -32,6 +32,7 @@ from types import TracebackType
 from typing import BinaryIO, ParamSpec, Self, TypeVar
 
 from harvester.core import failpoint
+from harvester.core.address import canonical
 from harvester.core.errors import DiskFailed, Misconfigured, Usage
 from harvester.core.files import remove
 from harvester.core.model import DueWork, Stage
@@ -240,7 +241,8 @@ class Store:
 
     def _begin(self, service: str, source: str, advice: str, *, refetch: bool, retry_failed: bool) -> bool:
         failpoint.hit("begin")
-        is_same_source = self.database.meta.source in (None, source)
+        known = self.database.meta.source
+        is_same_source = known is None or canonical(known) == canonical(source)
         if not refetch:
             self._claim_source(service, source, advice, is_same=is_same_source)
         if self._output is None:

@@ -5,6 +5,7 @@ Rules whose breach cost other people data:
 - The URL is sent byte for byte (`encoded=True`); nothing is joined, normalised or redirected here.
 - No cookies, no proxies and no `.netrc` from the environment, no session-wide credentials.
 - The body is read as a stream with a cap on its decompressed size, and dropped unread beyond it.
+- A request passes the gate with its connection in hand, and nothing is awaited between the gate and the write.
 - When a connection turns out to be dead, aiohttp would send an idempotent request again by itself, past every limit. It
   is kept from that: such a failure is an attempt like any other, and whoever counts attempts tries again.
 """
@@ -16,12 +17,14 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+from aiohttp.connector import Connection
 from yarl import URL
 
 from harvester.core.errors import ConnectionLost, TimedOut, TooLarge
 from harvester.core.sanitize import printable, redacted
 from harvester.core.version import __version__
 from harvester.transport.deadlines import DeadlineExceeded, Deadlines
+from harvester.transport.gate import Gate
 from harvester.transport.messages import Request, Response
 
 KEEPALIVE_SECONDS = 1.5
@@ -41,12 +44,13 @@ class AiohttpTransport:
     """Sends requests over pooled connections; an async context manager that owns its session.
 
     Args:
+        gate: each request passes it right before it is sent; None for none.
         connections: connections at a time. It has to be at least as many as requests are sent at a time: otherwise the
             wait for a connection would count as time of the attempt.
     """
 
-    def __init__(self, *, connections: int) -> None:
-        self._connections = connections
+    def __init__(self, gate: Gate | None = None, *, connections: int) -> None:
+        self._gate, self._connections = gate, connections
         self._large = asyncio.Lock()
         self._deadlines = Deadlines()
 
@@ -59,6 +63,7 @@ class AiohttpTransport:
             timeout=aiohttp.ClientTimeout(),
             headers={"User-Agent": USER_AGENT},
             trust_env=False,
+            request_class=aiohttp.ClientRequest if self._gate is None else _gated(self._gate),
             middlewares=(_sent_once,),
         )
         return self
@@ -87,6 +92,7 @@ class AiohttpTransport:
             data=request.body,
             allow_redirects=False,
         ) as answer:
+            started = getattr(answer, "sent_at", started)  # neither the connection nor the gate is the service's doing
             body = await self._read_capped(answer, request.max_body_bytes)
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return Response(answer.status, headers, body, time.monotonic() - started)
@@ -112,6 +118,28 @@ async def _read(answer: aiohttp.ClientResponse, chunks: list[bytes], size: int, 
         chunks.append(chunk)
         size += len(chunk)
     return False
+
+
+def _gated(gate: Gate) -> type[aiohttp.ClientRequest]:
+    """The class of requests that pass a gate, between the connection and the write."""
+
+    class GatedRequest(aiohttp.ClientRequest):
+        async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+            """Write the request to a connection."""
+            await gate.enter()
+            try:
+                response = await super().send(conn)
+                response.sent_at = time.monotonic()  # type: ignore[attr-defined]
+                return response
+            finally:
+                # A loop of asyncio writes at once, and a request without a body is written by now. A body is written by
+                # a task that was just made, and other loops write at the end of their turn.
+                if not self.body and isinstance(self.loop, asyncio.BaseEventLoop):
+                    gate.leave()
+                else:
+                    self.loop.call_soon(self.loop.call_soon, gate.leave)
+
+    return GatedRequest
 
 
 async def _sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -28,12 +28,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from harvester.core.clock import Clock
 from harvester.core.errors import DiskFailed, OutOfBudget
-from harvester.politeness.limiter import RateLimited, RateLimiter, default_burst
-from harvester.politeness.quota import BLOCK_SECONDS, DAY_MINUTES, MARGIN_MINUTES, DailyQuota, SqliteBook
-from harvester.politeness.quota import quota_path as path_of
+from harvester.politeness.book import AHEAD_MINUTES, SqliteBook
+from harvester.politeness.book import quota_path as path_of
+from harvester.politeness.bucket import default_burst
+from harvester.politeness.limiter import RateLimited, RateLimiter
+from harvester.politeness.quota import BLOCK_SECONDS, DAY_MINUTES, MARGIN_MINUTES, DailyQuota, requests_left
 from harvester.sandbox.limits import DAY_SECONDS, busiest_window, quota_violations, rate_violations
-from harvester.transport.messages import Request, Response
-from tests.support import NOW, FakeClock, LoopClock, VirtualLoop
+from harvester.transport.gate import NotYet
+from harvester.transport.messages import Request, Response, Transport
+from tests.support import NOW, FakeClock, Gated, LoopClock, VirtualLoop
 
 TICK = 1e-6
 """Seconds that rounding may cost: timers fire up to the clock's resolution early."""
@@ -94,7 +97,14 @@ def spent_in(path: Path) -> dict[int, int]:
 
 async def a_quota(path: Path, daily: int, clock: Clock, *, block: int = 20) -> DailyQuota:
     """A quota that is open; where nobody closes it its process was killed."""
-    return await DailyQuota(SqliteBook(path, daily), clock, block=block).__aenter__()
+    return await DailyQuota(a_book(path, daily, clock), clock, block=block).__aenter__()
+
+
+def a_book(path: Path, daily: int, clock: Clock) -> SqliteBook:
+    """A book whose uptime agrees with a clock that is set now and then; where it is not, the time since 1970 does."""
+    if isinstance(clock, UnsteadyClock):
+        return SqliteBook(path, daily, uptime_ns=lambda: int(clock.uptime * 1e9), boot=lambda: bytes([clock.boots]))
+    return SqliteBook(path, daily, uptime_ns=lambda: int(clock.now().timestamp() * 1e9))
 
 
 async def take(quota: DailyQuota, most: int = 1) -> int:
@@ -105,6 +115,18 @@ async def take(quota: DailyQuota, most: int = 1) -> int:
     return taken
 
 
+async def start(limiter: RateLimiter) -> None:
+    """Wait until a request may start; then it has been sent."""
+    while True:
+        await limiter.acquire()
+        try:
+            await limiter.enter()
+        except NotYet:
+            continue
+        limiter.leave()
+        return
+
+
 async def starts_of(limiter: RateLimiter, count: int, workers: int = 1, work_seconds: float = 0.0) -> list[float]:
     """Let some workers start requests one after the other; returns when they did."""
     now = asyncio.get_running_loop().time
@@ -112,7 +134,7 @@ async def starts_of(limiter: RateLimiter, count: int, workers: int = 1, work_sec
 
     async def worker(share: int) -> None:
         for _ in range(share):
-            await limiter.acquire()
+            await start(limiter)
             starts.append(now())
             await asyncio.sleep(work_seconds)
 
@@ -171,8 +193,8 @@ def test_idle_time_is_not_saved_up_beyond_one_burst() -> None:
 def test_a_waiting_request_that_is_cancelled_costs_the_others_nothing() -> None:
     async def starts() -> list[float]:
         limiter = RateLimiter(1, LoopClock())
-        await limiter.acquire()
-        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(5)]
+        await start(limiter)
+        waiting = [asyncio.create_task(start(limiter)) for _ in range(5)]
         await asyncio.sleep(0.5)
         for task in waiting:
             task.cancel()
@@ -304,9 +326,9 @@ def test_who_waits_for_a_pause_says_so_and_when_it_is_over() -> None:
 
     async def work() -> None:
         limiter = RateLimiter(10, clock, on_wait=said.append)
-        await limiter.acquire()
+        await start(limiter)
         limiter.pause(5)
-        await limiter.acquire()
+        await start(limiter)
 
     in_virtual_time(work())
     assert said == ["a pause the service asked for, 5 s", ""]
@@ -314,6 +336,11 @@ def test_who_waits_for_a_pause_says_so_and_when_it_is_over() -> None:
 
 
 # What a request costs.
+
+
+def limited(wire: Transport, limiter: RateLimiter) -> RateLimited:
+    """A transport behind a limiter, and behind its gate."""
+    return RateLimited(Gated(limiter, wire), limiter)
 
 
 class Wire:
@@ -339,8 +366,8 @@ def test_every_request_takes_exactly_one_and_goes_out_at_once(path: Path) -> Non
 
     async def work() -> None:
         quota = await a_quota(path, 100, LoopClock(), block=7)
-        limited = RateLimited(wire, RateLimiter(5, LoopClock(), quota=quota, on_start=left.append))
-        await asyncio.gather(*(limited.send(GET) for _ in range(30)))
+        sender = limited(wire, RateLimiter(5, LoopClock(), quota=quota, on_start=left.append))
+        await asyncio.gather(*(sender.send(GET) for _ in range(30)))
         await quota.give_back()
 
     in_virtual_time(work())
@@ -353,10 +380,10 @@ def test_every_request_takes_exactly_one_and_goes_out_at_once(path: Path) -> Non
 def test_a_request_that_fails_has_been_sent_and_counts(path: Path) -> None:
     async def work() -> int:
         quota = await a_quota(path, 10, LoopClock(), block=1)
-        limited = RateLimited(Wire(ConnectionResetError()), RateLimiter(5, LoopClock(), quota=quota))
+        sender = limited(Wire(ConnectionResetError()), RateLimiter(5, LoopClock(), quota=quota))
         for _ in range(4):
             with pytest.raises(ConnectionResetError):
-                await limited.send(GET)
+                await sender.send(GET)
         return quota.left
 
     assert in_virtual_time(work()) == 6
@@ -365,9 +392,9 @@ def test_a_request_that_fails_has_been_sent_and_counts(path: Path) -> None:
 def test_a_request_that_is_cancelled_while_it_waits_costs_no_quota(path: Path) -> None:
     async def work() -> int:
         quota = await a_quota(path, 10, LoopClock(), block=1)
-        limited = RateLimited(Wire(), RateLimiter(1, LoopClock(), quota=quota))
-        await limited.send(GET)
-        waiting = [asyncio.create_task(limited.send(GET)) for _ in range(5)]
+        sender = limited(Wire(), RateLimiter(1, LoopClock(), quota=quota))
+        await sender.send(GET)
+        waiting = [asyncio.create_task(sender.send(GET)) for _ in range(5)]
         await asyncio.sleep(0.1)
         for task in waiting:
             task.cancel()
@@ -386,7 +413,7 @@ def test_the_quota_is_dated_by_when_the_request_goes_out_not_by_when_it_began_to
 
         limiter = RateLimiter(1 / 121, clock, quota=await a_quota(path, 10, clock, block=1), on_start=started)
         asyncio.get_running_loop().call_later(500, limiter.pause, 1000)
-        await asyncio.gather(*(limiter.acquire() for _ in range(8)))
+        await asyncio.gather(*(start(limiter) for _ in range(8)))
         return minutes
 
     started = in_virtual_time(minutes())
@@ -399,7 +426,7 @@ def test_nothing_is_deducted_while_everybody_pauses(path: Path) -> None:
         limiter = RateLimiter(10, LoopClock(), quota=await a_quota(path, 10, LoopClock(), block=5))
         limiter.pause(1000)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(limiter.acquire(), 500)
+            await asyncio.wait_for(start(limiter), 500)
 
     in_virtual_time(work())
     assert spent_in(path) == {}
@@ -578,7 +605,7 @@ async def test_the_folder_is_made(tmp_path: Path) -> None:
 
 async def test_a_folder_that_cannot_be_made_is_told_by_name(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("in the way")
-    with pytest.raises(DiskFailed, match=r"folder .*state for the daily budget cannot be made"):
+    with pytest.raises(DiskFailed, match=r"folder .*state for the daily budget and the rate cannot be made"):
         await a_quota(tmp_path / "state" / "budget.sqlite", 5, FakeClock())
 
 
@@ -638,7 +665,7 @@ async def test_a_file_that_cannot_be_used_stops_everything_and_says_what_to_do(
     wire = Wire()
     with trouble(path, monkeypatch):
         with pytest.raises(DiskFailed, match=said) as caught:
-            await RateLimited(wire, RateLimiter(10, LoopClock(), quota=quota)).send(GET)
+            await limited(wire, RateLimiter(10, LoopClock(), quota=quota)).send(GET)
         with pytest.raises(DiskFailed, match=said):
             await take(await a_quota(path, 100, FakeClock()))
     assert not wire.times
@@ -667,11 +694,14 @@ class UnsteadyClock:
         wall: what the user's clock shows, in seconds since 1970.
         counted: true time that jumps forward with the clock, but never back; see this module's docstring.
         furthest: the latest time the clock ever showed.
+        uptime: seconds since the machine was started.
+        boots: how often it was started anew.
     """
 
     def __init__(self) -> None:
         self.wall = self.counted = self.furthest = NOW.timestamp()
-        self._monotonic = 5000.0
+        self._monotonic = self.uptime = 5000.0
+        self.boots = 0
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.wall, UTC)
@@ -690,12 +720,14 @@ class UnsteadyClock:
     def suspend(self, seconds: float) -> None:
         """The machine sleeps, the monotonic clock with it."""
         self.counted += seconds
+        self.uptime += seconds
         self._set(self.wall + seconds)
 
     def reboot(self, seconds: float) -> None:
         """The machine is off for some time; the monotonic clock starts anew."""
         self.suspend(seconds)
-        self._monotonic = 0.0
+        self._monotonic = self.uptime = 0.0
+        self.boots += 1
 
     def jump(self, seconds: float) -> None:
         """Somebody sets the clock."""
@@ -790,13 +822,25 @@ class QuotaMachine(RuleBasedStateMachine):
     def the_clock_is_set_back(self, seconds: float) -> None:
         self._clock.jump(-seconds)
         old = self._clock.furthest - REMEMBERED_SECONDS
-        self._remembered = [wall for wall in self._remembered if wall > old]
+        # What is stamped more than a day ahead is found here, and counts from now on.
+        self._open()
+        ahead = self._clock.wall + AHEAD_MINUTES * MINUTE
+        self._remembered = [wall for wall in self._remembered if old < wall <= ahead]
+
+    @rule(sign=st.sampled_from([-1, 1]))
+    def the_clock_is_wrong_by_a_year(self, sign: int) -> None:
+        if sign > 0:
+            self.the_clock_is_set_forward(365 * DAY_SECONDS)
+        else:
+            self.the_clock_is_set_back(365 * DAY_SECONDS)
 
     @rule()
-    def a_day_after_all_of_it_all_of_it_is_free(self) -> None:
+    def two_days_after_all_of_it_all_of_it_is_free_whatever_the_clock_showed(self) -> None:
         for quota in self._quotas:
             self._runner.run(quota.give_back())
-        self._clock.run(self._clock.furthest - self._clock.wall + FREE_MINUTES * MINUTE)
+        for _ in range(2):
+            self._open()
+            self._clock.run(FREE_MINUTES * MINUTE)
         assert all(self._open().left == self._daily for _ in self._quotas)
         before = len(self._sent)
         self.send(0, self._daily + 1)
@@ -823,11 +867,64 @@ async def test_a_clock_set_back_frees_nothing(path: Path) -> None:
     clock = UnsteadyClock()
     quota = await a_quota(path, 10, clock)
     assert await take(quota, 99) == 10
-    clock.jump(-30 * HOUR)
+    clock.jump(-20 * HOUR)
     assert not await take(quota)
-    clock.run(29 * HOUR)
+    clock.run(43 * HOUR)
     assert not await take(quota)
-    assert await quota.free_at() > clock.now() + timedelta(hours=24)
+    assert await quota.free_at() > clock.now() + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("hours", [-400 * 24, -30, -20, -1])
+async def test_a_clock_that_is_behind_for_a_while_frees_nothing_that_was_spent_before(path: Path, hours: int) -> None:
+    clock = UnsteadyClock()
+    assert await take(await a_quota(path, 10, clock), 99) == 10
+    clock.jump(hours * HOUR)
+    assert not await take(await a_quota(path, 10, clock))
+    clock.run(2 * HOUR)
+    assert not await take(await a_quota(path, 10, clock))
+    clock.jump(-hours * HOUR)
+    assert not await take(await a_quota(path, 10, clock))
+    clock.run(22 * HOUR)
+    assert not await take(await a_quota(path, 10, clock))
+    clock.run(FREE_MINUTES * MINUTE - 24 * HOUR)
+    assert await take(await a_quota(path, 10, clock), 99) == 10
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    ahead=st.integers(0, 80) | st.integers(0, 500 * 24),
+    visits=st.lists(st.floats(0.1, 60) | st.sampled_from([23, 24.01]), min_size=1, max_size=30),
+)
+def test_what_was_spent_by_a_clock_that_was_ahead_counts_for_a_day_and_for_two_at_most(
+    ahead: int, visits: list[float]
+) -> None:
+    """At the time that is told there is a request again, and before it there is none."""
+
+    async def work(path: Path) -> None:
+        clock = UnsteadyClock()
+        clock.jump(ahead * HOUR)
+        assert await take(await a_quota(path, 10, clock), 99) == 10
+        clock.jump(-ahead * HOUR)
+        right = clock.wall
+        for hours in visits:
+            quota = await a_quota(path, 10, clock)
+            if not quota.left:
+                free = (await quota.free_at()).timestamp()
+                assert DAY_SECONDS <= free - right <= 2 * DAY_SECONDS + 120
+                assert not await take(quota)
+                within = free - clock.wall
+                left = await requests_left(a_book(path, 10, clock), clock, within_seconds=within - 60)
+                assert left == 0
+                assert await requests_left(a_book(path, 10, clock), clock, within_seconds=within + 60) == 10
+            else:
+                assert quota.left == 10
+                assert clock.wall - right >= DAY_SECONDS
+            clock.run(hours * HOUR)
+        if clock.wall - right > 2 * DAY_SECONDS + 120:
+            assert (await a_quota(path, 10, clock)).left == 10
+
+    with tempfile.TemporaryDirectory() as folder:
+        in_virtual_time(work(Path(folder) / "budget.sqlite"))
 
 
 @pytest.mark.parametrize("hours", [15, 24, 26, 40])

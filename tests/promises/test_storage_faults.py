@@ -32,7 +32,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester.politeness.quota import quota_path
+from harvester.politeness.book import quota_path
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
