@@ -3,7 +3,9 @@
 HarvesterError
 ├── TryAgain                 wait, then send the same request again
 │   ├── TimedOut             no complete answer within the time allowed
-│   ├── ConnectionLost       no connection, or it ended in the middle of an answer
+│   ├── ConnectionLost       the connection ended before the answer was complete
+│   │   └── Unreachable      no connection could be made: nothing was asked
+│   │       └── NoResources  this machine has no file descriptor, port or memory left for one
 │   ├── NotJson              200 with a web page: something in front of the service answered
 │   ├── ServerBusy           429 or 503; may say how long to wait
 │   └── ServerFailed         any other answer that another try may change (500, 502, 504, …)
@@ -27,6 +29,7 @@ HarvesterError
     ├── InputMissing    66   an input cannot be read
     ├── ServiceDown     69   a service stayed down for longer than our patience; resumable
     ├── PromiseBroken   70   output and ledger contradict each other
+    ├── MachineExhausted 71  this machine can open no connections any more; resumable
     ├── DiskFailed      74   a write, sync or rename failed; resumable
     ├── Misconfigured   78   a setting is wrong or missing
     └── Interrupted 130/143  ^C or SIGTERM; resumable
@@ -86,9 +89,17 @@ class TimedOut(TryAgain):
 
 
 class ConnectionLost(TryAgain):
-    """No connection could be made (DNS, refused, TLS), or it ended before the answer was complete."""
+    """The connection ended before the answer was complete, or what came was no HTTP."""
 
     kind = FailureKind.CONNECTION
+
+
+class Unreachable(ConnectionLost):
+    """No connection could be made (DNS, refused, TLS). Nothing was asked, so it says nothing about any DOI."""
+
+
+class NoResources(Unreachable):
+    """This machine could not open a connection: it has no file descriptor, port or memory left for one."""
 
 
 class NotJson(TryAgain):
@@ -237,6 +248,13 @@ class PromiseBroken(StopRun):
 
     exit_code = 70
     name = "promise-broken"
+
+
+class MachineExhausted(StopRun):
+    """This machine could open no connection for longer than our patience; the same command goes on later."""
+
+    exit_code = 71
+    name = "system"
 
 
 class DiskFailed(StopRun):
