@@ -85,9 +85,14 @@ class CircuitBreaker:
         if len(self._suspects) >= self._threshold:
             self.trip(reason)
 
-    def trip(self, reason: str) -> None:
-        """Open, if not open already."""
-        self._reason = reason
+    def trip(self, reason: str, advice: str = "") -> None:
+        """Open, if not open already.
+
+        Args:
+            reason: for people.
+            advice: a sentence on what to do if it stays so.
+        """
+        self._reason, self._advice = reason, advice
         if self._opened_at is None:
             self._opened_at = self._clock.monotonic()
             self.since = timestamp(self._clock.now())
