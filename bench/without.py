@@ -69,7 +69,7 @@ def retries() -> None:
     async def fetch(self: Fetcher, due: DueWork) -> Result:
         async with self._slots:
             record = await self._provider.record(due.doi)
-        return self._result(due, record, Tries(0, 0, made=1))
+        return self._result(due, record, Tries(0, made=1))
 
     _put(Fetcher, "fetch", fetch)
 

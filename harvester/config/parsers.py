@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from harvester.core.doi import parse_doi
+from harvester.core.errors import InvalidDoi
+
 Parser = Callable[[object], object]
 
 
@@ -186,3 +189,11 @@ def as_mail(value: object) -> object:
     if not isinstance(value, str) or not re.fullmatch(r"[^\s@]+@[^\s@]+", value) or not value.isprintable():
         raise ValueError("an e-mail address")
     return value
+
+
+def as_doi(value: object) -> object:
+    """A DOI, in its canonical form."""
+    try:
+        return parse_doi(str(as_text(value)))
+    except InvalidDoi:
+        raise ValueError("a DOI such as 10.1371/journal.pmed.0020124") from None

@@ -11,6 +11,7 @@ from harvester.config.parsers import (
     Parser,
     as_base_url,
     as_choice,
+    as_doi,
     as_duration,
     as_flag,
     as_mail,
@@ -58,6 +59,7 @@ class PaperbuzzSettings:
     max_attempts: int = _key(5, as_whole(1, 1_000))
     patience: float = _key(2 * 3600.0, as_duration)
     max_body: int = _key(32 * 2**20, as_size)
+    reference_doi: str = _key("10.1371/journal.pmed.0020124", as_doi)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,9 @@ _RESOLVER = re.compile(
 )
 """doi.org, its other names, the handle proxy, and what library proxies make of doi.org (`doi-org.proxy.example`)."""
 
+_RESOLVED = re.compile(r"(?:https?://(?:dx\.)?doi\.org/|doi:)", re.IGNORECASE)
+"""What a service may write before a DOI."""
+
 _PROXIED = re.compile(r"https?://[^?#\s]+\?(?:[^#\s]*&)?q?url=(https?(?::|%3A)\S+)", re.IGNORECASE)
 """The other form of library proxies: `https://proxy.example/login?url=https://doi.org/…`."""
 
@@ -85,6 +88,26 @@ def doi_path(doi: str) -> str:
     and the server understands `%2F` as well (measured).
     """
     return quote(doi, safe="" if _DOT_SEGMENT.search(doi) else "/:;()")
+
+
+def is_same_doi(told: str, doi: str) -> bool:
+    """Whether the name that a service gives a work is its DOI.
+
+    Letter case does not count, beyond ASCII neither: services write names in lower or in upper case. The name may be
+    an address of doi.org. Nothing else is forgiven; `parse_doi` would forgive too much.
+
+    Args:
+        told: the text of the service, of any length.
+        doi: a canonical DOI.
+    """
+    if told == doi:
+        return True
+    if len(told) > MAX_TEXT:
+        return False
+    prefix = _RESOLVED.match(told)
+    name = unquote(told[prefix.end() :]) if prefix else told
+    # The upper case of ß is SS, and the lower case of that is not ß.
+    return name.lower() == doi.lower() or name == doi.upper()
 
 
 def lost_full_stop(text: str, doi: str) -> bool:

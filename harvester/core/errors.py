@@ -3,7 +3,9 @@
 HarvesterError
 ├── TryAgain                 wait, then send the same request again
 │   ├── TimedOut             no complete answer within the time allowed
-│   ├── ConnectionLost       no connection, or it ended in the middle of an answer
+│   ├── ConnectionLost       the connection ended before the answer was complete
+│   │   └── Unreachable      no connection could be made: nothing was asked
+│   │       └── NoResources  this machine has no file descriptor, port or memory left for one
 │   ├── NotJson              200 with a web page: something in front of the service answered
 │   ├── ServerBusy           429 or 503; may say how long to wait
 │   └── ServerFailed         any other answer that another try may change (500, 502, 504, …)
@@ -28,6 +30,7 @@ HarvesterError
     ├── ServiceDown     69   a service stayed down for longer than our patience; resumable
     ├── PromiseBroken   70   output and ledger contradict each other
     │   └── LedgerLost  70   the ledger or its lock was taken away while the run went on
+    ├── MachineExhausted 71  this machine can open no connections any more; resumable
     ├── DiskFailed      74   a write, sync or rename failed; resumable
     │   └── LedgerDamaged 74 what is in the ledger cannot be read any more
     ├── Misconfigured   78   a setting is wrong or missing
@@ -88,9 +91,17 @@ class TimedOut(TryAgain):
 
 
 class ConnectionLost(TryAgain):
-    """No connection could be made (DNS, refused, TLS), or it ended before the answer was complete."""
+    """The connection ended before the answer was complete, or what came was no HTTP."""
 
     kind = FailureKind.CONNECTION
+
+
+class Unreachable(ConnectionLost):
+    """No connection could be made (DNS, refused, TLS). Nothing was asked, so it says nothing about any DOI."""
+
+
+class NoResources(Unreachable):
+    """This machine could not open a connection: it has no file descriptor, port or memory left for one."""
 
 
 class NotJson(TryAgain):
@@ -243,6 +254,13 @@ class PromiseBroken(StopRun):
 
 class LedgerLost(PromiseBroken):
     """The ledger or its lock was deleted or replaced while the run went on; nothing more is written anywhere."""
+
+
+class MachineExhausted(StopRun):
+    """This machine could open no connection for longer than our patience; the same command goes on later."""
+
+    exit_code = 71
+    name = "system"
 
 
 class DiskFailed(StopRun):

@@ -116,8 +116,17 @@ async def _asked(name: str, well: str, ask: Awaitable[None], base_url: str) -> F
 
 
 async def _ask_provider(upstream: Upstream, clock: Clock) -> None:
+    """Ask for the status page and for one record: other addresses of the same server have the same status page."""
     async with open_provider(upstream, clock=clock, tally=Tally()) as (provider, _):
         await provider.alive()
+        try:
+            await provider.record(upstream.reference_doi)
+        except (TryAgain, GiveUp) as error:
+            raise ServiceDown(
+                f"{upstream.limits.base_url} answers, but gives no record of {upstream.reference_doi}: {error}. Is the "
+                "address right, and does the service know this DOI ([paperbuzz] reference_doi)? Otherwise try again "
+                "later."
+            ) from None
 
 
 async def _ask_operas(account: Account, clock: Clock) -> None:

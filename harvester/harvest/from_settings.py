@@ -45,6 +45,7 @@ def upstream(settings: Settings) -> Upstream:
         PaperbuzzProvider.name,
         paperbuzz_limits(settings),
         settings.paperbuzz.email,
+        settings.paperbuzz.reference_doi,
         landing_urls=settings.operas.urls_from_metadata,
     )
 

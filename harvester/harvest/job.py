@@ -42,6 +42,7 @@ class Upstream:
         name: as its section in the settings is called.
         limits: under which it is asked.
         email: sent with each request; None if it is not known.
+        reference_doi: a DOI that it must have a record of, by which is told whether it is up where none is known yet.
         landing_urls: whether the URLs that its records give are to be registered.
         compares: whether its records are compared with those before them.
     """
@@ -49,6 +50,7 @@ class Upstream:
     name: str
     limits: ServiceLimits
     email: str | None
+    reference_doi: str
     landing_urls: bool = False
     compares: bool = False
 

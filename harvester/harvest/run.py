@@ -23,6 +23,7 @@ from harvester.harvest.pipeline import Pipeline
 from harvester.harvest.registration import Registration
 from harvester.harvest.services import open_provider
 from harvester.harvest.summarize import Summarizer, exit_of_harvest, problem_of, show
+from harvester.harvest.witnesses import KnownGood
 from harvester.reports.summary import Summary
 from harvester.storage.database import Database
 from harvester.storage.hooks import CommitHook
@@ -197,7 +198,9 @@ class Harvest:
                     tally=context.tally,
                     clock=clock,
                     random=context.random,
-                    known_good=await self._store.call(self._store.ledger.known_good),
+                    known_good=KnownGood(
+                        self._job.upstream.reference_doi, await self._store.call(self._store.ledger.known_good)
+                    ),
                 )
                 await Pipeline(
                     self._store,

@@ -12,9 +12,10 @@ wrong with a batch:
   entries stay in the outbox for another run; the harvest is not affected.
 
 A server that answers 500 to everything looks as if it refused every entry, and a rejection is for good. So an entry
-that was refused alone is not rejected yet. First OPERAS has to accept a DOI that it accepted before (`known_good`),
-then it has to refuse the entry once more. That is two POSTs for each bad entry; the bound of `bisect` leaves room for
-them.
+that was refused alone is a suspect, and not rejected yet. First OPERAS has to accept a DOI that it accepted before
+(`known_good`), then it has to refuse the entry once more. That is two POSTs for each bad entry; the bound of `bisect`
+leaves room for them. If OPERAS never accepted anything, the suspects wait until it accepts another entry. If it does
+not, that is an outage like any other, and nothing is rejected.
 
 A prefix that OPERAS has not seen is sent first, alone and without URLs. If it were part of a batch that fails, it would
 stay stored without its URLs for good (O12).
@@ -22,17 +23,19 @@ stay stored without its URLs for good (O12).
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from harvester.core.clock import Clock, timestamp
-from harvester.core.errors import GiveUp, Stopped, TimedOut, TryAgain
-from harvester.core.model import Failure, PendingRegistration, Stage
+from harvester.core.errors import GiveUp, MachineExhausted, NoResources, ServiceDown, Stopped, TimedOut, TryAgain
+from harvester.core.model import Failure, PendingRegistration
 from harvester.core.sanitize import printable, redacted
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.operas.bisect import bisect
+from harvester.operas.rejection import rejection
 from harvester.operas.responses import BatchRefused
 from harvester.operas.validation import clean_url, doi_refusal
 from harvester.politeness.breaker import CircuitBreaker
@@ -86,8 +89,13 @@ class Client(Protocol):
         ...
 
 
-ATTEMPTS_ALONE = 2
-"""How often an entry is sent alone before it is rejected."""
+MOST_SUSPECTS = 10
+"""So many entries may be refused while OPERAS has accepted nothing yet; then it is asked no further ones."""
+
+
+NOTHING_ACCEPTED = "As far as this run knows it never accepted anything of your account; ask OPERAS if that stays so."
+
+FREE_SOME = "Close other programs or raise the limit (ulimit -n), then give the same command again."
 
 
 class _TooSlow(Exception):
@@ -122,6 +130,7 @@ class Registrar:
         self._breaker, self._stop, self._tally, self._clock = breaker, stop, tally, clock
         self._prefixes: set[str] = set()
         self._known_good: str | None = None
+        self._suspects: deque[PendingRegistration] = deque()
         self._refused: set[str] = set()
         self._refusal: GiveUp = BatchRefused("")
         self._waiting_since: float | None = None
@@ -144,19 +153,27 @@ class Registrar:
                 # was over before, an empty outbox stays empty.
                 arrived.clear()
                 is_last = harvested.is_set()
-                if not (is_last or self._is_due(self._tally.registration_pending)):
+                if not (is_last or self._is_due(self._tally.registration_pending - len(self._suspects))):
                     await self._wait_for_more(harvested, arrived)
                     continue
-                entries = await self._outbox.waiting(self._size)
+                entries = await self._waiting()
                 self._waiting_since = None
                 if entries:
                     await self._register(entries)
+                elif is_last and self._suspects:
+                    await self._settle_suspects()
                 elif is_last:
                     return
                 else:
                     await self._wait_for_more(harvested, arrived)
         except Stopped:
             pass
+
+    async def _waiting(self) -> list[PendingRegistration]:
+        """The next batch, without the suspects."""
+        suspects = {entry.work_id for entry in self._suspects}
+        waiting = await self._outbox.waiting(self._size + len(suspects))
+        return [entry for entry in waiting if entry.work_id not in suspects][: self._size]
 
     def _is_due(self, waiting: int) -> bool:
         """Whether to send now: a full batch is sent at once, a smaller one when its entries have waited long enough."""
@@ -186,6 +203,8 @@ class Registrar:
         try:
             fit = [self._with_clean_urls(entry) for entry in entries if not doi_refusal(entry.doi)]
             await self._send_all(await self._post_new_prefixes(fit))
+            if self._known_good is not None:
+                await self._settle_suspects()
         except _TooSlow:  # what was not settled is still in the outbox and comes again, in smaller batches
             log.warning("OPERAS is too slow for batches of this size; smaller ones from here on: %d", self._size)
 
@@ -194,15 +213,20 @@ class Registrar:
         left = []
         for entry in entries:
             prefix = entry.doi.partition("/")[0]
-            if prefix not in self._prefixes:
-                bare = replace(entry, urls=())
-                if not (await self._post([bare]) or await self._confirmed(bare)):
-                    await self._reject_refused(entry)
-                    continue
-                await self._outbox.add_prefix(prefix)
-                self._prefixes.add(prefix)
+            if prefix not in self._prefixes and not await self._introduce(entry):
+                await self._suspect(entry)
+                continue
             left.append(entry)
         return left
+
+    async def _introduce(self, entry: PendingRegistration) -> bool:
+        """Post an entry of a new prefix without its URLs; returns whether it was accepted."""
+        if not await self._post([replace(entry, urls=())]):
+            return False
+        prefix = entry.doi.partition("/")[0]
+        await self._outbox.add_prefix(prefix)
+        self._prefixes.add(prefix)
+        return True
 
     async def _send_all(self, entries: Sequence[PendingRegistration]) -> None:
         if not entries:
@@ -211,13 +235,10 @@ class Registrar:
         send = next(batches)
         while True:
             accepted = await self._post(send.entries)
-            stands_alone = send.final and len(send.entries) == 1
-            if not accepted and stands_alone:
-                accepted = await self._confirmed(send.entries[0])
             if accepted:
                 await self._acknowledge(send.entries)
-            elif stands_alone:
-                await self._reject_refused(send.entries[0])
+            elif send.final and len(send.entries) == 1:
+                await self._suspect(send.entries[0])
             try:
                 send = batches.send(accepted)
             except StopIteration:
@@ -250,26 +271,44 @@ class Registrar:
                 self._known_good = entries[0].doi
                 return True
 
-    async def _confirmed(self, entry: PendingRegistration) -> bool:
-        """Send a refused entry once more when OPERAS is known to work; returns whether it was accepted."""
-        while problem := await self._service_problem(entry):
-            await self._wait(problem)
+    async def _suspect(self, entry: PendingRegistration) -> None:
+        """Note that an entry was refused when it was sent alone."""
+        self._suspects.append(entry)
+        if self._known_good is not None or len(self._suspects) >= MOST_SUSPECTS:
+            await self._settle_suspects()
+
+    async def _settle_suspects(self) -> None:
+        """Send the suspects once more when OPERAS is known to work, and reject those that are refused again."""
+        while self._suspects:
+            entry = self._suspects[0]
+            problem = await self._service_problem()
+            if problem is not None:
+                await self._wait(problem)
+                if self._known_good is not None:
+                    continue
+            accepted = await self._post_whole(entry)
+            self._suspects.popleft()
+            if accepted:
+                await self._acknowledge([entry])
+            elif problem is None:
+                await self._reject_refused(entry)
+            else:
+                self._suspects.append(entry)  # nothing is known to be good: it is the turn of the next one
+
+    async def _post_whole(self, entry: PendingRegistration) -> bool:
+        """Post one entry, its prefix before it if that is new; returns whether it was accepted."""
+        if entry.doi.partition("/")[0] not in self._prefixes and not await self._introduce(entry):
+            return False
         return await self._post([entry])
 
-    async def _service_problem(self, suspect: PendingRegistration) -> TryAgain | GiveUp | None:
+    async def _service_problem(self) -> TryAgain | GiveUp | None:
         """Try whether OPERAS works, with a known-good DOI. Returns the error, None if it was accepted.
 
-        If OPERAS never accepted anything, no such DOI is known. Then an entry counts as bad if it is refused twice with
-        a pause in between, so that a list of nothing but bad entries comes to an end. The pauses grow with each entry:
-        if OPERAS is out of order, our patience ends before the whole list is rejected.
+        If OPERAS never accepted anything, no such DOI is known, and it may be out of order.
         """
-        problem: TryAgain | GiveUp | None = None
+        problem: TryAgain | GiveUp | None = self._refusal
         try:
-            known_good = await self._known_good_dois(suspect)
-            if not known_good:
-                await self._wait(self._refusal)
-                return None
-            for doi in known_good:
+            for doi in await self._known_good_dois():
                 self._raise_if_stopped()
                 problem = await self._post_known_good(doi)
                 if problem is None:
@@ -281,14 +320,14 @@ class Registrar:
             self._breaker.succeeded()
         return problem
 
-    async def _known_good_dois(self, suspect: PendingRegistration) -> list[str]:
+    async def _known_good_dois(self) -> list[str]:
         """DOIs that should be accepted: one that this run saw accepted, else some that the account holds.
 
         Refused DOIs are left out of the latter: a DOI with a new prefix may be stored although it was refused (O12).
         """
         if self._known_good is not None:
             return [self._known_good]
-        excluded = {suspect.doi, *self._refused}
+        excluded = {*(entry.doi for entry in self._suspects), *self._refused}
         held = await self._client.held(KNOWN_GOOD_TRIED + len(excluded))
         return [doi for doi in held if doi not in excluded][:KNOWN_GOOD_TRIED]
 
@@ -305,11 +344,18 @@ class Registrar:
 
         Raises:
             ServiceDown: OPERAS stayed down for longer than our patience.
+            MachineExhausted: this machine could open no connection for as long.
         """
-        self._breaker.trip(str(reason))
+        self._breaker.trip(str(reason), "" if self._known_good else NOTHING_ACCEPTED)
         log.debug("registration waits for OPERAS: %s", reason)
         asked = reason.retry_after if isinstance(reason, TryAgain) else None
-        await self._clock.sleep(self._breaker.next_pause(at_least=asked or 0.0))
+        try:
+            pause = self._breaker.next_pause(at_least=asked or 0.0)
+        except ServiceDown as down:
+            if isinstance(reason, NoResources):
+                raise MachineExhausted(f"{reason}. {FREE_SOME} Nothing is lost, and no entry was rejected.") from down
+            raise
+        await self._clock.sleep(pause)
 
     def _raise_if_stopped(self) -> None:
         if self._stop.requested:
@@ -328,23 +374,7 @@ class Registrar:
         if not refused:
             return
         now = timestamp(self._clock.now())
-        failures = [
-            (
-                entry,
-                Failure(
-                    doi=entry.doi,
-                    input=entry.doi,
-                    origin=entry.origin,
-                    kind=BatchRefused.kind,
-                    http_status=status,
-                    attempts=0 if status is None else ATTEMPTS_ALONE,
-                    message=reason,
-                    failed_at=now,
-                    stage=Stage.REGISTER,
-                ),
-            )
-            for entry, reason, status in refused
-        ]
+        failures = [(entry, rejection(entry, reason, status, now)) for entry, reason, status in refused]
         await self._outbox.settle([], failures)
         self._tally.rejected += len(failures)
         self._tally.registration_pending -= len(failures)

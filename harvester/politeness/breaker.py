@@ -1,9 +1,10 @@
 """Whether a service is up, told by its answers together: one work may fail by itself, all works do not.
 
-Theory. A 500 may belong to one DOI for good (P11) and many to an outage (P10). What tells them apart is success: while
-anything succeeds the service is up, and each failing work spends its own attempts. The breaker opens when `threshold`
-*different* works failed in a row, or when one work has spent all its attempts and nothing succeeded meanwhile. It
-closes with the next success. After `patience` without one the run ends.
+Theory. A 500 may belong to one DOI for good (P11) and many to an outage (P10), and so may any other error: a gateway in
+trouble answers 400 to everything, or one record for all. What tells them apart is success: while others succeed the
+service is up, and each failing work spends its own attempts. The breaker opens when `threshold` *different* works
+failed in a row, or when a DOI failed that is known to be good. It closes with the next success. After `patience`
+without one the run ends.
 
 The breaker decides and remembers; it neither waits nor sends. `harvester.harvest.fetcher` acts on what it says.
 """
@@ -43,7 +44,7 @@ class CircuitBreaker:
         self._suspects: set[str] = set()
         self._opened_at: float | None = None
         self._pause = FIRST_PAUSE_SECONDS
-        self._reason = ""
+        self._reason = self._advice = ""
         self._is_told = False
         self.since = ""
         """When it opened last, as a timestamp."""
@@ -57,6 +58,11 @@ class CircuitBreaker:
         """Whether requests other than probes have to stop."""
         return self._opened_at is not None
 
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether the last that was heard of the service is a failure."""
+        return bool(self._suspects)
+
     def succeeded(self) -> None:
         """Note a good answer: the service is up."""
         self.successes += 1
@@ -69,7 +75,7 @@ class CircuitBreaker:
             self._pause = FIRST_PAUSE_SECONDS
 
     def failed(self, key: str, reason: str) -> None:
-        """Note an attempt that failed in a way that an outage would explain.
+        """Note an attempt that failed.
 
         Args:
             key: what was asked for, a DOI for instance; however often one key fails, it counts once.
@@ -79,18 +85,28 @@ class CircuitBreaker:
         if len(self._suspects) >= self._threshold:
             self.trip(reason)
 
-    def trip(self, reason: str) -> None:
-        """Open, if not open already."""
-        self._reason = reason
+    def trip(self, reason: str, advice: str = "") -> None:
+        """Open, if not open already.
+
+        Args:
+            reason: for people.
+            advice: a sentence on what to do if it stays so.
+        """
+        self._reason, self._advice = reason, advice
         if self._opened_at is None:
             self._opened_at = self._clock.monotonic()
             self.since = timestamp(self._clock.now())
             log.info("%s may be down (%s); asking it before going on", self._service, reason)
 
-    def still_down(self, reason: str) -> None:
-        """Note a probe that found the service down."""
+    def still_down(self, reason: str, advice: str = "") -> None:
+        """Note a probe that found the service down.
+
+        Args:
+            reason: for people.
+            advice: a sentence on what to do if it stays so.
+        """
         self.outages += 1
-        self._reason = reason
+        self._reason, self._advice = reason, advice
         if not self._is_told:
             log.warning("%s is down (%s); waiting for it", self._service, reason)
             self._is_told = True
@@ -110,6 +126,7 @@ class CircuitBreaker:
             raise ServiceDown(
                 f"{self._service} has given no good answer since {self.since} (last: {self._reason}). Nothing is lost, "
                 "and no DOI was written off for it; give the same command again when the service is back."
+                + (self._advice and f" {self._advice}")
             )
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE_SECONDS)
         return max(at_least, min(pause, left))

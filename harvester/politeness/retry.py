@@ -1,4 +1,4 @@
-"""How long to pause before another attempt, and after what. tenacity is the engine; the pauses are ours.
+"""How many attempts to make, how long to pause before another one, and which share of all requests may be retries.
 
 Network faults get full jitter: those who met the same fault at the same moment are spread over the whole pause. 429,
 503 and other answers of a server in trouble get half-fixed jitter, because a full one can pause for almost nothing when
@@ -6,19 +6,19 @@ the server has just asked for less (M. Brooker, "Exponential Backoff and Jitter"
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
 from random import Random
 
-import tenacity
-
 from harvester.core.clock import Clock
-from harvester.core.errors import ConnectionLost, TimedOut, TryAgain
+from harvester.core.errors import ConnectionLost, GiveUp, TimedOut, TryAgain
 
 BASE_SECONDS = 1.0
 CAP_SECONDS = 60.0
 
 MAX_ATTEMPTS_500 = 3
 """A plain 500 may belong to one DOI for good (P11), so fewer attempts are worth it."""
+
+CONFIRMED = 2
+"""No answer is believed before it came twice, however certain it sounds: a connection or a gateway may be to blame."""
 
 
 SHARE = 0.2
@@ -30,60 +30,39 @@ LEAST = 10
 WINDOW_SECONDS = 60.0
 
 
-def pause_seconds(error: TryAgain, attempt: int, random: Random) -> float:
-    """Seconds to wait after the attempt with this number (from 1) failed with this error.
+def pause_seconds(error: TryAgain | GiveUp | None, attempt: int, random: Random, *, heeds_server: bool = True) -> float:
+    """Seconds to wait before another attempt.
 
-    It is never less than what the server asked for (`retry_after`).
+    Args:
+        error: with which the attempt before failed; None if it was not even sent.
+        attempt: its number, from 1.
+        random: spreads the pauses.
+        heeds_server: wait no less than the server asked for (`retry_after`).
     """
     ceiling = min(CAP_SECONDS, BASE_SECONDS * 2 ** min(attempt - 1, 32))
     if isinstance(error, TimedOut | ConnectionLost):
         pause = random.uniform(0, ceiling)
     else:
         pause = ceiling / 2 + random.uniform(0, ceiling / 2)
-    return max(pause, error.retry_after or 0.0)
+    return max(pause, asked_pause(error)) if heeds_server else pause
 
 
-def attempts(
-    max_attempts: int,
-    *,
-    sleep: Callable[[float], Awaitable[None]],
-    random: Random,
-    before_sleep: Callable[[], None] = lambda: None,
-) -> tenacity.AsyncRetrying:
-    """The attempts at one request, to be iterated over.
+def asked_pause(error: TryAgain | GiveUp | None) -> float:
+    """Seconds that the server asked for with this error; 0 if it did not."""
+    return (error.retry_after or 0.0) if isinstance(error, TryAgain) else 0.0
 
-    They are made anew for each request: tasks that shared them would lose attempts and meet each other's errors. Only
-    `TryAgain` is tried again, so that a cancellation is never swallowed. The last attempt's error is raised as it is.
+
+def most_attempts(error: TryAgain | GiveUp | None, max_attempts: int) -> int:
+    """How many attempts a work gets whose last one ended with this error.
 
     Args:
-        max_attempts: attempts in all, at least 1.
-        sleep: waits, in seconds: `Clock.sleep`.
-        random: spreads the pauses.
-        before_sleep: called before each pause.
+        error: None if there was no attempt yet.
+        max_attempts: as it is set.
     """
-
-    def wait(state: tenacity.RetryCallState) -> float:
-        error = _error_of(state)
-        return pause_seconds(error, state.attempt_number, random) if error else 0.0
-
-    def stop(state: tenacity.RetryCallState) -> bool:
-        error = _error_of(state)
-        limit = min(max_attempts, MAX_ATTEMPTS_500) if error and error.status == 500 else max_attempts
-        return state.attempt_number >= limit
-
-    return tenacity.AsyncRetrying(
-        sleep=sleep,
-        wait=wait,
-        stop=stop,
-        retry=tenacity.retry_if_exception_type(TryAgain),
-        before_sleep=lambda _: before_sleep(),
-        reraise=True,
-    )
-
-
-def _error_of(state: tenacity.RetryCallState) -> TryAgain | None:
-    error = state.outcome.exception() if state.outcome else None
-    return error if isinstance(error, TryAgain) else None
+    if isinstance(error, GiveUp):
+        return CONFIRMED
+    most = min(max_attempts, MAX_ATTEMPTS_500) if error and error.status == 500 else max_attempts
+    return max(CONFIRMED, most)
 
 
 class RetryBudget:

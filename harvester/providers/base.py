@@ -60,8 +60,12 @@ class Provider(Protocol):
         """How many works one request may carry, at least 1."""
         ...
 
-    async def record(self, doi: str) -> Record:
+    async def record(self, doi: str, *, fresh: bool = False) -> Record:
         """Make one attempt to get the record of a DOI.
+
+        Args:
+            doi: whose record.
+            fresh: ask over a connection of its own, so that what comes back can only be the answer to this request.
 
         Raises:
             TryAgain: the attempt failed in a way that may pass.
@@ -70,7 +74,7 @@ class Provider(Protocol):
         ...
 
     async def alive(self) -> None:
-        """Ask whether the service answers, at no cost to it.
+        """Ask whether the service answers, at no cost to it, over a connection of its own.
 
         Raises:
             TryAgain: it does not answer as it should.

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from harvester.core.clock import Clock
-from harvester.core.doi import doi_path
+from harvester.core.doi import doi_path, is_same_doi
 from harvester.core.errors import (
     DoiMismatch,
     GiveUp,
@@ -41,8 +41,9 @@ HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
 
 
 REFUSED_FOR_GOOD = frozenset({400, 413, 414, 431})
-"""The statuses that are about this one request. Paperbuzz answers an unknown DOI with 200, and text that is no DOI with
-500 (P3, P4). So 401, 403 or 404 do not mean that a DOI is bad, but that the service is not where we think it is."""
+"""The statuses that say that this very request will not be answered; a gateway in trouble says so to all. Paperbuzz
+answers an unknown DOI with 200, and text that is no DOI with 500 (P3, P4). So 401, 403 or 404 do not mean that a DOI is
+bad, but that the service is not where we think it is."""
 
 
 class PaperbuzzProvider:
@@ -77,8 +78,12 @@ class PaperbuzzProvider:
         self._landing_urls, self._compares = landing_urls, compares
         self._query = "?email=" + quote(email, safe="")
 
-    async def record(self, doi: str) -> Record:
+    async def record(self, doi: str, *, fresh: bool = False) -> Record:
         """Ask for the record of one DOI.
+
+        Args:
+            doi: whose record.
+            fresh: ask over a connection of its own.
 
         Raises:
             TryAgain: the attempt failed in a way that may pass.
@@ -88,7 +93,7 @@ class PaperbuzzProvider:
             # The answer gets no name: this frame would hold it as long as the error lives.
             return read_record(
                 doi,
-                await self._get("doi/" + doi_path(doi)),
+                await self._get("doi/" + doi_path(doi), fresh=fresh),
                 self._clock.now(),
                 landing_urls=self._landing_urls,
                 compares=self._compares,
@@ -104,19 +109,22 @@ class PaperbuzzProvider:
             GiveUp: what answers is not Paperbuzz.
         """
         try:
-            told = _seen(check_status(await self._get(""), self._clock.now()), lambda status: set(names(status)))
+            told = _seen(
+                check_status(await self._get("", fresh=True), self._clock.now()), lambda status: set(names(status))
+            )
         except (TryAgain, GiveUp) as error:
             raise _light(error) from None
         if not {"msg", "version"} & told:
             raise InvalidJson("the answer is JSON, but not the status object of a Paperbuzz API")
 
-    async def _get(self, path: str) -> Response:
+    async def _get(self, path: str, *, fresh: bool) -> Response:
         request = Request(
             "GET",
             self._base_url + path + self._query,
             HEADERS,
             timeout_seconds=self._timeout,
             max_body_bytes=self._max_body,
+            fresh=fresh,
         )
         response = await self._transport.send(request)
         for _ in range(MAX_REDIRECTS):
@@ -218,7 +226,8 @@ def _record(doi: str, response: Response, content: object, landing_urls: bool) -
     if not isinstance(told, str):
         what = "the record has no doi" if is_object(content) else "the answer is JSON, but no object"
         raise InvalidJson(what, status=response.status)
-    if told != doi:
+    if not is_same_doi(told, doi):
+        response.distrust()
         raise DoiMismatch(
             f"the record is of {printable(redacted(told), 120)!r}, not of the DOI asked for", status=response.status
         )

@@ -14,7 +14,7 @@ from aiohttp import web
 from harvester.core.errors import Usage
 from harvester.sandbox.faults.rates import parse_faults
 from harvester.sandbox.messages import HTML_UTF8, Answer, error_page, json_answer
-from harvester.sandbox.options import OutageKind
+from harvester.sandbox.options import OUTAGE_KINDS, OutageKind
 from harvester.sandbox.page import page
 from harvester.sandbox.service import SERVICES, ServiceName
 from harvester.sandbox.state import SandboxState
@@ -122,8 +122,8 @@ def _advance(state: SandboxState, given: dict[str, Any]) -> object:
 
 def _outage(state: SandboxState, given: dict[str, Any]) -> object:
     service, kind = given["service"], given.get("kind", "503")
-    if service not in SERVICES or kind not in ("503", "refuse", None):
-        raise ValueError(f"service is {' or '.join(SERVICES)}; kind is 503, refuse or null")
+    if service not in SERVICES or kind not in (*OUTAGE_KINDS, None):
+        raise ValueError(f"service is {' or '.join(SERVICES)}; kind is {', '.join(OUTAGE_KINDS)} or null")
     state.set_outage(cast("ServiceName", service), cast("OutageKind | None", kind))
     return {"service": service, "kind": kind}
 

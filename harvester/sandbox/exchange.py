@@ -13,14 +13,23 @@ from typing import cast
 from aiohttp import web
 
 from harvester.sandbox.deliver import response_of, spent
-from harvester.sandbox.faults.bodies import REDIRECTED, REPLACES, replacement, spoiled
+from harvester.sandbox.faults.bodies import REDIRECTED, REPLACES, in_an_outage, replacement, spoiled
 from harvester.sandbox.faults.connection import ON_THE_CONNECTION, UNDONE, play, reset
 from harvester.sandbox.faults.rates import chance
-from harvester.sandbox.messages import MAX_REQUEST_LINE, Answer, Request, gateway_page, line_too_long
+from harvester.sandbox.messages import JSON, MAX_REQUEST_LINE, Answer, Request, gateway_page, line_too_long
 from harvester.sandbox.options import OutageKind
 from harvester.sandbox.requestlog import LoggedRequest
 from harvester.sandbox.service import StandIn
 from harvester.sandbox.state import SandboxState
+
+STATUS_PAGE = "/v0/"
+"""The key of requests for the status page of Paperbuzz."""
+
+BEHIND_A_STATUS_PAGE = frozenset({"500", "json-error", "one-record"})
+"""Outages during which the status page answers."""
+
+SURPLUS_SECONDS = 0.02
+"""How long after a good answer the one comes that nobody asked for."""
 
 
 class Exchange:
@@ -66,7 +75,8 @@ class Exchange:
         )
 
     async def _answered(self) -> web.StreamResponse:
-        if (kind := self.state.outage(self.service.name)) is not None:
+        kind = self.state.outage(self.service.name)
+        if kind is not None and not (kind in BEHIND_A_STATUS_PAGE and self.entry.key == STATUS_PAGE):
             return self._down(kind)
         length = len(f"{self.incoming.method} {self.target} HTTP/1.1".encode("utf-8", "surrogateescape"))
         if length > MAX_REQUEST_LINE:
@@ -84,7 +94,7 @@ class Exchange:
         if kind == "refuse":
             reset(cast("asyncio.Transport", self.incoming.transport))
             return spent()
-        return self._send(gateway_page(503, "Service Unavailable"))
+        return self._send(in_an_outage(kind, self.service))
 
     async def _read(self) -> Request:
         """Read the body, and make plain data of the request.
@@ -159,7 +169,16 @@ class Exchange:
         if fault in ON_THE_CONNECTION:
             entry.body_bytes = await play(fault, self.incoming.transport, good, self.service.server_header, faults)
             return spent()
-        return self._send(good if fault in (None, "slow") else self._spoiled(fault, good, request))
+        if fault == "surplus":
+            self._send_later(self.service.other_body(entry.key))
+        return self._send(good if fault in (None, "slow", "surplus") else self._spoiled(fault, good, request))
+
+    def _send_later(self, body: bytes) -> None:
+        """Let one more answer follow on the same connection."""
+        transport = self.incoming.transport
+        data = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        if isinstance(transport, asyncio.Transport):
+            asyncio.get_running_loop().call_later(SURPLUS_SECONDS, _write, transport, data)
 
     def _spoiled(self, fault: str, good: Answer, request: Request) -> Answer:
         path = self.incoming.raw_path.partition("?")[0]
@@ -173,3 +192,8 @@ class Exchange:
         )
         self.entry.status = answer.status
         return response
+
+
+def _write(transport: asyncio.Transport, data: bytes) -> None:
+    if not transport.is_closing():
+        transport.write(data)

@@ -5,13 +5,16 @@ Only values and their defaults are here. What may change while it runs is in `st
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from harvester.sandbox.faults.rates import Faults
 from harvester.sandbox.service import ServiceName
 
-OutageKind = Literal["503", "refuse"]
-"""How a service is down: a router answers 503 for it, or every connection is reset."""
+OutageKind = Literal["503", "refuse", "400", "500", "json-error", "one-record"]
+"""How a service is down: a router answers 503 for it, every connection is reset, a gateway answers 400 to everything.
+With the last three the status page still answers: 500, an error as JSON with status 200, one record for all."""
+
+OUTAGE_KINDS: tuple[OutageKind, ...] = get_args(OutageKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class PlannedOutage:
         service: that is down.
         start_seconds: when the outage begins, counted from the start of the sandbox.
         seconds: how long it lasts.
-        kind: `503` (a router's page) or `refuse` (every connection is reset at once).
+        kind: how it is down.
     """
 
     service: ServiceName

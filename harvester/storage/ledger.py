@@ -189,11 +189,11 @@ class Ledger:
             return db.execute("SELECT 1 FROM work LIMIT 1").fetchone() is None
 
     def known_good(self) -> str | None:
-        """A DOI with a complete record, to try whether the service works; None if there is none yet."""
+        """A DOI that had a complete record, tonight or before; None if there is none yet."""
         with self._file.reading() as db:
             row = db.execute(
-                "SELECT doi FROM work WHERE state = ? AND outcome = ? ORDER BY id LIMIT 1",
-                (WorkState.RESULT, Outcome.OK),
+                "SELECT doi FROM work WHERE state IN (?, ?) AND outcome = ? ORDER BY id LIMIT 1",
+                (WorkState.RESULT, WorkState.RESTING, Outcome.OK),
             ).fetchone()
         return row[0] if row else None
 

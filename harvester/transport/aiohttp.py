@@ -8,19 +8,28 @@ Rules whose breach cost other people data:
 - A request passes the gate with its connection in hand, and nothing is awaited between the gate and the write.
 - When a connection turns out to be dead, aiohttp would send an idempotent request again by itself, past every limit. It
   is kept from that: such a failure is an attempt like any other, and whoever counts attempts tries again.
+- An answer belongs to the request before it only if nothing was on the connection when the request was sent. What was
+  there before is the answer to something else: such a connection is closed and not used.
 """
 
 import asyncio
+import errno
+import os
 import re
+import select
 import time
-from types import TracebackType
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
 from typing import Self
+from weakref import WeakKeyDictionary
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
-from harvester.core.errors import ConnectionLost, TimedOut, TooLarge
+from harvester.core.errors import ConnectionLost, NoResources, TimedOut, TooLarge, Unreachable
 from harvester.core.sanitize import printable, redacted
 from harvester.core.version import __version__
 from harvester.transport.deadlines import DeadlineExceeded, Deadlines
@@ -39,6 +48,11 @@ times the cap (G13). Records at the cap of events have about 400 kB."""
 
 USER_AGENT = f"paperbuzz-harvester/{__version__}"
 
+OF_THIS_MACHINE = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EAGAIN}
+)
+"""Errors of the system that mean that this machine has nothing left of which a connection is made."""
+
 
 class AiohttpTransport:
     """Sends requests over pooled connections; an async context manager that owns its session.
@@ -47,31 +61,26 @@ class AiohttpTransport:
         gate: each request passes it right before it is sent; None for none.
         connections: connections at a time. It has to be at least as many as requests are sent at a time: otherwise the
             wait for a connection would count as time of the attempt.
+        reuse: whether a connection carries one request after another. Without, each request has its own.
     """
 
-    def __init__(self, gate: Gate | None = None, *, connections: int) -> None:
-        self._gate, self._connections = gate, connections
+    def __init__(self, gate: Gate | None = None, *, connections: int, reuse: bool = True) -> None:
+        self._gate, self._connections, self._reuse = gate, connections, reuse
         self._large = asyncio.Lock()
         self._deadlines = Deadlines()
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._connections, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=DNS_CACHE_SECONDS
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(),
-            headers={"User-Agent": USER_AGENT},
-            trust_env=False,
-            request_class=aiohttp.ClientRequest if self._gate is None else _gated(self._gate),
-            middlewares=(_sent_once,),
-        )
+        request_class = aiohttp.ClientRequest if self._gate is None else _gated(self._gate)
+        self._pool = _Connector(self._connections)
+        self._pooled = _session(self._pool, request_class)
+        self._single = _session(_Connector(self._connections, reuse=False), request_class, {"Connection": "close"})
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        await self._pooled.close()
+        await self._single.close()
 
     async def send(self, request: Request) -> Response:
         """Send the request once; see `harvester.transport.messages.Transport`."""
@@ -81,11 +90,16 @@ class AiohttpTransport:
         except DeadlineExceeded as error:
             raise TimedOut(f"no complete answer within {request.timeout_seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ConnectionLost(_reason(error)) from error
+            raise _lost(error) from error
+        except RuntimeError as error:
+            if "start new thread" not in str(error):  # in which a name is looked up
+                raise
+            raise NoResources(f"this machine can start no further thread: {error}") from error
 
     async def _exchange(self, request: Request) -> Response:
+        session = self._pooled if self._reuse and not request.fresh else self._single
         started = time.monotonic()
-        async with self._session.request(
+        async with session.request(
             request.method,
             URL(request.url, encoded=True),
             headers=request.headers,
@@ -95,7 +109,7 @@ class AiohttpTransport:
             started = getattr(answer, "sent_at", started)  # neither the connection nor the gate is the service's doing
             body = await self._read_capped(answer, request.max_body_bytes)
             headers = {name.lower(): value for name, value in answer.headers.items()}
-            return Response(answer.status, headers, body, time.monotonic() - started)
+            return Response(answer.status, headers, body, time.monotonic() - started, self._pool.distrust)
 
     async def _read_capped(self, answer: aiohttp.ClientResponse, cap: int) -> bytes:
         chunks: list[bytes] = []
@@ -107,6 +121,77 @@ class AiohttpTransport:
             chunks.clear()
             raise TooLarge(f"the answer is larger than {cap:,} bytes", status=answer.status)
         return b"".join(chunks)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Gives out connections on which nothing waits to be read.
+
+    Args:
+        connections: at a time.
+        reuse: whether a connection is kept for further requests.
+    """
+
+    def __init__(self, connections: int, *, reuse: bool = True) -> None:
+        super().__init__(
+            limit=connections,
+            ttl_dns_cache=DNS_CACHE_SECONDS,
+            force_close=not reuse,
+            keepalive_timeout=KEEPALIVE_SECONDS if reuse else None,
+        )
+        self._generation = 0
+        self._opened_in: WeakKeyDictionary[ResponseHandler, int] = WeakKeyDictionary()
+
+    def distrust(self) -> None:
+        """Use no connection again that is open now."""
+        self._generation += 1
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as inherited
+    ) -> Connection:
+        """A new connection, or one that was used before and is clean."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            assert protocol is not None  # noqa: S101 - it has just been opened
+            opened_in = self._opened_in.setdefault(protocol, -1)
+            if opened_in < 0:
+                self._opened_in[protocol] = self._generation
+                if not protocol.should_close:
+                    return connection
+                connection.close()
+                raise ConnectionLost("the server sent an answer before it was asked")
+            if opened_in == self._generation and not protocol.should_close and not _is_readable(connection):
+                return connection
+            connection.close()
+
+
+def _is_readable(connection: Connection) -> bool:
+    """Whether something waits on an idle connection: an answer that nobody asked for, or its end."""
+    transport = connection.transport
+    if transport is None:
+        return True
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket"), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _session(
+    connector: _Connector,
+    request_class: type[aiohttp.ClientRequest],
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(),
+        headers={"User-Agent": USER_AGENT, **headers},
+        trust_env=False,
+        request_class=request_class,
+        middlewares=(_sent_once,),
+    )
 
 
 async def _read(answer: aiohttp.ClientResponse, chunks: list[bytes], size: int, most: int) -> bool:
@@ -147,7 +232,15 @@ async def _sent_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandler
     try:
         return await send(request)
     except (aiohttp.ClientError, OSError) as error:
-        raise ConnectionLost(_reason(error)) from error
+        raise _lost(error) from error
+
+
+def _lost(error: Exception) -> ConnectionLost:
+    """Our error for one of aiohttp or of the system."""
+    if isinstance(error, OSError) and error.errno in OF_THIS_MACHINE:
+        return NoResources(f"this machine can open no further connection: {os.strerror(error.errno)}")
+    kind = Unreachable if isinstance(error, aiohttp.ClientConnectorError) else ConnectionLost
+    return kind(_reason(error))
 
 
 def _reason(error: Exception) -> str:

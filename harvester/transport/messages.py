@@ -1,6 +1,6 @@
 """Requests and responses as plain data, and `Transport.send`, which turns one into the other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,6 +18,7 @@ class Request:
         body: the plain body of a POST, sent with its length; None for none.
         timeout_seconds: total time from here to the last byte of the answer.
         max_body_bytes: cap on the decompressed body.
+        fresh: send it over a connection of its own, that carried nothing before and will carry nothing after it.
     """
 
     method: Literal["GET", "POST"]
@@ -26,6 +27,11 @@ class Request:
     body: bytes | None = field(default=None, repr=False)
     timeout_seconds: float = 35.0
     max_body_bytes: int = 32 * 1024 * 1024
+    fresh: bool = False
+
+
+def _nothing() -> None:
+    pass
 
 
 class Response(NamedTuple):
@@ -36,12 +42,15 @@ class Response(NamedTuple):
         headers: names in lower case; if a header is repeated, its last value.
         body: decompressed, never longer than the request's cap.
         elapsed_seconds: from sending to the last byte.
+        distrust: to be called by whoever sees that this is the answer to another request. The connection that it came
+            over is not used again, nor are the others that are open now: they may go through the same gateway.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     elapsed_seconds: float = 0.0
+    distrust: Callable[[], None] = _nothing
 
 
 class Transport(Protocol):
@@ -52,7 +61,8 @@ class Transport(Protocol):
 
         Raises:
             TimedOut: no complete answer within `timeout_seconds`.
-            ConnectionLost: no connection, or it broke off.
+            Unreachable: no connection could be made.
+            ConnectionLost: it broke off.
             TooLarge: the decompressed body passed `max_body_bytes`.
         """
         ...

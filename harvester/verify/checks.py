@@ -18,6 +18,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, cast
 
+from harvester.core.doi import is_same_doi
 from harvester.core.errors import COMPLETE, TOO_MANY_FAILURES
 from harvester.core.model import Figures, Stage
 from harvester.core.sanitize import printable
@@ -267,7 +268,7 @@ def _of_bytes(line: Line, where: str, counts: WorkCounts) -> Iterator[Violation]
     counts.records_hashed += 1
     if line.record_sha256 != line.sha256:
         yield _violation("G12", line.doi, f"has a record whose bytes have another sha256 than the line says {where}")
-    if line.record_doi != line.doi:
+    if line.record_doi is None or not is_same_doi(line.record_doi, line.doi):
         yield _violation("G11", line.doi, f"has the record of {printable(line.record_doi or 'no DOI')} {where}")
 
 

@@ -3,14 +3,14 @@
 import json
 import unicodedata
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.core import doi as module
-from harvester.core.doi import MAX_BYTES, doi_path, lost_full_stop, parse_doi
+from harvester.core.doi import MAX_BYTES, doi_path, is_same_doi, lost_full_stop, parse_doi
 from harvester.core.errors import InvalidDoi
 from tests.folders import DATA
 
@@ -219,3 +219,20 @@ def test_the_short_way_gives_what_the_long_way_gives(text: str) -> None:
     except InvalidDoi:
         expected = None
     assert parsed(text) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["10.6002/ect.2020.häyry", "10.1/σας", "10.1/straße", "10.1/й", "10.1/ａ", "10.1/ⓐ", "10.1/É", "10.1/a<b>c%d"],
+)
+def test_what_a_service_calls_a_work_is_its_doi_in_any_letter_case_and_as_an_address(name: str) -> None:
+    for told in (name, name.lower(), name.upper(), f"https://doi.org/{quote(name)}", f"doi:{name}".upper()):
+        assert is_same_doi(told, name)
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["10.1/ab.", "10.1/a b", "10.1/ab/", " 10.1/ab", "10.1/abc", "https://example.org/10.1/ab", "10.1/ab" * 9999],
+)
+def test_what_is_only_like_a_doi_is_another(told: str) -> None:
+    assert not is_same_doi(told, "10.1/ab")

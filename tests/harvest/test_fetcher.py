@@ -1,7 +1,7 @@
 """Fetching one work: who is to blame for a failure, the work or the service, and what that costs."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from random import Random
@@ -31,7 +31,8 @@ from harvester.core.limits import ServiceLimits
 from harvester.core.model import DueWork, Failure, Outcome
 from harvester.core.stop import Stop, StoppableClock
 from harvester.core.tally import Tally
-from harvester.harvest.fetcher import MAX_FAILED_TRIALS, Fetcher
+from harvester.harvest.fetcher import Fetcher
+from harvester.harvest.witnesses import KnownGood
 from harvester.politeness.breaker import CircuitBreaker
 from harvester.politeness.concurrency import ConcurrencyLimit, Slots
 from harvester.politeness.limiter import RateLimiter
@@ -46,6 +47,7 @@ THRESHOLD = 5
 PATIENCE = 3600.0
 LATENCY = 0.1
 PAGE = "the status page"
+REFERENCE = "10.1/reference"
 
 Fault = Callable[[], TryAgain | GiveUp]
 
@@ -77,6 +79,7 @@ class Faulty:
         bad: what is asked for and always fails, with its fault.
         outages: from when until when everything fails, in seconds, with the fault.
         page_stays: whether the status page answers during an outage.
+        slow: what takes longer than the rest, with its seconds.
     """
 
     name = "paperbuzz"
@@ -89,22 +92,27 @@ class Faulty:
         outages: Iterable[tuple[float, float, Fault]] = (),
         *,
         page_stays: bool = False,
+        slow: dict[str, float] | None = None,
     ) -> None:
+        self.slow = slow or {}
         self.bad = bad or {}
         self.outages = list(outages)
         self.page_stays = page_stays
         self.asked: list[tuple[float, str]] = []
+        self.fresh: defaultdict[str, list[bool]] = defaultdict(list)
 
-    async def record(self, doi: str) -> Record:
+    async def record(self, doi: str, *, fresh: bool = False) -> Record:
+        self.fresh[doi].append(fresh)
         await self._answer(doi)
-        return Record(b'{"doi":"%b"}' % doi.encode(), "0" * 64, Outcome.OK, False, (), 200, LATENCY)
+        seconds = self.slow.get(doi, LATENCY)
+        return Record(b'{"doi":"%b"}' % doi.encode(), "0" * 64, Outcome.OK, False, (), 200, seconds)
 
     async def alive(self) -> None:
         await self._answer(PAGE)
 
     async def _answer(self, what: str) -> None:
         self.asked.append((now(), what))
-        await asyncio.sleep(LATENCY)
+        await asyncio.sleep(self.slow.get(what, LATENCY))
         fault = self.bad.get(what)
         for start, end, down in self.outages:
             if start <= now() < end and not (what == PAGE and self.page_stays):
@@ -176,7 +184,12 @@ class Harvest:
             limits=ServiceLimits("https://api.example/v0/", 1, max_attempts=self._max_attempts, patience=PATIENCE),
         )
         fetcher = Fetcher(
-            self.service, service, tally=self.tally, clock=clock, random=Random(1), known_good=self._known_good
+            self.service,
+            service,
+            tally=self.tally,
+            clock=clock,
+            random=Random(1),
+            known_good=KnownGood(REFERENCE, self._known_good),
         )
         todo = iter(list(dois))
 
@@ -243,7 +256,7 @@ def test_a_permanent_500_costs_its_own_doi_and_no_other(concurrency: int) -> Non
     assert harvested.failures.keys() == {dois[20]}
     failure = harvested.failures[dois[20]]
     assert (failure.kind, failure.http_status, failure.origin, failure.input) == ("http", 500, "list.txt:1", dois[20])
-    assert failure.attempts == len(harvested.service.times(dois[20])) <= 4
+    assert failure.attempts == len(harvested.service.times(dois[20])) == 3
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 16])
@@ -269,14 +282,50 @@ def test_a_third_of_bad_dois_is_no_outage_whatever_is_wrong_with_them(concurrenc
     assert not harvested.breaker.outages
 
 
-@pytest.mark.parametrize("fault", [DoiMismatch, Refused])
-def test_answers_that_prove_the_service_up_never_open_the_breaker(fault: type[GiveUp]) -> None:
-    dois = some(30)
-    service = Faulty({doi: lambda: fault("no", status=400) for doi in dois})
+SURE = [
+    lambda: DoiMismatch("other", status=200),
+    lambda: Refused("no", status=400),
+    lambda: InvalidJson("bad", status=200),
+    lambda: TooLarge("large", status=200),
+]
+
+
+@pytest.mark.parametrize("fault", SURE)
+def test_an_answer_that_sounds_final_is_asked_for_once_more_on_a_connection_of_its_own(fault: Fault) -> None:
+    dois = some(40)
+    service = Faulty({dois[20]: fault})
     harvested = harvest(service, dois, concurrency=4)
+    assert harvested.failures.keys() == {dois[20]}
+    assert harvested.failures[dois[20]].attempts == 2
+    assert service.fresh[dois[20]] == [False, True]
+    assert len(service.asked) <= len(dois) + 3  # one more attempt, and a good DOI before and after it at the most
+
+
+@pytest.mark.parametrize("fault", SURE)
+def test_an_answer_that_sounds_final_and_passes_is_nobodys_failure(fault: Fault) -> None:
+    harvested = harvest(Faulty(outages=[(1.0, 1.35, fault)]), some(40), concurrency=4)
+    assert not harvested.failures
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("fault", [*SURE, internal])
+def test_a_list_of_nothing_but_bad_dois_ends_where_the_reference_doi_has_its_record(
+    fault: Fault, concurrency: int
+) -> None:
+    dois = some(30)
+    service = Faulty(dict.fromkeys(dois, fault))
+    harvested = harvest(service, dois, concurrency=concurrency)
     assert harvested.failures.keys() == set(dois)
-    assert len(service.asked) == len(dois)
-    assert not harvested.breaker.since
+    assert harvested.ended is None
+    assert not harvested.breaker.outages
+    assert len(service.asked) <= 6 * len(dois)
+
+
+@pytest.mark.parametrize("fault", [*SURE, internal])
+def test_one_hopeless_doi_alone_is_a_failure_and_no_outage(fault: Fault) -> None:
+    harvested = harvest(Faulty({"10.1/bad": fault}), ["10.1/bad"])
+    assert harvested.failures.keys() == {"10.1/bad"}
+    assert harvested.ended is None
 
 
 def test_a_doi_that_fails_at_the_end_of_the_list_is_told_from_an_outage_by_a_good_one() -> None:
@@ -284,7 +333,7 @@ def test_a_doi_that_fails_at_the_end_of_the_list_is_told_from_an_outage_by_a_goo
     harvested = harvest(service, ["10.1/good", "10.1/bad"])
     assert harvested.failures.keys() == {"10.1/bad"}
     assert harvested.failures["10.1/bad"].attempts == 5
-    assert (len(service.times(PAGE)), len(service.times("10.1/good"))) == (1, 2)
+    assert (len(service.times(PAGE)), len(service.times("10.1/good"))) == (0, 3)
 
 
 def test_a_known_good_doi_of_an_earlier_run_serves_as_well() -> None:
@@ -309,44 +358,75 @@ def test_lock_step_failures_of_as_many_bad_dois_as_make_an_outage_come_to_an_end
     assert all(failure.attempts <= 5 for failure in harvested.failures.values())
 
 
-@pytest.mark.parametrize("concurrency", [1, 8])
-def test_a_list_of_nothing_but_bad_dois_comes_to_an_end(concurrency: int) -> None:
-    dois = some(3)
-    harvested = harvest(Faulty(dict.fromkeys(dois, internal)), dois, concurrency=concurrency)
-    assert harvested.failures.keys() == set(dois)
-    assert harvested.ended is None
-    assert harvested.tally.waiting_for == ""
-
-
-def test_a_long_list_of_nothing_but_bad_dois_comes_to_an_end_within_the_patience() -> None:
-    harvested = harvest(Faulty(dict.fromkeys(some(1000), internal)), some(1000), concurrency=4)
-    assert isinstance(harvested.ended, ServiceDown)
-    assert harvested.service.asked[-1][0] < 2 * PATIENCE
-
-
 def test_attempts_are_the_requests_that_were_made_for_a_work() -> None:
-    """Those of its trials included."""
     service = Faulty({"10.1/a": internal})
     failure = harvest(service, ["10.1/a"]).failures["10.1/a"]
-    assert failure.attempts == len(service.times("10.1/a")) == 3 + MAX_FAILED_TRIALS
+    assert failure.attempts == len(service.times("10.1/a")) == 3
+
+
+def test_it_is_not_a_slow_doi_that_is_asked_for_to_know_whether_the_service_is_up() -> None:
+    dois = some(40)
+    service = Faulty(dict.fromkeys(dois[20::2], internal), slow={dois[19]: 4.0, dois[21]: 4.0})
+    harvest(service, dois)
+    assert len(service.times(dois[19])) == 1
 
 
 # Retry-After
 
 
-def test_a_pause_the_server_asks_for_is_everybodys() -> None:
-    harvested = harvest(Faulty(outages=[(0, 0.15, busy(30))]), ["10.1/a"], known_good="10.1/c")
+def test_a_pause_the_server_asks_for_is_everybodys_if_a_known_good_doi_fails_as_well() -> None:
+    harvested = harvest(Faulty(outages=[(0, 0.25, busy(30))]), ["10.1/a"], known_good="10.1/c")
     assert harvested.pauses == [30]
     assert harvested.service.times("10.1/a")[1] >= 30
 
 
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pause_that_is_asked_for_one_doi_is_kept_for_that_one_alone(status: int, concurrency: int) -> None:
+    dois = some(40)
+    service = Faulty({dois[5]: lambda: ServerBusy("busy", status=status, retry_after=900)})
+    harvested = harvest(service, dois, concurrency=concurrency)
+    assert harvested.pauses == []
+    assert harvested.ended is None
+    assert harvested.failures.keys() == {dois[5]}
+    assert all(later - sooner >= 900 for sooner, later in pairwise(service.times(dois[5])[:-1]))
+    if concurrency > 1:
+        assert all(service.times(doi)[-1] < 60 for doi in dois if doi not in harvested.failures and doi != dois[0])
+    assert now_of(service) < 2 * PATIENCE
+
+
+def now_of(service: Faulty) -> float:
+    return service.asked[-1][0]
+
+
+def test_a_pause_for_one_doi_that_is_longer_than_the_patience_is_its_failure_and_it_is_named() -> None:
+    dois = some(40)
+    service = Faulty({doi: busy(PATIENCE + 1) for doi in dois[5::10]})
+    harvested = harvest(service, dois, concurrency=4)
+    assert harvested.ended is None
+    assert harvested.failures.keys() == service.bad.keys()
+    failure = harvested.failures[dois[5]]
+    assert "3,601 s" in failure.message
+    assert failure.attempts == 2
+    assert now_of(service) < 600
+
+
+def test_dois_with_long_pauses_of_their_own_do_not_hold_up_the_others() -> None:
+    """They would take up all places: only as many wait as may be asked for at a time."""
+    dois = some(200)
+    service = Faulty({doi: busy(PATIENCE) for doi in dois[:100]})
+    harvested = harvest(service, dois, concurrency=8)
+    assert harvested.failures.keys() == service.bad.keys()
+    assert all(service.times(doi)[0] < PATIENCE for doi in dois[100:])
+
+
 def test_a_pause_that_is_asked_for_in_answer_to_a_probe_counts_as_well() -> None:
     harvested = harvest(Faulty(outages=[(0, 100, busy(7))]), some(10), concurrency=5)
-    assert len(harvested.pauses) > THRESHOLD + 3
+    assert len(harvested.pauses) > 3
     assert not harvested.failures
 
 
-def test_a_pause_longer_than_the_patience_ends_the_run() -> None:
+def test_a_pause_longer_than_the_patience_ends_the_run_if_it_is_everybodys() -> None:
     harvested = harvest(Faulty(outages=[(0, 9, busy(PATIENCE + 1))]), some(3))
     assert isinstance(harvested.ended, ServiceDown)
     assert "3,601 s" in str(harvested.ended)
@@ -356,7 +436,7 @@ def test_a_pause_longer_than_the_patience_ends_the_run() -> None:
 # An outage
 
 
-@pytest.mark.parametrize("fault", [lost, internal, busy(), redirected, lambda: TimedOut("late")])
+@pytest.mark.parametrize("fault", [lost, internal, busy(), redirected, lambda: TimedOut("late"), *SURE])
 @pytest.mark.parametrize("concurrency", [1, 2, 4, 8, 32])
 def test_an_outage_in_the_middle_costs_no_work_anything_but_time(fault: Fault, concurrency: int) -> None:
     dois = some(300)
@@ -403,18 +483,35 @@ def test_a_service_that_is_down_from_the_start_ends_the_run_after_the_patience(f
     assert harvested.tally.waiting_for == ""
 
 
-def test_a_status_page_alive_with_all_dois_failing_writes_off_no_more_than_a_few() -> None:
-    service = Faulty(outages=[(0, 1e9, internal)], page_stays=True)
-    harvested = harvest(service, some(1000), concurrency=8)
-    assert isinstance(harvested.ended, ServiceDown)
-    assert len(harvested.outcomes) <= 8
+EVERYTHING = [internal, busy(), lost, redirected, *SURE]
 
 
-def test_the_same_with_a_known_good_doi_writes_off_none() -> None:
-    service = Faulty(outages=[(0, 1e9, internal)], page_stays=True)
-    harvested = harvest(service, some(1000), concurrency=8, known_good="10.1/c")
+@pytest.mark.parametrize("fault", EVERYTHING)
+@pytest.mark.parametrize("known_good", [None, "10.1/c"])
+@pytest.mark.parametrize(("works", "concurrency"), [(1, 1), (3, 1), (3, 8), (200, 1), (200, 8)])
+def test_a_status_page_alive_with_all_dois_failing_writes_off_none_whatever_the_error(
+    fault: Fault, known_good: str | None, works: int, concurrency: int
+) -> None:
+    service = Faulty(outages=[(0, 1e9, fault)], page_stays=True)
+    harvested = harvest(service, some(works), concurrency=concurrency, known_good=known_good)
     assert isinstance(harvested.ended, ServiceDown)
+    assert "no DOI was written off" in str(harvested.ended)
+    assert ("reference_doi" in str(harvested.ended)) is (known_good is None)
     assert not harvested.outcomes
+
+
+@pytest.mark.parametrize("fault", [internal, *SURE])
+@pytest.mark.parametrize("concurrency", [1, 2, 8])
+@pytest.mark.parametrize("length", [0.3, 1.0, 2.0, 4.0])
+def test_a_service_that_comes_and_goes_costs_no_work_anything_but_time(
+    fault: Fault, concurrency: int, length: float
+) -> None:
+    ups_and_downs = [(0.5 + 2 * length * n, 0.5 + 2 * length * n + length, fault) for n in range(100)]
+    dois = some(100)
+    harvested = harvest(Faulty(outages=ups_and_downs), dois, concurrency=concurrency)
+    assert harvested.ended is None
+    assert not harvested.failures
+    assert harvested.outcomes.keys() == set(dois)
 
 
 def test_in_an_outage_one_at_a_time_probes_with_growing_pauses() -> None:
@@ -472,7 +569,7 @@ def test_a_cancellation_is_no_failure() -> None:
 
 # All of it
 
-FAULTS = st.sampled_from([lost, internal, busy(), busy(3), redirected])
+FAULTS = st.sampled_from([lost, internal, busy(), busy(3), redirected, *SURE])
 
 
 @settings(max_examples=60, deadline=None)

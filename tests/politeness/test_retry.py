@@ -1,7 +1,6 @@
 """How long to pause, what to try again, and how often."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
 import pytest
@@ -10,16 +9,24 @@ from hypothesis import strategies as st
 
 from harvester.core.errors import (
     ConnectionLost,
+    GiveUp,
     InvalidJson,
     NotJson,
     Refused,
     ServerBusy,
     ServerFailed,
-    Stopped,
     TimedOut,
     TryAgain,
 )
-from harvester.politeness.retry import BASE_SECONDS, CAP_SECONDS, LEAST, SHARE, RetryBudget, attempts, pause_seconds
+from harvester.politeness.retry import (
+    BASE_SECONDS,
+    CAP_SECONDS,
+    LEAST,
+    SHARE,
+    RetryBudget,
+    most_attempts,
+    pause_seconds,
+)
 from tests.support import LoopClock, in_virtual_time
 
 NETWORK = [TimedOut("x"), ConnectionLost("x")]
@@ -59,118 +66,25 @@ def test_the_server_is_never_asked_before_the_time_it_named(named: float, attemp
     assert pause_seconds(error, attempt, random) >= named
 
 
-class Naps:
-    """Sleeps no time and remembers how long it should have been."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-
-
-async def tried(
-    errors: Sequence[BaseException | None],
-    max_attempts: int = 5,
-    sleep: Callable[[float], Awaitable[None]] | None = None,
-    before_sleep: Callable[[], None] = lambda: None,
-) -> int:
-    """Attempts made at something that fails with these errors in turn; None succeeds, the last repeats."""
-    made = 0
-    sleep = sleep or Naps().sleep
-    async for attempt in attempts(max_attempts, sleep=sleep, random=Random(1), before_sleep=before_sleep):
-        with attempt:
-            made += 1
-            error = errors[min(made, len(errors)) - 1]
-            if error is not None:
-                raise error
-            return made
-    raise AssertionError("attempts either return or raise")
-
-
-async def test_what_succeeds_at_once_is_done_once_and_without_a_pause() -> None:
-    naps = Naps()
-    assert await tried([None], sleep=naps.sleep) == 1
-    assert naps.seconds == []
-
-
-async def test_what_may_pass_is_tried_until_it_passes() -> None:
-    naps = Naps()
-    assert await tried([TimedOut("x"), ServerBusy("x", status=503), None], sleep=naps.sleep) == 3
-    assert len(naps.seconds) == 2
-
-
 @pytest.mark.parametrize(
-    ("error", "limit"),
+    ("error", "max_attempts", "limit"),
     [
-        (TimedOut("x"), 5),
-        (ConnectionLost("x"), 5),
-        (ServerFailed("x", status=502), 5),
-        (ServerBusy("x", status=503), 5),
-        (ServerFailed("x", status=500), 3),
+        (None, 5, 5),
+        (TimedOut("x"), 5, 5),
+        (ConnectionLost("x"), 5, 5),
+        (ServerFailed("x", status=502), 5, 5),
+        (ServerBusy("x", status=503), 5, 5),
+        (ServerFailed("x", status=500), 5, 3),
+        (ServerFailed("x", status=500), 2, 2),
+        (Refused("x", status=400), 5, 2),
+        (InvalidJson("x"), 5, 2),
+        (TimedOut("x"), 1, 2),
     ],
 )
-async def test_a_plain_500_gets_fewer_attempts_than_other_faults_and_the_last_error_is_raised_itself(
-    error: TryAgain, limit: int
+def test_a_500_gets_fewer_attempts_than_other_faults_and_what_sounds_final_gets_two(
+    error: TryAgain | GiveUp | None, max_attempts: int, limit: int
 ) -> None:
-    naps = Naps()
-    with pytest.raises(type(error)) as raised:
-        await tried([error], sleep=naps.sleep)
-    assert raised.value is error
-    assert len(naps.seconds) == limit - 1
-
-
-async def test_fewer_attempts_than_three_hold_for_a_500_too() -> None:
-    naps = Naps()
-    with pytest.raises(ServerFailed):
-        await tried([ServerFailed("x", status=500)], max_attempts=2, sleep=naps.sleep)
-    assert len(naps.seconds) == 1
-
-
-@pytest.mark.parametrize(
-    "error", [Refused("x", status=404), InvalidJson("x"), Stopped(), ValueError("a bug"), asyncio.CancelledError()]
-)
-async def test_anything_else_is_raised_at_once_and_never_tried_again(error: BaseException) -> None:
-    """Cancellation above all: a list of what not to retry would have swallowed it."""
-    naps = Naps()
-    with pytest.raises(type(error)):
-        await tried([error], sleep=naps.sleep)
-    assert naps.seconds == []
-
-
-async def test_every_pause_is_counted_before_it_begins() -> None:
-    order: list[str] = []
-
-    async def sleep(_: float) -> None:
-        order.append("sleep")
-
-    with pytest.raises(TimedOut):
-        await tried([TimedOut("x")], 3, sleep, lambda: order.append("counted"))
-    assert order == ["counted", "sleep"] * 2
-
-
-async def test_a_pause_can_be_cancelled() -> None:
-    asleep = asyncio.Event()
-
-    async def sleep(_: float) -> None:
-        asleep.set()
-        await asyncio.Event().wait()
-
-    task = asyncio.create_task(tried([TimedOut("x")], sleep=sleep))
-    await asleep.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def test_tasks_at_the_same_time_do_not_count_each_others_attempts() -> None:
-    """A shared retrying object would mix them."""
-
-    async def one(failures: int) -> int:
-        errors: list[Exception | None] = [TimedOut("x")] * failures
-        return await tried([*errors, None])
-
-    assert await asyncio.gather(*map(one, range(5))) == [1, 2, 3, 4, 5]
+    assert most_attempts(error, max_attempts) == limit
 
 
 # The retry budget

@@ -51,7 +51,6 @@ HOW_TO = (ROOT / "docs" / "how-to" / "nightly.md").read_text(encoding="utf-8")
 def slow(harvester: Tool, sandbox: Sandbox) -> Iterator[Tool]:
     """The tool, with a list that takes two seconds."""
     harvester.extra |= {"HARVESTER_PAPERBUZZ__RATE": "40", "HARVESTER_PAPERBUZZ__BURST": "1"}
-    harvester.at_a_time = 2
     harvester.write("dois.txt", LISTED)
     yield harvester
     sandbox.latency_seconds = 0.0

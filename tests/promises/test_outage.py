@@ -22,6 +22,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import pytest
 
 from harvester.config.load import load
+from harvester.config.settings import Settings
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.harvest.job import Context
@@ -50,6 +51,7 @@ DOWN = 10 * MINUTES
 PATIENCE = 60 * MINUTES
 CONCURRENCY = 8
 STATUS_PAGE = "/v0/"
+REFERENCE = Settings().paperbuzz.reference_doi
 LITERALLY: "tuple[OutageKind, ...]" = ("503", "refuse")
 KINDS = [*LITERALLY]
 SLACK = 2.0
@@ -301,7 +303,10 @@ def test_ten_minutes_down_from_the_start_are_waited_out(tmp_path: Path, kind: Ou
             desk.check_complete(await desk.run())
             asked = during(sandbox, "paperbuzz", 0, DOWN)
             assert 0 < len(asked) <= bearable(DOWN, kind)
-            assert {entry.key for entry in asked if entry.time > 20} == {STATUS_PAGE}
+            assert {entry.key for entry in asked if entry.time > 20} == {
+                STATUS_PAGE,
+                Settings().paperbuzz.reference_doi,
+            }
             assert they_double(pauses_between_probes(asked))
 
     simulated(story())
@@ -322,6 +327,43 @@ def test_a_service_that_stays_away_ends_the_run_with_69_after_our_patience(tmp_p
             await asyncio.sleep(DOWN)
             desk.check_complete(await desk.run())
             assert {record["attempts"] for record in desk.results().values()} == {1}
+
+    simulated(story())
+
+
+SILENT: "tuple[OutageKind, ...]" = ("400", "500", "json-error", "one-record")
+"""Outages that do not look like one: a gateway refuses everything, or the status page answers all the while."""
+
+
+@pytest.mark.parametrize("kind", SILENT)
+@pytest.mark.parametrize(("listed", "start"), [(3, 0.0), (100, 0.0), (100, 5.0)])
+def test_an_outage_that_sounds_like_bad_dois_costs_none_of_them_however_short_the_list(
+    tmp_path: Path, kind: OutageKind, listed: int, start: float
+) -> None:
+    async def story() -> None:
+        async with Sandbox(options(outages=(PlannedOutage("paperbuzz", start, DOWN, kind),))) as sandbox:
+            desk = Desk(tmp_path, sandbox, dois(listed))
+            desk.check_complete(await desk.run())
+            asked = during(sandbox, "paperbuzz", start, start + DOWN)
+            assert 0 < len(asked) <= bearable(DOWN, kind) + probes_within(DOWN)  # the waiting DOI is asked for as well
+
+    simulated(story())
+
+
+@pytest.mark.parametrize("kind", SILENT)
+@pytest.mark.parametrize("listed", [1, 100])
+def test_one_that_stays_ends_the_run_with_69_and_nothing_written_off_as_it_says(
+    tmp_path: Path, kind: OutageKind, listed: int
+) -> None:
+    async def story() -> None:
+        async with Sandbox(options(outages=(PlannedOutage("paperbuzz", 0, PATIENCE + DOWN, kind),))) as sandbox:
+            desk = Desk(tmp_path, sandbox, dois(listed))
+            summary = await desk.run()
+            assert (summary.exit.code, summary.figures.failures, summary.figures.pending) == (69, 0, listed)
+            assert "no DOI was written off" in summary.exit.reason
+            assert "reference_doi" in summary.exit.reason
+            await asyncio.sleep(DOWN)
+            desk.check_complete(await desk.run())
 
     simulated(story())
 

@@ -268,12 +268,27 @@ def test_whatever_the_bytes_they_are_no_record_and_no_crash(garbage: bytes) -> N
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("told", ["10.1/X", "10.1/x ", "10.1/x/", "10.1/xy", "", "\x1b[31m" + "x" * 9999])
+@pytest.mark.parametrize(
+    "told", ["10.1/x ", "10.1/x.", "https://doi.example/10.1/x", "10.1/x/", "10.1/xy", "", "\x1b[31m" + "x" * 9999]
+)
 def test_a_doi_that_is_only_like_the_one_asked_for_is_another(told: str) -> None:
     with pytest.raises(DoiMismatch) as caught:
         read_record("10.1/x", answer(body(doi=told)), NOW)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("told", ["10.1/X", "https://doi.org/10.1/x", "HTTP://DX.DOI.ORG/10.1/X", "doi:10.1/x"])
+def test_letter_case_and_the_address_of_doi_org_make_no_other_doi(told: str) -> None:
+    assert json.loads(read_record("10.1/x", answer(body(doi=told)), NOW).body)["doi"] == told
+
+
+def test_an_answer_to_another_request_makes_the_connection_distrusted() -> None:
+    distrusted: list[str] = []
+    other = answer(body(doi="10.1/y"))._replace(distrust=lambda: distrusted.append("once"))
+    with pytest.raises(DoiMismatch):
+        read_record("10.1/x", other, NOW)
+    assert distrusted == ["once"]
 
 
 def test_of_two_dois_in_one_record_the_last_counts_as_for_most_readers() -> None:

@@ -310,6 +310,8 @@ def test_a_known_good_doi_is_one_with_a_complete_record(ledger: OpenedLedger) ->
     assert ledger.known_good() is None
     record(ledger, "c")
     assert ledger.known_good() == doi("c")
+    ledger.begin_output("tonight.jsonl", [due[0].work_id])
+    assert ledger.known_good() == doi("c"), "nights begin with what earlier ones know"
 
 
 # Once more

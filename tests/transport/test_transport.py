@@ -1,17 +1,21 @@
 """Over real sockets on loopback: a request goes out as it is written, whatever comes back is one answer or error."""
 
 import asyncio
+import errno
 import gzip
+import os
 import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import unused_port
 
-from harvester.core.errors import ConnectionLost, TimedOut, TooLarge
+from harvester.core.errors import ConnectionLost, NoResources, TimedOut, TooLarge, Unreachable
 from harvester.transport.aiohttp import USER_AGENT, AiohttpTransport
 from harvester.transport.messages import Request, Response
 
@@ -397,3 +401,137 @@ async def test_a_timeout_leaves_its_connection_closed_and_the_next_one_works() -
             await opened.send(Request("GET", server.url(), timeout_seconds=0.05))
         await asyncio.wait_for(server.gone.wait(), 5)
         assert (await opened.send(Request("GET", server.url()))).status == 200
+
+
+# Answers that nobody asked for
+
+
+@dataclass
+class Kept:
+    """Answers with the target of each request, and keeps the way back to the last one."""
+
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def __call__(self, exchange: Exchange) -> None:
+        self.writers.append(exchange.writer)
+        await exchange.reply(ok(exchange.target.encode()))
+
+
+@pytest.mark.parametrize("turns", [0, 1, 50])
+async def test_an_answer_that_waits_on_an_idle_connection_is_not_given_to_the_next_request(turns: int) -> None:
+    """Whether it was read meanwhile or is still with the system (0 turns)."""
+    kept = Kept()
+    async with serving(kept) as server, transport() as opened:
+        await opened.send(Request("GET", server.url("/1")))
+        kept.writers[0].write(ok(b"nobody asked for this"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert (await opened.send(Request("GET", server.url("/2")))).body == b"/2"
+        assert len(set(kept.writers)) == 2
+
+
+async def test_an_answer_before_the_first_request_of_a_connection_is_not_taken_for_the_answer_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    greeted = asyncio.Event()
+    connect = aiohttp.TCPConnector.connect
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ok(b"hello"))
+        greeted.set()
+        await reader.read()
+        writer.close()
+
+    async def late(*arguments: Any, **named: Any) -> Any:
+        connection = await connect(*arguments, **named)
+        await greeted.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return connection
+
+    listening = await asyncio.start_server(greet, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", late)
+    async with transport() as opened:
+        with pytest.raises(ConnectionLost, match="before it was asked"):
+            await opened.send(Request("GET", f"http://127.0.0.1:{port}/"))
+    listening.close()
+
+
+def peers_of(server_peers: list[int]) -> Answer:
+    async def answer(exchange: Exchange) -> None:
+        server_peers.append(exchange.writer.get_extra_info("peername")[1])
+        await exchange.reply(ok())
+
+    return answer
+
+
+async def test_a_fresh_request_has_a_connection_of_its_own_that_is_closed_after_it() -> None:
+    peers: list[int] = []
+    async with serving(peers_of(peers)) as server, transport() as opened:
+        for fresh in (False, True, False, True):
+            await opened.send(Request("GET", server.url(), fresh=fresh))
+        assert b"connection: close" in server.heads[1].lower()
+    assert peers[0] == peers[2]
+    assert len(set(peers)) == 3
+
+
+async def test_without_reuse_each_request_has_a_connection_of_its_own() -> None:
+    peers: list[int] = []
+    async with serving(peers_of(peers)) as server, AiohttpTransport(connections=2, reuse=False) as opened:
+        for _ in range(3):
+            await opened.send(Request("GET", server.url()))
+    assert len(set(peers)) == 3
+
+
+async def test_after_an_answer_that_is_distrusted_no_connection_is_used_that_was_open_then() -> None:
+    peers: list[int] = []
+    both = asyncio.Barrier(2)
+
+    async def answer(exchange: Exchange) -> None:
+        if exchange.number <= 2:
+            await both.wait()
+        await peers_of(peers)(exchange)
+
+    async with serving(answer) as server, transport() as opened:
+        first, _ = await asyncio.gather(*(opened.send(Request("GET", server.url())) for _ in range(2)))
+        first.distrust()
+        for _ in range(2):
+            await opened.send(Request("GET", server.url()))
+    assert peers[2] == peers[3]
+    assert len(set(peers)) == 3
+
+
+# What this machine lacks
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL])
+async def test_what_this_machine_lacks_for_a_connection_is_told_from_what_the_server_does(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def no_socket(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    async with serving(always(ok())) as server, transport() as opened:
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", no_socket)
+            with pytest.raises(NoResources, match=os.strerror(number)):
+                await opened.send(Request("GET", server.url()))
+        assert (await opened.send(Request("GET", server.url()))).status == 200
+
+
+async def test_no_thread_to_look_a_name_up_is_a_lack_of_this_machine_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fails)
+    async with transport() as opened:
+        with pytest.raises(NoResources, match="thread"):
+            await opened.send(Request("GET", "http://nowhere.invalid/"))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/", "https://127.0.0.1:{port}/"])
+async def test_where_no_connection_could_be_made_nothing_was_asked(url: str) -> None:
+    async with transport() as opened:
+        with pytest.raises(Unreachable):
+            await opened.send(Request("GET", url.format(port=unused_port())))

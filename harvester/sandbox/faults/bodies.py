@@ -37,6 +37,7 @@ _INSERTED: dict[str, bytes] = {
 """Members that are put at the beginning of a record. The rest of the record stays as it is."""
 
 _STATUSES: dict[str, tuple[int, str]] = {
+    "400": (400, "Bad Request"),
     "429": (429, "Too Many Requests"),
     "502": (502, "Bad Gateway"),
     "stored-502": (502, "Bad Gateway"),
@@ -44,6 +45,9 @@ _STATUSES: dict[str, tuple[int, str]] = {
     "504": (504, "Gateway Time-out"),
     "413": (413, "Request Entity Too Large"),
 }
+
+_JSON_ERROR = Answer(200, b'{"message": "Internal server error"}\n', JSON)
+"""An error as many services tell it: as JSON, with status 200."""
 
 REPLACES = frozenset({*_STATUSES, "429-seconds", "429-date", "500", "503-seconds", "401"} - {"stored-502"})
 """Faults that are answered in the service's place: its stand-in is not asked at all."""
@@ -92,6 +96,17 @@ def spoiled(fault: str, good: Answer, request: Request, faults: Faults, other: b
     return good
 
 
+def in_an_outage(kind: str, service: StandIn) -> Answer:
+    """The answer to everything while a service is down in this way."""
+    if kind == "500":
+        return service.error(500)
+    if kind == "json-error":
+        return _JSON_ERROR
+    if kind == "one-record":
+        return Answer(200, service.other_body(""), JSON)
+    return gateway_page(400, "Bad Request") if kind == "400" else gateway_page(503, "Service Unavailable")
+
+
 def _redirect(fault: str, request: Request) -> Answer:
     query = f"?{request.query}" if request.query else ""
     target = f"http://{request.host}{request.path}{query}"
@@ -111,6 +126,8 @@ def _spoiled_record(fault: str, good: Answer, faults: Faults, other: bytes) -> A
         return Answer(200, b"{" + _INSERTED[fault] + b"," + good.body.lstrip(b"{"), JSON, headers)
     if fault == "wrong-doi":
         return Answer(200, other, JSON, headers)
+    if fault == "json-error":
+        return _JSON_ERROR
     if fault == "not-a-record":
         return Answer(200, b'["a list", null]\n', JSON, headers)
     if fault == "bad-json":

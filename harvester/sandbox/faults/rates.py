@@ -15,6 +15,7 @@ _ALL, _READ, _WRITE = SERVICES, READ_FROM, WRITTEN_TO
 
 FAULTS: dict[str, tuple[tuple[ServiceName, ...], str]] = {
     "slow": (_ALL, "the right answer, `slow_seconds` late"),
+    "400": (_READ, "400 as HTML, from a gateway"),
     "429": (_ALL, "429 without Retry-After"),
     "429-seconds": (_ALL, "429, Retry-After in seconds"),
     "429-date": (_ALL, "429, Retry-After as a date"),
@@ -32,6 +33,8 @@ FAULTS: dict[str, tuple[tuple[ServiceName, ...], str]] = {
     "loris": (_ALL, "one byte of headers at a time, for `hang_seconds`"),
     "endless": (_READ, "a body without end"),
     "wrong-doi": (_READ, "a good record of another DOI"),
+    "json-error": (_READ, "an error as JSON with status 200"),
+    "surplus": (_READ, "the right answer, and 20 ms later one that nobody asked for"),
     "not-a-record": (_READ, "valid JSON that is no record"),
     "bad-json": (_READ, "a record cut off in the middle, with the right length"),
     "nan": (_READ, "a record holding NaN and Infinity"),
