@@ -239,6 +239,7 @@ class Store:
 
     def _begin(self, service: str, source: str, advice: str, *, refetch: bool, retry_failed: bool) -> bool:
         failpoint.hit("begin")
+        self.database.require_in_place()  # reading the list may have taken long
         is_same_source = self.database.meta.source in (None, source)
         if not refetch:
             self._claim_source(service, source, advice, is_same=is_same_source)
