@@ -199,7 +199,7 @@ class Recovery:
         """
         plan = self.plan
         fresh_output = self._write_output() if plan.output_aside else None
-        length, seal = Seal.of(fresh_output or plan.found)
+        length, seal = Seal.of(fresh_output or plan.found, plan.lines.records)
         self._rebuild.bind(
             plan.output,
             published=plan.found == plan.output,

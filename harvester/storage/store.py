@@ -256,6 +256,7 @@ class Store:
         published = output.is_published()
         if not published:
             output.check_partial()
+        output.check_records()
         if retry_failed:
             self.ledger.retry_failed()
         due = self._has_due()
