@@ -315,6 +315,7 @@ class Store:
         results = [result for _, result in finished if isinstance(result, Result)]
         withheld = {result.doi for hook in self._hooks for result in results if not hook.is_written(result)}
         lines = result_lines(result for result in results if result.doi not in withheld)
+        self.database.require_in_place()
         # True again only at the end: after a failed write, sync or transaction nothing is ever appended again, since
         # the output may then have a torn tail, or data that the disk dropped though it reports success the next time.
         self._takes_more = False
