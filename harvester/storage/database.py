@@ -159,7 +159,7 @@ class Database:
         if found != "ok":
             log = _log_of(path)
             raise LedgerDamaged(
-                f"the ledger {self.name} and its log do not fit together: {printable(found, 120)}. Nothing was changed. "
+                f"the ledger {self.name} and its log do not fit together: {printable(found, 99)}. Nothing was changed. "
                 f"If you put the ledger back from a backup, remove {log} and {path.name}-shm, then give the "
                 f"same command again. {TO_RECOVER}"
             )
