@@ -84,6 +84,7 @@ def planned(paths: Paths, *, nightly: bool, exclusive: bool, anew: bool = False)
             "name the output of a run; a ledger alone tells nothing. A ledger of registrations has no output: move it "
             "away and register again. OPERAS keeps what it has, and takes the rest."
         )
+    ledger = ledger.resolve()  # a link stays, and what it stands for is replaced
     with lock(ledger) if exclusive else shared_lock(ledger), ExitStack() as databases:
         database = databases.enter_context(closing(Database(None)))
         try:
@@ -199,7 +200,7 @@ class Recovery:
         """
         plan = self.plan
         fresh_output = self._write_output() if plan.output_aside else None
-        length, seal = Seal.of(fresh_output or plan.found)
+        length, seal = Seal.of(fresh_output or plan.found, plan.lines.records)
         self._rebuild.bind(
             plan.output,
             published=plan.found == plan.output,
@@ -207,8 +208,8 @@ class Recovery:
             seal=seal,
             night_is_open=self._is_night_open(),
         )
-        fresh_ledger = free_name(plan.ledger.with_name(plan.ledger.name + ".new"))
         try:
+            fresh_ledger = _unused(plan.ledger, ".new")
             self._database.save_as(fresh_ledger)
             if fresh_output and plan.output_aside:
                 _replace(plan.found, fresh_output, plan.output_aside)
@@ -226,7 +227,7 @@ class Recovery:
     def _write_output(self) -> Path:
         """Write the good lines into a file of their own; returns its path."""
         found = self.plan.found
-        fresh = free_name(found.with_name(found.name + ".recovered"))
+        fresh = _unused(found, ".recovered")
         pack = packer(output_format(self.plan.output.name))
         write_atomically(fresh, map(pack, _gathered(self._rebuild.good_lines(found))), RESULTS)
         return fresh
@@ -243,6 +244,12 @@ class Recovery:
                 ledger.with_name(ledger.name + ending).rename(kept.with_name(kept.name + ending))
         fresh.replace(ledger)
         sync_directory(ledger.parent)
+
+
+def _unused(path: Path, ending: str) -> Path:
+    """A name for a new file beside another; what has such a name already is not ours to replace."""
+    fresh = path.with_name(path.name + ending)
+    return free_name(fresh) if fresh.exists() else fresh
 
 
 def _gathered(lines: Iterable[bytes]) -> Iterator[bytes]:

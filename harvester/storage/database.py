@@ -136,9 +136,33 @@ class Database:
         self._identity = identity_at(path) if path else None
 
     def _open(self, path: Path | None) -> None:
-        if path:
+        if path and _has_log(path):
             _refuse_foreign_log(path)
+            self._refuse_unfit_log(path)
         self._db = sqlite3.connect(self.uri, uri=True, isolation_level=None, timeout=10)
+
+    def _refuse_unfit_log(self, path: Path) -> None:
+        """Look through a ledger with the log that a killed run left, before SQLite joins the two for good.
+
+        A connection that only reads never does that. So whoever put back a ledger can still remove the log.
+
+        Raises:
+            LedgerDamaged: they do not fit together.
+        """
+        with closing(sqlite3.connect(f"{self.uri}?mode=ro", uri=True, timeout=10)) as db:
+            try:
+                [found] = db.execute("PRAGMA quick_check(1)").fetchone()
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+                    raise
+                found = str(error)
+        if found != "ok":
+            log = _log_of(path)
+            raise LedgerDamaged(
+                f"the ledger {self.name} and its log do not fit together: {printable(found, 99)}. Nothing was changed. "
+                f"If you put the ledger back from a backup, remove {log} and {path.name}-shm, then give the "
+                f"same command again. {TO_RECOVER}"
+            )
 
     def _open_to_read(self, path: Path) -> None:
         """Open the file so that nothing is written to it, and so that no file is left beside it.
@@ -149,8 +173,9 @@ class Database:
         under another user, can only be noticed afterwards (`require_unchanged`).
         """
         refuse_strange_sidecars(path)
-        with suppress(LockHeld), shared_lock(path):  # a run at work has a log, which is its own
-            _refuse_foreign_log(path)
+        if _has_log(path):
+            with suppress(LockHeld), shared_lock(path):  # a run at work has a log, which is its own
+                _refuse_foreign_log(path)
         if _log_of(path).exists():
             self._connect_to_read(f"{self.uri}?mode=ro")
             return
@@ -319,6 +344,12 @@ def _log_of(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
+def _has_log(path: Path) -> bool:
+    """Whether a database has a log with something in it. A log without a database is worth nothing, as SQLite knows."""
+    log = _log_of(path)
+    return path.exists() and log.exists() and log.stat().st_size > 0
+
+
 def _refuse_foreign_log(path: Path) -> None:
     """Refuse a write-ahead log that was left by another file: SQLite would play it into this one and destroy it.
 
@@ -330,8 +361,6 @@ def _refuse_foreign_log(path: Path) -> None:
         PromiseBroken: the log is that of another file.
     """
     log = _log_of(path)
-    if not path.exists() or not log.exists() or not log.stat().st_size:
-        return
     with path.open("rb") as file:
         header = file.read(20)
     if header[18:] == b"\x01\x01":

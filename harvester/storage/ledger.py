@@ -188,6 +188,12 @@ class Ledger:
         with self._file.reading() as db:
             return db.execute("SELECT 1 FROM work LIMIT 1").fetchone() is None
 
+    def results(self) -> int:
+        """How many works have a record, in this list or not."""
+        with self._file.reading() as db:
+            count = "SELECT COUNT(*) FROM work INDEXED BY work_figures WHERE state = ?"
+            return int(db.execute(count, (WorkState.RESULT,)).fetchone()[0])
+
     def known_good(self) -> str | None:
         """A DOI that had a complete record, tonight or before; None if there is none yet."""
         with self._file.reading() as db:

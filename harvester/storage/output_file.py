@@ -44,41 +44,45 @@ class Seal:
         sha256: of these, in hex. It tells at each start, at no cost, whether output and ledger belong together.
         crc32: of all committed bytes (`zlib.crc32`); None if a part of them was written before seals were kept. It can
             be carried on from unit to unit, and tells before publishing whether any byte was changed.
+        records: how many lines they are; None as for `crc32`. As many works of the ledger have a record.
     """
 
     tail: int = 0
     sha256: str = hashlib.sha256().hexdigest()
     crc32: int | None = 0
+    records: int | None = 0
 
-    def extended(self, unit: "memoryview[int]") -> "Seal":
-        """The seal after one more unit."""
+    def extended(self, unit: "memoryview[int]", records: int) -> "Seal":
+        """The seal after one more unit with so many records."""
         tail = unit[-TAIL_BYTES:]
         crc32 = None if self.crc32 is None else zlib.crc32(unit, self.crc32)
-        return Seal(len(tail), hashlib.sha256(tail).hexdigest(), crc32)
+        known = None if self.records is None else self.records + records
+        return Seal(len(tail), hashlib.sha256(tail).hexdigest(), crc32, known)
 
     @classmethod
-    def of(cls, path: Path) -> tuple[int, Self]:
-        """The length of a file in bytes, and the seal of all of them."""
+    def of(cls, path: Path, records: int) -> tuple[int, Self]:
+        """The length of a file in bytes, and the seal of all of them; there are so many records in it."""
         crc32, length = 0, 0
         with path.open("rb") as file:
             while chunk := file.read(READ_BYTES):
                 crc32, length = zlib.crc32(chunk, crc32), length + len(chunk)
             file.seek(max(0, length - TAIL_BYTES))
             tail = file.read()
-        return length, cls(len(tail), hashlib.sha256(tail).hexdigest(), crc32)
+        return length, cls(len(tail), hashlib.sha256(tail).hexdigest(), crc32, records)
 
     def as_text(self) -> str:
         """The seal as JSON, for the ledger."""
-        return orjson.dumps([self.tail, self.sha256, self.crc32]).decode()
+        return orjson.dumps([self.tail, self.sha256, self.crc32, self.records]).decode()
 
     @classmethod
     def from_text(cls, text: str) -> Self:
         """The seal that `as_text` wrote. A text that is none, as in a damaged ledger, is the seal of no file."""
         try:
-            tail, sha256, crc32 = orjson.loads(text)
-            return cls(int(tail), str(sha256), None if crc32 is None else int(crc32))
+            tail, sha256, *counted = orjson.loads(text)
+            crc32, records = (None if number is None else int(number) for number in counted)
+            return cls(int(tail), str(sha256), crc32, records)
         except (ValueError, TypeError):
-            return cls(0, "", None)
+            return cls(0, "", None, None)
 
     def fits(self, path: Path, length: int) -> bool:
         """Whether a file has these bytes at this length.
@@ -184,7 +188,7 @@ class OutputFile:
             failpoint.hit("after-write")
             files.sync_data(self._descriptor)
             failpoint.hit("after-sync")
-            self.length, self.seal = self.length + len(unit), self.seal.extended(unit)
+            self.length, self.seal = self.length + len(unit), self.seal.extended(unit, lines.count(b"\n"))
             self._require_unchanged()  # before the ledger counts the unit
         except OSError as error:
             raise DiskFailed(disk_failure_text(self._partial, error)) from error
@@ -292,7 +296,7 @@ def open_output(path: Path, committed: int, seal: Seal | None = None, *, new: bo
         ) from error
     except OSError as error:
         raise DiskFailed(disk_failure_text(partial, error)) from error
-    return OutputFile(path, descriptor, committed, seal or Seal(crc32=0 if not committed else None))
+    return OutputFile(path, descriptor, committed, seal or (Seal(crc32=None, records=None) if committed else Seal()))
 
 
 def _lock(partial: Path, descriptor: int) -> None:

@@ -172,6 +172,23 @@ class Publishing:
             )
         self._refuse_unknown(partial)
 
+    def check_records(self) -> None:
+        """Refuse a ledger that knows of fewer or more works with a record than there are records in the output.
+
+        It is that of two times at once, or damaged: works that it calls due would be in the output twice.
+        """
+        seal = _seal(self._meta)
+        if seal is None or seal.records is None:
+            return
+        known = self._ledger.results()
+        is_of_nights = self._meta.night is not None  # whose records may be left out of the output
+        if known < seal.records or (known > seal.records and not is_of_nights):
+            raise PromiseBroken(
+                f"{known:,} works have a record by the ledger, but {seal.records:,} records were written into "
+                f"{self.path.name}: the ledger is damaged, or two ledgers were mixed. Nothing was changed. Put back a "
+                "backup of it, or let `harvester recover` make it agree with the output."
+            )
+
     def _refuse_unknown(self, path: Path) -> None:
         if not self._is_known(path):
             raise PromiseBroken(

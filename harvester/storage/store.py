@@ -241,6 +241,7 @@ class Store:
 
     def _begin(self, service: str, source: str, advice: str, *, refetch: bool, retry_failed: bool) -> bool:
         failpoint.hit("begin")
+        self.database.require_in_place()  # reading the list may have taken long
         known = self.database.meta.source
         is_same_source = known is None or canonical(known) == canonical(source)
         if not refetch:
@@ -258,6 +259,7 @@ class Store:
         published = output.is_published()
         if not published:
             output.check_partial()
+        output.check_records()
         if retry_failed:
             self.ledger.retry_failed()
         due = self._has_due()
@@ -316,6 +318,7 @@ class Store:
         results = [result for _, result in finished if isinstance(result, Result)]
         withheld = {result.doi for hook in self._hooks for result in results if not hook.is_written(result)}
         lines = result_lines(result for result in results if result.doi not in withheld)
+        self.database.require_in_place()
         # True again only at the end: after a failed write, sync or transaction nothing is ever appended again, since
         # the output may then have a torn tail, or data that the disk dropped though it reports success the next time.
         self._takes_more = False

@@ -454,7 +454,7 @@ class _Later:
 
     def append(self, lines: bytes) -> int:
         self.lines = lines
-        self.seal = self._sink.seal.extended(memoryview(lines))
+        self.seal = self._sink.seal.extended(memoryview(lines), lines.count(b"\n"))
         return int(self._sink.length + len(lines))
 
 

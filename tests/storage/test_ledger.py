@@ -700,6 +700,27 @@ def test_the_log_of_another_ledger_is_not_played_into_a_backup(path: Path, read_
         assert ledger.figures().pending == 2
 
 
+def test_a_copy_of_a_ledger_beside_a_log_that_does_not_fit_is_left_alone(path: Path) -> None:
+    """A copy that says that it has a log, as one by `.backup` does; only looking through it can tell."""
+    log, copy = path.with_name(f"{path.name}-wal"), b""
+    with closing(OpenedLedger(path)) as ledger:
+        for size in (1000, 3000, 5000):
+            with ledger.database.reading() as db:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            copy = copy or path.read_bytes()
+            enrol(ledger, [Work(f"10.5555/{number * 7919 % 9973}") for number in range(size)])
+        left = log.read_bytes()
+    path.write_bytes(copy)
+    log.write_bytes(left)
+    with pytest.raises(
+        LedgerDamaged, match=r"its log do not fit together: .*Nothing was changed.*remove .*-wal and .*-shm"
+    ):
+        OpenedLedger(path)
+    assert (path.read_bytes(), log.read_bytes()) == (copy, left)
+    log.unlink()
+    OpenedLedger(path).close()
+
+
 def test_the_log_that_a_killed_run_left_is_its_own(path: Path) -> None:
     with closing(OpenedLedger(path)) as ledger:
         enrol(ledger, "ab")

@@ -310,12 +310,12 @@ def test_a_file_system_without_locks_is_written_all_the_same(path: Path, monkeyp
 def test_a_seal_is_of_all_bytes_however_they_came(units: list[bytes]) -> None:
     seal = Seal()
     for unit in units:
-        seal = seal.extended(memoryview(unit))
+        seal = seal.extended(memoryview(unit), 2)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "out.jsonl"
         path.write_bytes(b"".join(units))
-        length, whole = Seal.of(path)
-        assert (length, whole.crc32) == (len(b"".join(units)), seal.crc32)
+        length, whole = Seal.of(path, 2 * len(units))
+        assert (length, whole.crc32, whole.records) == (len(b"".join(units)), seal.crc32, seal.records)
         assert seal.fits(path, length)
         assert whole.fits(path, length)
         assert Seal.from_text(seal.as_text()) == seal
@@ -325,10 +325,10 @@ def test_a_seal_is_of_all_bytes_however_they_came(units: list[bytes]) -> None:
 def test_a_seal_does_not_fit_another_file(tmp_path: Path, other: bytes) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(other)
-    assert not Seal().extended(memoryview(b"{}\n")).extended(memoryview(b"[]\n")).fits(path, 6)
+    assert not Seal().extended(memoryview(b"{}\n"), 1).extended(memoryview(b"[]\n"), 1).fits(path, 6)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[1,2]", '["a","b",3]', "{}", "[0,[],null]", "7"])
+@pytest.mark.parametrize("text", ["", "[]", "[1,2]", '["a","b",3,4]', "{}", "[0,[],null,null]", "7"])
 def test_a_damaged_seal_fits_no_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "out.jsonl"
     path.touch()

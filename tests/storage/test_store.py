@@ -734,6 +734,18 @@ async def test_a_file_that_took_the_name_of_an_output_before_that_was_made_is_re
     assert place.output.read_bytes() == b"other"
 
 
+@pytest.mark.parametrize("change", ["state = 0 WHERE doi LIKE '%a'", "state = 1, outcome = 'ok' WHERE doi LIKE '%d'"])
+async def test_a_ledger_that_knows_of_other_records_than_were_written_is_refused(place: Place, change: str) -> None:
+    """As after the log of a later ledger was played into an older one; else `a` would be in the output twice."""
+    await place.run("abcd", limit=2)
+    with closing(OpenedLedger(place.ledger)) as ledger, ledger.database.transaction() as db:
+        db.execute(f"UPDATE work SET {change}")  # noqa: S608 - one of the two above
+    before = place.partial.read_bytes()
+    with pytest.raises(PromiseBroken, match=r"works have a record by the ledger, but 2 records.*`harvester recover`"):
+        await place.run("abcd")
+    assert place.partial.read_bytes() == before
+
+
 async def test_an_output_of_an_older_version_has_no_seal_and_goes_on(place: Place) -> None:
     await place.run("abcd", limit=2)
     with closing(OpenedLedger(place.ledger)) as ledger:

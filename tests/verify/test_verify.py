@@ -193,6 +193,19 @@ def test_what_a_kill_leaves_behind_is_no_violation(copy: Path) -> None:
     assert "left no summary" in found.notes[0]
 
 
+async def test_an_output_that_is_longer_than_a_restored_ledger_knows_is_no_violation(desk: Desk) -> None:
+    """The next run cuts it back. An output that the ledger knows to be complete may not be longer."""
+    await desk.run(budget=9)
+    backup = (desk.folder / "out.ledger").read_bytes()
+    await desk.run()
+    (desk.folder / "out.summary.json").unlink()
+    (desk.folder / "out.ledger").write_bytes(backup)
+    assert checked(desk.output) == []
+    content = desk.output.read_bytes()
+    desk.output.write_bytes(content.replace(b'"v":1', b'"v":2'))
+    assert "bytes, but the ledger knows" in checked(desk.output)[0].words
+
+
 def test_a_torn_write_behind_the_committed_length_is_no_violation(copy: Path) -> None:
     killed(copy)
     ledger_says(copy, "UPDATE meta SET value = 0 WHERE key = 'published'")
