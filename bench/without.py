@@ -15,7 +15,7 @@ from harvester.core.model import DueWork, Outcome
 from harvester.harvest.fetcher import Fetcher, Tries
 from harvester.politeness import concurrency
 from harvester.politeness.concurrency import LatencyObserved
-from harvester.politeness.limiter import RateLimited
+from harvester.politeness.limiter import RateLimited, RateLimiter
 from harvester.providers import paperbuzz
 from harvester.providers.base import Record
 from harvester.records.result import Result
@@ -60,7 +60,12 @@ def limiter() -> None:
     async def send(self: RateLimited, request: Request) -> Response:
         return await self._transport.send(request)
 
+    async def enter(_: RateLimiter) -> None:
+        pass
+
     _put(RateLimited, "send", send)
+    _put(RateLimiter, "enter", enter)
+    _put(RateLimiter, "leave", lambda _: None)
 
 
 def retries() -> None:

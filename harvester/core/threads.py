@@ -1,7 +1,8 @@
-"""Threads that nobody waits for: for calls that may hang in the operating system."""
+"""A thread that nobody waits for: for calls that may hang in the operating system."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from queue import SimpleQueue
 from threading import Thread
 from typing import ParamSpec, TypeVar
 
@@ -9,14 +10,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AbandonableThreads(Executor):
-    """Runs each call on a daemon thread of its own: the process can end while one still hangs.
+class AbandonableThread(Executor):
+    """Runs calls one after the other on a daemon thread: the process can end while one still hangs.
 
     The threads of `asyncio.to_thread` are waited for at the end, however long they take.
     """
 
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread: Thread | None = None
+
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Begin a call; see `concurrent.futures.Executor`."""
+        """Hand in a call; see `concurrent.futures.Executor`. Only one thread may do so."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -29,5 +34,12 @@ class AbandonableThreads(Executor):
             else:
                 future.set_result(result)
 
-        Thread(target=run, daemon=True, name="abandonable").start()
+        self._calls.put(run)
+        if self._thread is None:
+            self._thread = Thread(target=self._work, daemon=True, name="abandonable")
+            self._thread.start()
         return future
+
+    def _work(self) -> None:
+        while True:
+            self._calls.get()()

@@ -31,7 +31,7 @@ from harvester.core.errors import DiskFailed, Stopped
 from harvester.core.limits import ServiceLimits
 from harvester.core.stop import Stop
 from harvester.core.tasks import until_stopped
-from harvester.core.threads import AbandonableThreads
+from harvester.core.threads import AbandonableThread
 from harvester.politeness.quota import COUNTS_MINUTES, DAY_MINUTES, MARGIN_MINUTES, Grant
 from harvester.politeness.state import file_by_spelling, make_folder, service_file, state_folder
 
@@ -75,7 +75,7 @@ FROM spent LEFT JOIN ahead USING (minute) WHERE requests > 0 AND minute > MIN(:n
 """
 """The requests that may count, and from which minute on they count for a day."""
 
-_threads = AbandonableThreads()
+_thread = AbandonableThread()
 
 
 class SqliteBook:
@@ -201,7 +201,7 @@ class SqliteBook:
     async def _visit(self, work: Callable[[sqlite3.Connection], T], *, writes: bool = False) -> T:
         async def on_thread() -> tuple[T]:
             loop = asyncio.get_running_loop()
-            return (await loop.run_in_executor(_threads, self._patiently, work, writes),)
+            return (await loop.run_in_executor(_thread, self._patiently, work, writes),)
 
         ended = await until_stopped(on_thread(), self._stop, LAST_SECONDS)
         if ended is None:

@@ -36,6 +36,7 @@ from harvester.nightly.retry import is_of_nights, retry
 from harvester.nightly.revisit import Reason
 from harvester.nightly.run import nightly
 from harvester.nightly.visits import Visits
+from harvester.politeness import quota
 from harvester.reports.summary import Summary, broken_identities, from_json
 from harvester.sandbox.faults.rates import parse_faults
 from harvester.sandbox.options import SandboxOptions
@@ -776,8 +777,9 @@ def sixty_nights() -> list[datetime]:
 
 
 @pytest.mark.timeout(300)
-async def test_sixty_nights_with_all_that_happens_in_them(nights: Nights) -> None:
+async def test_sixty_nights_with_all_that_happens_in_them(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outages, stops, missed nights, a list that changes, both changes of the clock, a leap day."""
+    monkeypatch.setattr(quota, "BLOCKS_A_DAY", 4)  # of so small a budget each request would wait for the disk
     nights.budget = 40
     nights.more |= {"paperbuzz.patience": 600.0, "nightly.keep_nights": 100}
     listed = dois(60)

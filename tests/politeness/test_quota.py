@@ -17,7 +17,7 @@ from harvester.core.clock import SystemClock
 from harvester.core.errors import DiskFailed, Stopped
 from harvester.core.limits import ServiceLimits
 from harvester.core.stop import Stop
-from harvester.core.threads import AbandonableThreads
+from harvester.core.threads import AbandonableThread
 from harvester.politeness import book
 from harvester.politeness.book import SqliteBook, book_of, quota_path
 from harvester.politeness.limiter import RateLimiter
@@ -321,10 +321,10 @@ async def test_a_lock_that_is_not_given_back_in_half_a_minute_is_told(
 
 HANGS = """
 import asyncio, time
-from harvester.core.threads import AbandonableThreads
+from harvester.core.threads import AbandonableThread
 
 async def main():
-    asyncio.get_running_loop().run_in_executor(AbandonableThreads(), time.sleep, 60)
+    asyncio.get_running_loop().run_in_executor(AbandonableThread(), time.sleep, 60)
     await asyncio.sleep(0.01)
 
 asyncio.run(main())
@@ -338,9 +338,9 @@ def test_a_process_ends_though_a_visit_hangs_in_the_disk() -> None:
 
 async def test_a_call_on_a_thread_that_may_be_abandoned_gives_its_result_or_its_error() -> None:
     loop = asyncio.get_running_loop()
-    assert await loop.run_in_executor(AbandonableThreads(), divmod, 7, 2) == (3, 1)
+    assert await loop.run_in_executor(AbandonableThread(), divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        await loop.run_in_executor(AbandonableThreads(), divmod, 7, 0)
+        await loop.run_in_executor(AbandonableThread(), divmod, 7, 0)
 
 
 # Blocks.

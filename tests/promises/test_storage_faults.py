@@ -260,7 +260,7 @@ def test_a_stdout_that_takes_no_more_ends_the_run(harvester: Tool) -> None:
 # The daily budget
 
 
-BUDGETED = {"HARVESTER_PAPERBUZZ__MAX_ATTEMPTS": "1", "HARVESTER_PAPERBUZZ__DAILY_BUDGET": "1000"}
+BUDGETED = {"HARVESTER_PAPERBUZZ__MAX_ATTEMPTS": "1", "HARVESTER_PAPERBUZZ__DAILY_BUDGET": "100000"}
 
 
 @contextmanager
