@@ -266,6 +266,7 @@ class Fetcher:
             sha256=record.sha256,
             landing_urls=record.landing_urls,
             comparable=record.comparable,
+            place=record.place,
         )
 
     def _failure(self, due: DueWork, tries: Tries, error: TryAgain | GiveUp) -> Failure:

@@ -7,6 +7,9 @@ instant the machine stops:
 2. one ledger transaction records the results and failures of the works, and the new length of the output;
 3. only then is anything counted as done.
 
+The transaction is begun before 1 and committed in 2. So whatever cannot be written down is met before the output is
+touched: then the works are committed in halves, until the one is found that it is about, and that one alone fails.
+
 If the machine stops before 2, the output is longer than the ledger says. The next start cuts it back; the works are
 still due and are asked again. If it stops after 2, everything is in place. Neither file is written in any other way. So
 the only way back from a crash is to start again.
@@ -19,19 +22,22 @@ ledger has one writer. A step that has begun is always finished; cancelling the 
 """
 
 import asyncio
+import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, ParamSpec, Self, TypeVar
 
 from harvester.core import failpoint
-from harvester.core.errors import DiskFailed, Misconfigured, Usage
+from harvester.core.errors import DiskFailed, HarvesterError, Misconfigured, Unforeseen, Usage
 from harvester.core.files import remove
-from harvester.core.model import DueWork, Stage
-from harvester.records.lines import result_lines
+from harvester.core.model import DueWork, Failure, Stage
+from harvester.core.sanitize import printable
+from harvester.core.wording import in_a_line
+from harvester.records.lines import result_chunks
 from harvester.records.result import Finished, Result
 from harvester.storage.database import Database, WorkState
 from harvester.storage.failures import forget_failures
@@ -41,9 +47,15 @@ from harvester.storage.outbox import Outbox
 from harvester.storage.output_file import OutputFile, Sink, Stdout, partial_of
 from harvester.storage.publishing import Publishing
 
+log = logging.getLogger("harvester")
+
 P = ParamSpec("P")
 T = TypeVar("T")
 H = TypeVar("H", bound=CommitHook)
+
+
+MOST_UNFORESEEN = 5
+"""Works in a row that may fail for a reason that nobody foresaw. With more it is not the works, and the run ends."""
 
 
 ANOTHER_OUTPUT = "Name another output, or start over with --refetch."
@@ -77,6 +89,7 @@ class Store:
         self._closing = threading.Event()
         self._hooks: list[CommitHook] = []
         self._state_to_ask = WorkState.DUE
+        self._unforeseen = 0
 
     async def __aenter__(self) -> Self:
         try:
@@ -293,15 +306,37 @@ class Store:
     def _commit(self, finished: Sequence[Finished]) -> None:
         if self._sink is None:
             raise DiskFailed("the output is closed after a failed write; what was committed before is safe.")
+        try:
+            self._write(finished)
+        except (HarvesterError, OSError):  # a disk or a pipe, and no work
+            self._sink = None
+            raise
+        except Exception as error:
+            if self._sink is None:  # the output was touched already
+                raise
+            self._commit_apart(finished, error)
+
+    def _commit_apart(self, finished: Sequence[Finished], error: Exception) -> None:
+        """After an error that nobody foresaw: find the work that it is about, and let that one fail."""
+        middle = len(finished) // 2
+        if middle:
+            self._commit(finished[:middle])
+            self._commit(finished[middle:])
+            return
+        self._unforeseen += 1
+        if self._unforeseen > MOST_UNFORESEEN:
+            raise error
+        [(due, ended)] = finished
+        log.error("%s cannot be written down", printable(due.doi), exc_info=error, extra={"doi": due.doi})
+        self._write([(due, _failure_of(due, ended, error))])
+
+    def _write(self, finished: Sequence[Finished]) -> None:
         for hook in self._hooks:
             finished = hook.prepare(finished)
         results = [result for _, result in finished if isinstance(result, Result)]
         withheld = {result.doi for hook in self._hooks for result in results if not hook.is_written(result)}
-        lines = result_lines(result for result in results if result.doi not in withheld)
-        # Given back only at the end: after a failed write, sync or transaction nothing is ever appended again, since
-        # the output may then have a torn tail, or data that the disk dropped though it reports success the next time.
-        sink, self._sink = self._sink, None
-        length = sink.append(lines) if lines else self.database.meta.length
+        written = [result for result in results if result.doi not in withheld] if withheld else results
+        chunks = result_chunks(written) if written else iter(())
 
         def record(db: sqlite3.Connection) -> None:
             if self._state_to_ask is WorkState.FAILURE:  # these works stayed failed until now, see `begin`
@@ -309,7 +344,39 @@ class Store:
                 forget_failures(db, answered, Stage.FETCH)
             for hook in self._hooks:
                 hook.record(db, finished)
+            self.database.meta.length = self._append(chunks)
 
-        self.ledger.record(finished, length, withheld=withheld, also=record)
+        sink = self._sink
+        self.ledger.record(finished, self.database.meta.length, withheld=withheld, also=record)
         failpoint.hit("after-commit")
+        # Given back only now: after a failed write, sync or transaction nothing is ever appended again, since the
+        # output may then have a torn tail, or data that the disk dropped though it reports success the next time.
         self._sink = sink
+        if results:
+            self._unforeseen = 0
+        for hook in self._hooks:
+            hook.adopt()
+
+    def _append(self, chunks: Iterator[bytes]) -> int:
+        """Append lines to the output; returns its new length. The sink is put aside, see `_write`."""
+        sink, self._sink = self._sink, None
+        assert sink is not None  # noqa: S101 - `_commit` looks
+        length = self.database.meta.length
+        for chunk in chunks:
+            length = sink.append(chunk)
+        return length
+
+
+def _failure_of(due: DueWork, ended: Result | Failure, error: Exception) -> Failure:
+    """The failure of a work whose record, or failure, could not be written down."""
+    return Failure(
+        doi=due.doi,
+        input=due.doi,
+        origin=due.origin,
+        kind=Unforeseen.kind,
+        http_status=ended.http_status,
+        attempts=ended.attempts,
+        message=f"its record cannot be written down: {in_a_line(error)}",
+        failed_at=ended.harvested_at if isinstance(ended, Result) else ended.failed_at,
+        stage=Stage.FETCH,
+    )

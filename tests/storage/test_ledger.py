@@ -79,6 +79,7 @@ def record(
     ]
     hook = OutboxHook(waiting.append)
     ledger.record(outcomes, length, also=partial(hook.record, finished=outcomes) if register else lambda _: None)
+    hook.adopt()
     hook.committed()
     return waiting.pop()
 
