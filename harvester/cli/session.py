@@ -21,6 +21,7 @@ from harvester.config.load import load
 from harvester.config.settings import Settings
 from harvester.core.clock import SystemClock
 from harvester.core.errors import Interrupted
+from harvester.core.memory import give_back_large_blocks
 from harvester.core.sanitize import hide, mask_email
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
@@ -152,6 +153,7 @@ def work(job: Callable[[Context], Awaitable[T]], *, state: Path | None = None) -
         )
         return await job(context)
 
+    give_back_large_blocks()
     gc.freeze()  # imported modules stay until the end: the collector need not look at them
     return asyncio.run(main())
 

@@ -6,6 +6,7 @@ import click
 import orjson
 
 from harvester.core.errors import PromiseBroken
+from harvester.core.memory import give_back_large_blocks
 from harvester.core.sanitize import printable
 from harvester.core.wording import counted
 from harvester.verify.checks import PROMISES, Verdict, WorkCounts, verdict
@@ -29,6 +30,7 @@ def verify(path: Path, deep: bool, ledger: Path | None, failures: Path | None, a
     harvester verify harvest.jsonl.zst --deep
     harvester verify harvest.ledger --json | jq .promises
     """
+    give_back_large_blocks()
     with gather(path, deep=deep, ledger=ledger, failures=failures) as evidence:
         found = verdict(evidence)
     click.echo(_for_machines(found) if as_json else _in_words(path, found))

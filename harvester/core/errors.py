@@ -48,8 +48,8 @@ class FailureKind(StrEnum):
     DOI_MISMATCH = "doi-mismatch"
     TOO_LARGE = "too-large"
     REDIRECT = "redirect"
-    REJECTED = "rejected"
     INTERNAL = "internal"
+    REJECTED = "rejected"
 
 
 COMPLETE: Final = 0

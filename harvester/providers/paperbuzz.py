@@ -34,7 +34,7 @@ from harvester.providers.base import Record
 from harvester.records.classify import is_truncated, landing_urls_of, outcome_of, says_more
 from harvester.records.comparable import comparable
 from harvester.records.lazy_json import elements, is_object, look_into, members, names
-from harvester.records.lines import without_line_ends
+from harvester.records.lines import PIECE_BYTES, without_line_ends
 from harvester.transport.messages import Request, Response, Transport, retry_after
 
 log = logging.getLogger("harvester")
@@ -267,7 +267,7 @@ def _record(doi: str, response: Response, content: object, landing_urls: bool) -
     if sources is None:
         raise InvalidJson("the record has no list altmetrics_sources", status=response.status)
     body, digest = response.body, hashlib.sha256()
-    if len(body) <= LARGE_BYTES:
+    if len(body) <= PIECE_BYTES:
         body = body.replace(b"\n", b"").replace(b"\r", b"")
         digest.update(body)
     else:

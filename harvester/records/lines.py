@@ -26,10 +26,11 @@ RECORD_MEMBER: Final = b',"paperbuzz":'
 be escaped."""
 
 
-CHUNK_BYTES: Final = 4 * 1024 * 1024
+CHUNK_BYTES: Final = 2 * 1024 * 1024
 """Lines are written in chunks of about this size, so that a large record is never copied as a whole."""
 
-PIECE_BYTES: Final = 1024 * 1024
+PIECE_BYTES: Final = 512 * 1024
+"""Larger records come here with CR and LF, and lose them piece by piece."""
 
 
 # Written
@@ -41,8 +42,7 @@ def result_lines(results: Iterable[Result]) -> bytes:
     The record itself is copied in as the server's own bytes, as the last member, so that anyone can cut it out again
     and compare it with `sha256`.
     """
-    # All at once, because a batch of records is larger than the processor's caches.
-    return b"".join(chain.from_iterable(map(_pieces, results)))
+    return b"".join(result_chunks(list(results)))
 
 
 def result_chunks(results: Sequence[Result]) -> Iterator[bytes]:
@@ -53,9 +53,12 @@ def result_chunks(results: Sequence[Result]) -> Iterator[bytes]:
     Returns:
         Bytes. A chunk ends with a line, except where a line is longer than a chunk.
     """
-    if sum([len(result.paperbuzz) for result in results]) <= CHUNK_BYTES:
-        return iter([result_lines(results)])
-    return _chunks(list(map(_pieces, results)))
+    lines = list(map(_pieces, results))
+    sizes = [len(result.paperbuzz) for result in results]
+    if sum(sizes) <= CHUNK_BYTES and max(sizes, default=0) <= PIECE_BYTES:
+        # All at once, because a batch of records is larger than the processor's caches.
+        return iter([b"".join(chain.from_iterable(lines))])
+    return _chunks(lines)
 
 
 def _chunks(lines: Sequence[tuple[bytes, bytes, bytes, bytes]]) -> Iterator[bytes]:

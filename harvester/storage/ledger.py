@@ -36,7 +36,9 @@ FROM (
 
 DUE = """
 SELECT json_group_array(json_array(id, doi, origin)) FROM (
-    SELECT id, doi, origin FROM work WHERE id > ? AND state = {state:d} AND listed >= ? ORDER BY id LIMIT ?
+    SELECT id, doi, origin FROM work
+    WHERE id > ? AND state = {state:d} AND listed >= ? AND id NOT IN (SELECT value FROM json_each(?))
+    ORDER BY id LIMIT ?
 )
 """
 """Fetches many works as one row, because each row competes for that lock as well. The state is part of the text and not
@@ -175,10 +177,17 @@ class Ledger:
 
     # Works
 
-    def due(self, after: int, limit: int, state: WorkState = WorkState.DUE) -> list[DueWork]:
-        """The next works to ask for, in the order of ids: those with an id above `after`, at most `limit`."""
+    def due(self, after: int, limit: int, state: WorkState = WorkState.DUE, *, without: str = "[]") -> list[DueWork]:
+        """The next works to ask for, in the order of ids: those with an id above `after`, at most `limit`.
+
+        Args:
+            after: an id.
+            limit: how many.
+            state: of the works that are asked.
+            without: ids of works that are left out, as a JSON list.
+        """
         with self._file.reading() as db:
-            [rows] = db.execute(DUE.format(state=state), (after, self._meta.reading, limit)).fetchone()
+            [rows] = db.execute(DUE.format(state=state), (after, self._meta.reading, without, limit)).fetchone()
         return [DueWork(*row) for row in orjson.loads(rows)]
 
     def is_empty(self) -> bool:

@@ -32,20 +32,20 @@ from types import TracebackType
 from typing import BinaryIO, ParamSpec, Self, TypeVar
 
 from harvester.core import failpoint
-from harvester.core.errors import DiskFailed, HarvesterError, Misconfigured, Unforeseen, Usage
+from harvester.core.errors import DiskFailed, HarvesterError, Misconfigured, Usage
 from harvester.core.files import remove
-from harvester.core.model import DueWork, Failure, Stage
+from harvester.core.model import DueWork, Stage
 from harvester.core.sanitize import printable
-from harvester.core.wording import in_a_line
 from harvester.records.lines import result_chunks
 from harvester.records.result import Finished, Result
 from harvester.storage.database import Database, WorkState
-from harvester.storage.failures import forget_failures
+from harvester.storage.failures import forget_failures, unwritable
 from harvester.storage.hooks import CommitHook
 from harvester.storage.ledger import Ledger
 from harvester.storage.outbox import Outbox
 from harvester.storage.output_file import OutputFile, Sink, Stdout, partial_of
 from harvester.storage.publishing import Publishing
+from harvester.storage.suspects import Suspects
 
 log = logging.getLogger("harvester")
 
@@ -74,13 +74,15 @@ class Store:
         database: the ledger's file.
         ledger: the works in it.
         outbox: the registrations in it.
+        suspects: works in it that were in hand when a run died.
 
-    These three belong to the writer thread: `await store.call(store.ledger.figures)`.
+    These four belong to the writer thread: `await store.call(store.ledger.figures)`.
     """
 
     database: Database
     ledger: Ledger
     outbox: Outbox
+    suspects: Suspects
 
     def __init__(self, path: Path | None, output: Path | None, *, stdout: BinaryIO | None = None) -> None:
         self._path, self._output = path, output
@@ -154,6 +156,7 @@ class Store:
             self._refuse_unknown_files()
         self.database = Database(self._path)
         self.ledger, self.outbox = Ledger(self.database), Outbox(self.database)
+        self.suspects = Suspects(self.database)
         try:
             self._claim_output()
         except BaseException:
@@ -291,7 +294,25 @@ class Store:
 
     async def due(self, after: int, limit: int) -> list[DueWork]:
         """The next works to ask for, in the order of ids: those with an id above `after`, at most `limit`."""
-        return await self.call(self.ledger.due, after, limit, self._state_to_ask)
+        return await self.call(lambda: self.ledger.due(after, limit, self._state_to_ask, without=self.suspects.ids()))
+
+    async def groups_of_suspects(self) -> list[list[DueWork]]:
+        """The works to ask after all others, group by group; see `harvester.storage.suspects`."""
+        return await self.call(self.suspects.groups, self._state_to_ask)
+
+    async def hand_out(self, works: Sequence[DueWork], *, suspected: bool) -> None:
+        """Remember that works are in hand from now on, until the run ends."""
+        await self.call(self.suspects.hand_out, works, suspected=suspected)
+
+    async def after_death(self) -> tuple[list[DueWork], list[DueWork]]:
+        """After `begin`: what the last run had in hand if it died, and works that are not to be asked any more."""
+        return await self.call(
+            lambda: (self.suspects.after_death(self._state_to_ask), self.suspects.hopeless(self._state_to_ask))
+        )
+
+    async def end(self, *, last: bool = False) -> None:
+        """Remember that the run ends in an orderly way; `last`: what is in hand is to be asked last the next time."""
+        await self.call(self.suspects.end, self._state_to_ask, last=last)
 
     async def commit(self, finished: Sequence[Finished]) -> None:
         """Make the results and failures of some works durable, in the order of the theory above.
@@ -328,7 +349,7 @@ class Store:
             raise error
         [(due, ended)] = finished
         log.error("%s cannot be written down", printable(due.doi), exc_info=error, extra={"doi": due.doi})
-        self._write([(due, _failure_of(due, ended, error))])
+        self._write([(due, unwritable(due, ended, error))])
 
     def _write(self, finished: Sequence[Finished]) -> None:
         for hook in self._hooks:
@@ -365,18 +386,3 @@ class Store:
         for chunk in chunks:
             length = sink.append(chunk)
         return length
-
-
-def _failure_of(due: DueWork, ended: Result | Failure, error: Exception) -> Failure:
-    """The failure of a work whose record, or failure, could not be written down."""
-    return Failure(
-        doi=due.doi,
-        input=due.doi,
-        origin=due.origin,
-        kind=Unforeseen.kind,
-        http_status=ended.http_status,
-        attempts=ended.attempts,
-        message=f"its record cannot be written down: {in_a_line(error)}",
-        failed_at=ended.harvested_at if isinstance(ended, Result) else ended.failed_at,
-        stage=Stage.FETCH,
-    )

@@ -94,17 +94,17 @@ class AiohttpTransport:
     ) -> tuple[bytes, Place | None]:
         """The body, and the place that it takes in the room if it is large."""
         body, size, place = io.BytesIO(), 0, None
-        while chunk := await answer.content.readany():
-            size += len(chunk)
+        while chunk := await answer.content.read(FREE_BYTES):
+            size += body.write(chunk)
             if size > cap:
                 answer.close()
                 raise TooLarge(f"the answer is larger than {cap:,} bytes", status=answer.status)
             if size > FREE_BYTES:
+                del chunk  # it may have to wait for long
                 place = place or Place(self._room)
                 deadline.pause()
-                await place.extend(len(chunk))
+                await place.extend_to(size)
                 deadline.go_on()
-            body.write(chunk)
         return body.getvalue(), place
 
 

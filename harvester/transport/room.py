@@ -59,9 +59,10 @@ class Place:
         self._room, self._loop = room, asyncio.get_running_loop()
         self._shared, self._has_turn = 0, False
 
-    async def extend(self, more: int) -> None:
-        """Take some more bytes; wait for them if need be."""
-        if self._has_turn:
+    async def extend_to(self, size: int) -> None:
+        """Take as much as a body of this size needs; wait for it if need be."""
+        more = size - FREE_BYTES - self._shared
+        if self._has_turn or more <= 0:
             return
         if await self._room.take(more):
             self._shared += more
