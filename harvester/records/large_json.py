@@ -43,8 +43,8 @@ LONGEST_PLAIN = 4096
 _NO_TOKENS = bytes(sorted({*range(256)} - {*b",:[{"}))
 _NUMBER = re.compile(rb"-?[0-9]++(?:\.[0-9]++)?+(?:[eE][-+]?[0-9]++)?+")
 _NUMBER_GOES_ON = re.compile(rb"[-+.0-9eE]*+")
-_MAYBE_INFINITE = re.compile(rb"[0-9]{300}|[eE]\+?0*+[1-9][0-9]")
-_ESCAPE = re.compile(rb"\\.", re.DOTALL)
+_SHAPE = bytes.maketrans(b"123456789E", b"000000000e")
+_MANY_DIGITS = b"0" * 300
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(sorted({*range(256)} - {*_STEPS}))
 _NOTHING = msgspec.Raw()
@@ -207,15 +207,19 @@ def _check_outside_of_strings(body: bytes | memoryview) -> None:
     depth = 0
     for text in _outside_of_strings(body):
         brackets = text.translate(None, _NO_BRACKETS)
-        opened = brackets.count(b"[") + brackets.count(b"{")
-        if (
-            depth + opened > MOST_DEPTH
-            and max(accumulate(map(_STEPS.__getitem__, brackets), initial=depth)) > MOST_DEPTH
-        ):
-            raise ValueError(f"it is nested more than {MOST_DEPTH:,} levels deep")
-        depth += 2 * opened - len(brackets)
-        if _MAYBE_INFINITE.search(text):
+        outer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if depth + 1 + _opened(outer) > MOST_DEPTH:  # otherwise there is no need to look closely
+            deepest = max(accumulate(map(_STEPS.__getitem__, brackets), initial=depth))
+            if deepest > MOST_DEPTH:
+                raise ValueError(f"it is nested more than {MOST_DEPTH:,} levels deep")
+        depth += 2 * _opened(outer) - len(outer)
+        shape = text.translate(_SHAPE)
+        if b"e0" in shape or b"e+" in shape or _MANY_DIGITS in shape:
             _check_numbers(text)
+
+
+def _opened(brackets: bytes) -> int:
+    return brackets.count(b"[") + brackets.count(b"{")
 
 
 def _check_numbers(text: bytes) -> None:
@@ -235,7 +239,8 @@ def _outside_of_strings(body: bytes | memoryview) -> Iterator[bytes]:
         if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # the escape ends with the next byte
             end += 1
             piece = bytes(body[start:end])
-        parts = _ESCAPE.sub(b"", piece).split(b'"')
+        # Pairs of backslashes first: then a backslash before a quotation mark escapes it.
+        parts = piece.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         outside = parts[is_inside::2]
         is_inside ^= len(parts) % 2 == 0
         if not is_inside and _NUMBER_GOES_ON.fullmatch(piece[-1:]):

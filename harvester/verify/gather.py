@@ -167,7 +167,7 @@ def read_lines(path: Path, length: int, *, deep: bool) -> Iterator[Line]:
     number = 0
     raw: bytes | Unreadable
     for raw in raw_lines(path, length):
-        number += 1
+        number += 1  # noqa: SIM113 - enumerate would hold the line before
         line = _line(number, raw, deep=deep) if isinstance(raw, bytes) else Line(number, problem=raw.problem)
         raw = b""  # a line may have 32 MiB, and must not be held while the next one is read
         yield line
