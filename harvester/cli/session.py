@@ -26,6 +26,7 @@ from harvester.config.settings import Settings
 from harvester.core.background import BackgroundWriter
 from harvester.core.clock import SystemClock
 from harvester.core.errors import Interrupted, PipeClosed
+from harvester.core.memory import give_back_large_blocks
 from harvester.core.sanitize import hide, mask_email
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
@@ -205,6 +206,7 @@ def work(job: Callable[[Context], Awaitable[T]], *, state: Path | None = None) -
         with heard_signals(request_stop):
             return await job(context)
 
+    give_back_large_blocks()
     gc.freeze()  # imported modules stay until the end: the collector need not look at them
     return asyncio.run(main())
 

@@ -6,6 +6,7 @@ import click
 
 from harvester.cli.printing import Marked, show, show_json
 from harvester.core.errors import PromiseBroken
+from harvester.core.memory import give_back_large_blocks
 from harvester.core.wording import counted
 from harvester.verify.checks import PROMISES, Verdict, WorkCounts, verdict
 from harvester.verify.gather import gather
@@ -28,6 +29,7 @@ def verify(path: Path, deep: bool, ledger: Path | None, failures: Path | None, a
     harvester verify harvest.jsonl.zst --deep
     harvester verify harvest.ledger --json | jq .promises
     """
+    give_back_large_blocks()
     with gather(path, deep=deep, ledger=ledger, failures=failures) as evidence:
         found = verdict(evidence)
     if as_json:

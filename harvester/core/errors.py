@@ -15,7 +15,8 @@ HarvesterError
 │   ├── InvalidJson          the answer is not the JSON we need
 │   ├── TooLarge             the answer is larger than the cap
 │   ├── RedirectRefused      the answer points to where we do not go
-│   └── Refused              the service refuses this request for good (400, 404, …)
+│   ├── Refused              the service refuses this request for good (400, 404, …)
+│   └── Unforeseen           something about this DOI made harvester itself fail
 ├── Outage                   the service as a whole is down; nobody is to blame, nothing is charged
 ├── Stopped                  somebody wants the run to end; what is not finished stays due
 └── StopRun                  the run ends; each class carries its exit code
@@ -52,6 +53,7 @@ class FailureKind(StrEnum):
     DOI_MISMATCH = "doi-mismatch"
     TOO_LARGE = "too-large"
     REDIRECT = "redirect"
+    INTERNAL = "internal"
     REJECTED = "rejected"
 
 
@@ -165,6 +167,12 @@ class RedirectRefused(GiveUp):
 
 class Refused(GiveUp):
     """The service refuses this very request: 400, 404, 414 and the like."""
+
+
+class Unforeseen(GiveUp):
+    """Something about this DOI made harvester fail in a way that nobody foresaw. It is in the log, with a traceback."""
+
+    kind = FailureKind.INTERNAL
 
 
 class Outage(HarvesterError):

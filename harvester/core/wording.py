@@ -1,5 +1,10 @@
 """Numbers and times in words, as people say them."""
 
+from harvester.core.sanitize import printable, redacted
+
+LONGEST_ERROR = 200
+"""Characters of an error that are shown in a message."""
+
 
 def are(number: int) -> str:
     """`is` or `are`."""
@@ -26,3 +31,8 @@ def in_words(seconds: float) -> str:
     size, name, smaller, smaller_name = next(unit for unit in units if whole >= unit[0])
     rest = whole % size // smaller
     return f"{whole // size} {name}" + (f" {rest} {smaller_name}" if rest else "")
+
+
+def in_a_line(error: Exception) -> str:
+    """An error that nobody foresaw, for the message of a failure: its class and what it says, cut and safe to print."""
+    return printable(redacted(f"{type(error).__name__}: {str(error)[:LONGEST_ERROR]}"), LONGEST_ERROR)

@@ -232,6 +232,7 @@ class Fetcher:
             sha256=record.sha256,
             landing_urls=record.landing_urls,
             comparable=record.comparable,
+            place=record.place,
         )
 
     def _failure(self, due: DueWork, tries: Tries) -> Failure:

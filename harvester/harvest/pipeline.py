@@ -7,6 +7,8 @@ Theory. Who owns what:
   stays flat at ten million DOIs, and no work is handed out twice in a run.
 - N fetchers each hold one work until it has a result or a failure (`harvester.harvest.fetcher`). If the run stops they
   drop it, and it is still due in the ledger.
+- Before a page is handed out the store is told, so that a next run knows what was in hand if this one dies. Works that
+  were in hand when another one died come last, in groups of which only one is in hand at a time.
 - One committer gives finished works to the store in batches. A work is done only when `store.commit` has returned.
 - Works that are `_open`, in flight or not yet committed, are bounded together. So a crash costs at most those (promise
   G4), and a slow disk slows fetching down. The bytes of records that are not yet committed are bounded too, for one
@@ -21,7 +23,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from harvester.core.errors import Stopped, StopRun
 from harvester.core.model import DueWork, Failure
@@ -38,7 +40,7 @@ UNCOMMITTED = 200
 COMMIT_EVERY = UNCOMMITTED // 2
 """Works that are committed together, at most. While one batch is written, another gathers."""
 
-COMMIT_BYTES = 4 * 1024 * 1024
+COMMIT_BYTES = 2 * 1024 * 1024
 """Or so many bytes of records, whichever comes first: giant records must not pile up in memory."""
 
 UNCOMMITTED_BYTES = 4 * COMMIT_BYTES
@@ -56,6 +58,14 @@ class Store(Protocol):
         """The next due works by key, those above `after`."""
         ...
 
+    async def groups_of_suspects(self) -> list[list[DueWork]]:
+        """The works to ask after all others, group by group."""
+        ...
+
+    async def hand_out(self, works: Sequence[DueWork], *, suspected: bool) -> None:
+        """Remember that works are in hand from now on."""
+        ...
+
     async def commit(self, finished: Sequence[Finished]) -> None:
         """Make what became of some works durable."""
         ...
@@ -67,6 +77,13 @@ class Fetcher(Protocol):
     async def fetch(self, due: DueWork) -> Result | Failure:
         """Ask for one work until it has a record, or fails for good."""
         ...
+
+
+class _Page(NamedTuple):
+    """Works to hand out; none at the end. A group of suspects is handed out when nothing else is in hand."""
+
+    works: Sequence[DueWork]
+    suspected: bool = False
 
 
 class Pipeline:
@@ -86,7 +103,7 @@ class Pipeline:
     ) -> None:
         self._store, self._fetcher = store, fetcher
         self._in_flight, self._stop, self._tally, self._grace = in_flight, stop, tally, grace_seconds
-        self._pages: asyncio.Queue[list[DueWork]] = asyncio.Queue(1)
+        self._pages: asyncio.Queue[_Page] = asyncio.Queue(1)
         self._page: deque[DueWork] = deque()
         self._turn = asyncio.Lock()
         self._is_dry = False
@@ -94,6 +111,8 @@ class Pipeline:
         self._done_bytes = 0
         self._uncommitted_bytes = 0
         self._open = 0
+        self._in_hand = 0
+        self._is_waited_for = False
         self._room = asyncio.Event()
         self._is_over = False
         self._some, self._enough = asyncio.Event(), asyncio.Event()
@@ -124,9 +143,11 @@ class Pipeline:
     async def _feed(self) -> None:
         last = 0
         while page := await self._store.due(last, PAGE):
-            await self._pages.put(page)
+            await self._pages.put(_Page(page))
             last = max(due.work_id for due in page)
-        await self._pages.put([])
+        for group in await self._store.groups_of_suspects():
+            await self._pages.put(_Page(group, suspected=True))
+        await self._pages.put(_Page([]))
 
     async def _next(self) -> DueWork | None:
         """Wait until another work may be in flight, and take it; None at the end."""
@@ -137,9 +158,26 @@ class Pipeline:
         if not self._page:
             async with self._turn:
                 if not self._page and not self._is_dry:
-                    self._page.extend(await self._pages.get())
-                    self._is_dry = self._is_dry or not self._page
-        return self._page.popleft() if self._page else None
+                    await self._turn_page()
+        if not self._page:
+            return None
+        self._in_hand += 1
+        return self._page.popleft()
+
+    async def _turn_page(self) -> None:
+        page = await self._pages.get()
+        if page.suspected:
+            self._is_waited_for = True
+            if self._done:
+                self._wake()
+            while self._in_hand and not self._stop.requested:
+                self._room.clear()
+                await self._room.wait()
+            self._is_waited_for = False
+        if page.works and not self._stop.requested:
+            await self._store.hand_out(page.works, suspected=page.suspected)
+            self._page.extend(page.works)
+        self._is_dry = self._is_dry or not self._page
 
     async def _fetch(self) -> None:
         while True:
@@ -162,23 +200,34 @@ class Pipeline:
         self._page.clear()
         while not self._pages.empty():
             self._pages.get_nowait()
-        self._pages.put_nowait([])  # somebody may wait for one
+        self._pages.put_nowait(_Page([]))  # somebody may wait for one
+        self._room.set()
         await asyncio.wait(fetchers, timeout=self._grace)
         for task in fetchers:
             task.cancel()
 
     async def _commit_all(self) -> None:
-        while batch := await self._gather():
-            await self._store.commit(batch)
-            self._uncommitted_bytes -= sum([_bytes(ended) for _, ended in batch])
-            self._open -= len(batch)
-            self._room.set()
-            for _, ended in batch:
-                self._tally.pending -= 1
-                if isinstance(ended, Result):
-                    self._tally.results += 1
-                else:
-                    self._tally.failures += 1
+        while await self._commit(await self._gather()):
+            pass
+
+    async def _commit(self, batch: Sequence[Finished]) -> bool:
+        """Commit a batch, and let go of it; returns whether there was anything in it."""
+        if not batch:
+            return False
+        await self._store.commit(batch)
+        self._uncommitted_bytes -= sum([_bytes(ended) for _, ended in batch])
+        self._open -= len(batch)
+        self._in_hand -= len(batch)
+        self._room.set()
+        for _, ended in batch:
+            self._tally.pending -= 1
+            if isinstance(ended, Result):
+                self._tally.results += 1
+                if ended.place:
+                    ended.place.leave()
+            else:
+                self._tally.failures += 1
+        return True
 
     def _hand_in(self, due: DueWork, ended: Result | Failure) -> None:
         size = _bytes(ended)
@@ -190,7 +239,7 @@ class Pipeline:
     def _wake(self) -> None:
         """Wake the committer, but not for each work: that would cost more than committing it."""
         self._some.set()
-        if self._is_over or len(self._done) >= COMMIT_EVERY or self._done_bytes >= COMMIT_BYTES:
+        if self._is_over or self._is_waited_for or len(self._done) >= COMMIT_EVERY or self._done_bytes >= COMMIT_BYTES:
             self._enough.set()
 
     async def _gather(self) -> list[Finished]:

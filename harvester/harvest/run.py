@@ -7,15 +7,25 @@ ledger; `operas` takes it from the outbox and registers it; `reports` sums up.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from harvester.config.credentials import require_email
-from harvester.core.errors import InputMissing, LedgerLost, PromiseBroken, Stopped, Usage
+from harvester.core.errors import (
+    DiskFailed,
+    InputMissing,
+    LedgerLost,
+    PromiseBroken,
+    ServiceDown,
+    Stopped,
+    StopRun,
+    Usage,
+)
 from harvester.core.model import Figures
 from harvester.core.stop import Stop, StoppableClock
 from harvester.core.tasks import run_together
+from harvester.harvest.deaths import died_each_time, died_with
 from harvester.harvest.fetcher import Fetcher
 from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context, HarvestJob, Mode
@@ -117,7 +127,7 @@ class Harvest:
             before = replace(before, pending=before.failures, failures=0)
         self._show(before)
         has_work = bool(before.pending or (before.registration_pending and self._registration))
-        problem = await problem_of(lambda: self._work(before), self._store, self._job.paths) if has_work else None
+        problem = await self._problem_of_work(before) if has_work else None
         after = await self._figures()
         self._show(after)
         if not after.pending:
@@ -142,6 +152,17 @@ class Harvest:
             return problem
         return None
 
+    async def _problem_of_work(self, figures: Figures) -> StopRun | None:
+        """Work; returns what ended it early. If a service was down, what was in hand is asked last the next time."""
+        try:
+            problem = await problem_of(lambda: self._work(figures), self._store, self._job.paths)
+        except StopRun:
+            with suppress(DiskFailed):
+                await self._store.end()
+            raise
+        await self._store.end(last=isinstance(self._fetching.reason or problem, ServiceDown))
+        return problem
+
     async def _prepare(self) -> None:
         """Make ledger, output and outbox agree with what is asked for."""
         job = self._job
@@ -156,9 +177,18 @@ class Harvest:
             retry_failed=job.mode is Mode.RETRY_FAILED or (job.mode is Mode.REFETCH and job.retry_failures),
             only_failed=job.mode is Mode.ONLY_FAILED,
         )
+        await self._heed_death()
         if self._registration:
             await self._registration.fill(harvested_only=True, retry_rejected=job.retry_failures)
             await self._registration.follow()
+
+    async def _heed_death(self) -> None:
+        """If the last run died, tell what it had in hand; let works fail that were alone in hand too often."""
+        in_hand, hopeless = await self._store.after_death()
+        if in_hand:
+            self._context.warn(died_with(in_hand))
+        if hopeless:
+            await self._store.commit([(due, died_each_time(due, self._context.clock.now())) for due in hopeless])
 
     async def _figures(self) -> Figures:
         return await self._store.call(self._store.ledger.figures)

@@ -122,6 +122,10 @@ class Rates:
         self._exposed = [0.0] * COHORTS
         self._fitted: tuple[float, ...] | None = None
 
+    def copy(self) -> "Rates":
+        """The same rates, to learn on."""
+        return Rates.of_numbers(self.numbers())
+
     def learn(self, cohort: int, events: float, days: float) -> None:
         """Add one visit to a work of this cohort. `harvester.nightly.revisit.observation` makes the three arguments."""
         self._events[cohort] += events

@@ -7,7 +7,7 @@ the results and failures that are there. Only the writer thread of the store use
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -83,6 +83,10 @@ class NightFigures:
         took = f"{result.elapsed_ms:.2g}"
         self.milliseconds[took] = self.milliseconds.get(took, 0) + 1
 
+    def copy(self) -> Self:
+        """The same figures, to be counted on."""
+        return replace(self, milliseconds=dict(self.milliseconds))
+
     @property
     def pace(self) -> NightPace:
         """How the night went, for later nights."""
@@ -150,6 +154,7 @@ class NightlyState(CommitHook):
         self._visits = Visits(database)
         self._rates = Rates.of_numbers(remembered.numbers(self._meta.rates))
         self._figures = NightFigures.from_json(self._meta.night_figures)
+        self._next = self._rates, self._figures
         self._visits_to_add: list[Visit] = []
 
     # What a night may ask
@@ -234,7 +239,7 @@ class NightlyState(CommitHook):
         with self._file.transaction():
             self._meta.nights = orjson.dumps([[*each] for each in nights]).decode()
             self._meta.paces = orjson.dumps([[*each] for each in paces]).decode()
-            self._meta.outputs, self._meta.rates = orjson.dumps(outputs).decode(), self._as_text()
+            self._meta.outputs, self._meta.rates = orjson.dumps(outputs).decode(), _as_text(self._rates)
             self._meta.night = False
 
     # Its commits
@@ -244,9 +249,10 @@ class NightlyState(CommitHook):
         keys = [due.work_id for due, _ in finished]
         before, contents = self._visits.known(keys), self._visits.contents(keys)
         prepared: list[Finished] = []
+        self._next = self._rates.copy(), self._figures.copy()
         self._visits_to_add = []
         for due, ended in finished:
-            self._figures.first += due.work_id not in before
+            self._next[1].first += due.work_id not in before
             if isinstance(ended, Result):
                 ended, visit = self._compare(due, ended, before.get(due.work_id), contents.get(due.work_id))
             else:
@@ -262,7 +268,12 @@ class NightlyState(CommitHook):
     def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:  # noqa: ARG002 - they were prepared
         """Write the visits and what was learned from them."""
         add_visits(db, self._visits_to_add)
-        self._meta.rates, self._meta.night_figures = self._as_text(), self._figures.as_json()
+        rates, figures = self._next
+        self._meta.rates, self._meta.night_figures = _as_text(rates), figures.as_json()
+
+    def adopt(self) -> None:
+        """Remember what was learned."""
+        self._rates, self._figures = self._next
 
     def _compare(
         self, due: DueWork, result: Result, before: Candidate | None, known: Content | None
@@ -275,24 +286,24 @@ class NightlyState(CommitHook):
         at, state = _seconds(result.harvested_at), VisitState(result.outcome)
         assert result.comparable is not None  # noqa: S101 - the job of a night says that its records are compared
         content, history = result.comparable
+        rates, figures = self._next
         changed, new = _changes(state, before, known, content)
         result = result._replace(changed=changed, added=new)
-        self._figures.add(result)
+        figures.add(result)
         if state is VisitState.EMPTY:
             return result, Visit(due.work_id, at, state)
         if before is not None and (observed := observation(before, history, at / DAY_SECONDS)):
-            self._rates.learn(*observed)
-            self._figures.found += new_events(before.history, history)
+            rates.learn(*observed)
+            figures.found += new_events(before.history, history)
         return result, Visit(due.work_id, at, state, merged(known, content) if known else content, history)
-
-    def _as_text(self) -> str:
-        return orjson.dumps(self._rates.numbers()).decode()
 
 
 def _changes(
     state: VisitState, before: Candidate | None, known: Content | None, now: Content
 ) -> tuple[bool | None, dict[str, int] | None]:
-    """Whether a record changed, and how many events of each source were added. None: there is nothing to compare with.
+    """Whether a record changed, and how many events of each source were added.
+
+    None: there is nothing to compare with, or the record cannot be compared.
 
     1. The record is empty: no change if there was a record before, empty or not.
     2. There was a record with content before: it is compared with that.
@@ -305,6 +316,10 @@ def _changes(
     if known:
         return differs(known, now), added(known.counts, now.counts)
     return (True, dict(now.counts)) if was_empty else (None, None)
+
+
+def _as_text(rates: Rates) -> str:
+    return orjson.dumps(rates.numbers()).decode()
 
 
 def _seconds(timestamp: str) -> int:

@@ -4,14 +4,15 @@ from typing import NamedTuple, Protocol
 
 from harvester.core.model import Outcome
 from harvester.records.comparable import Comparable
+from harvester.transport.room import Place
 
 
 class Record(NamedTuple):
     """What a good answer says.
 
     Args:
-        body: the server's bytes without CR and LF: one JSON object.
-        sha256: of the body, in hex.
+        body: the server's bytes: one JSON object. In a small one there is no CR and no LF.
+        sha256: of the body without CR and LF, in hex.
         outcome: what the record has in it (P4).
         truncated: whether events are missing at the cap; None if that cannot be known (P6).
         landing_urls: URLs that the record gives for the work: Crossref's, then the best open-access location's; empty
@@ -19,6 +20,7 @@ class Record(NamedTuple):
         status: the HTTP status.
         elapsed_seconds: from sending to the last byte.
         comparable: what later records are compared with; None unless the provider was told to look for it.
+        place: the room that a large body takes, see `harvester.transport.room`.
     """
 
     body: bytes
@@ -29,6 +31,7 @@ class Record(NamedTuple):
     status: int
     elapsed_seconds: float
     comparable: Comparable | None = None
+    place: Place | None = None
 
 
 class Provider(Protocol):

@@ -3,7 +3,9 @@
 P1 to P12 are the numbers of the facts in docs/design.md, "The services on the wire".
 """
 
+import asyncio
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +17,7 @@ from harvester.core.doi import doi_path, is_same_doi
 from harvester.core.errors import (
     DoiMismatch,
     GiveUp,
+    HarvesterError,
     InvalidJson,
     NotJson,
     RedirectRefused,
@@ -22,19 +25,32 @@ from harvester.core.errors import (
     ServerBusy,
     ServerFailed,
     TryAgain,
+    Unforeseen,
 )
 from harvester.core.limits import ServiceLimits
 from harvester.core.sanitize import printable, redacted
+from harvester.core.wording import in_a_line
 from harvester.providers.base import Record
 from harvester.records.classify import is_truncated, landing_urls_of, outcome_of, says_more
 from harvester.records.comparable import comparable
 from harvester.records.lazy_json import elements, is_object, look_into, members, names
+from harvester.records.lines import PIECE_BYTES, without_line_ends
 from harvester.transport.messages import Request, Response, Transport, retry_after
+
+log = logging.getLogger("harvester")
 
 T = TypeVar("T")
 
 
 MAX_REDIRECTS = 3
+
+
+LARGE_BYTES = 256 * 1024
+"""A larger answer is read in a thread, one at a time: it may take a second, in which a stop has to be heard."""
+
+
+LONGEST_SHOWN = 1_000
+"""Characters of a text from the service that are cleaned before it is cut to what is shown."""
 
 
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
@@ -76,6 +92,7 @@ class PaperbuzzProvider:
         self._base_url, self._timeout, self._max_body = limits.base_url, limits.timeout, limits.max_body
         self._clock = clock
         self._landing_urls, self._compares = landing_urls, compares
+        self._large = asyncio.Lock()
         self._query = "?email=" + quote(email, safe="")
 
     async def record(self, doi: str, *, fresh: bool = False) -> Record:
@@ -89,17 +106,36 @@ class PaperbuzzProvider:
             TryAgain: the attempt failed in a way that may pass.
             GiveUp: this DOI will get no record.
         """
+        response = None
         try:
-            # The answer gets no name: this frame would hold it as long as the error lives.
-            return read_record(
-                doi,
-                await self._get("doi/" + doi_path(doi), fresh=fresh),
-                self._clock.now(),
-                landing_urls=self._landing_urls,
-                compares=self._compares,
-            )
+            response = await self._get("doi/" + doi_path(doi), self._max_body, fresh=fresh)
+            if len(response.body) > LARGE_BYTES:
+                return await self._read_large(doi, response)
+            return self._read(doi, response)
         except (TryAgain, GiveUp) as error:
             raise _light(error) from None
+        finally:
+            response = None  # otherwise this frame would hold it as long as the error lives
+
+    def _read(self, doi: str, response: Response) -> Record:
+        try:
+            return read_record(
+                doi, response, self._clock.now(), landing_urls=self._landing_urls, compares=self._compares
+            )
+        except HarvesterError:
+            raise
+        except Exception as error:
+            log.exception("the record of %s cannot be read", printable(doi), extra={"doi": doi})
+            raise Unforeseen(f"its record cannot be read: {in_a_line(error)}", status=response.status) from None
+
+    async def _read_large(self, doi: str, response: Response) -> Record:
+        try:
+            async with self._large:
+                return await asyncio.to_thread(self._read, doi, response)
+        except BaseException:
+            if response.place:
+                response.place.leave()
+            raise
 
     async def alive(self) -> None:
         """Ask for the status object.
@@ -110,20 +146,21 @@ class PaperbuzzProvider:
         """
         try:
             told = _seen(
-                check_status(await self._get("", fresh=True), self._clock.now()), lambda status: set(names(status))
+                check_status(await self._get("", min(self._max_body, LARGE_BYTES), fresh=True), self._clock.now()),
+                lambda status: set(names(status)),
             )
         except (TryAgain, GiveUp) as error:
             raise _light(error) from None
         if not {"msg", "version"} & told:
             raise InvalidJson("the answer is JSON, but not the status object of a Paperbuzz API")
 
-    async def _get(self, path: str, *, fresh: bool) -> Response:
+    async def _get(self, path: str, max_body: int, *, fresh: bool) -> Response:
         request = Request(
             "GET",
             self._base_url + path + self._query,
             HEADERS,
             timeout_seconds=self._timeout,
-            max_body_bytes=self._max_body,
+            max_body_bytes=max_body,
             fresh=fresh,
         )
         response = await self._transport.send(request)
@@ -195,8 +232,9 @@ def read_record(
     """Read the answer to a request for `doi`.
 
     Only `doi` and `altmetrics_sources` have to be there (P8). What is kept are the server's bytes without CR and LF,
-    which JSON allows only between tokens (RFC 8259, sections 2 and 7). The answer is parsed once: all that anybody
-    wants to know of the record is looked up here.
+    which JSON allows only between tokens (RFC 8259, sections 2 and 7); of a large record they are dropped when it is
+    written, so that there is no second copy of it. The answer is parsed once: all that anybody wants to know of the
+    record is looked up here, and nothing later depends on what is in it.
 
     Args:
         doi: that was asked for.
@@ -229,22 +267,30 @@ def _record(doi: str, response: Response, content: object, landing_urls: bool) -
     if not is_same_doi(told, doi):
         response.distrust()
         raise DoiMismatch(
-            f"the record is of {printable(redacted(told), 120)!r}, not of the DOI asked for", status=response.status
+            f"the record is of {printable(redacted(told[:LONGEST_SHOWN]), 120)!r}, not of the DOI asked for",
+            status=response.status,
         )
     sources = elements(listed)
     if sources is None:
         raise InvalidJson("the record has no list altmetrics_sources", status=response.status)
-    body = response.body.replace(b"\n", b"").replace(b"\r", b"")
+    body, digest = response.body, hashlib.sha256()
+    if len(body) <= PIECE_BYTES:
+        body = body.replace(b"\n", b"").replace(b"\r", b"")
+        digest.update(body)
+    else:
+        for piece in without_line_ends(body):
+            digest.update(piece)
     return Record(
         body=body,
         # Computed here and not where it is written: the bytes are still in the cache, and the writer thread would have
         # to fight for the interpreter lock after each record.
-        sha256=hashlib.sha256(body).hexdigest(),
+        sha256=digest.hexdigest(),
         outcome=outcome_of(says_more(metadata, "crossref_url"), bool(sources), says_more(open_access, "oadoi_url")),
         truncated=is_truncated(sources),
         landing_urls=landing_urls_of(metadata, open_access) if landing_urls else (),
         status=response.status,
         elapsed_seconds=response.elapsed_seconds,
+        place=response.place,
     )
 
 

@@ -3,6 +3,7 @@
 from typing import TypeGuard
 
 from harvester.core.model import Outcome
+from harvester.records.large_json import UNKNOWN_SOURCE
 from harvester.records.lazy_json import each_member, member, members, names
 
 _OK, _EMPTY, _DEGRADED = Outcome
@@ -15,6 +16,10 @@ EVENT_CAP = 2_500
 MERGED_CAP = 2_000
 """From this count on it cannot be known whether the cap was reached, because the server merges Wikipedia pages: once
 2,500 raw events were shown as 2,009 (P6)."""
+
+
+LONGEST_URL = 4096
+"""A longer address of a work is taken for none."""
 
 
 def says_more(part: object, only: str) -> bool:
@@ -31,6 +36,8 @@ def outcome_of(metadata: bool, events: bool, open_access: bool) -> Outcome:
 
 def is_truncated(sources: list[object]) -> bool | None:
     """Whether events are missing at the cap; None if it cannot be known (P6)."""
+    if sources and sources[0] is UNKNOWN_SOURCE:
+        return None
     total = sum([count for count in each_member(sources, "events_count") if isinstance(count, int)])
     if total >= EVENT_CAP:
         return True
@@ -46,4 +53,4 @@ def landing_urls_of(metadata: object, open_access: object) -> tuple[str, ...]:
 
 
 def _is_web(url: object) -> TypeGuard[str]:
-    return isinstance(url, str) and url.lower().startswith(("http://", "https://"))
+    return isinstance(url, str) and len(url) <= LONGEST_URL and url.lower().startswith(("http://", "https://"))

@@ -11,6 +11,9 @@ EPOCH = date(1970, 1, 1).toordinal()
 
 FORTNIGHT_DAYS = 14
 
+MOST_EVENTS = 1_000_000_000
+"""A larger count is taken for none. So no sum in a record exceeds the 64 bits that JSON and the ledger can take."""
+
 
 class EventHistory(NamedTuple):
     """Four numbers about the events of a record, small enough for the ledger to keep.
@@ -51,7 +54,7 @@ def event_history(record: Mapping[str, object], today: int) -> EventHistory:
     total, days = 0, list[tuple[int, int]]()
     for source in _objects(record.get("altmetrics_sources")):
         daily = list(_daily(source.get("events_count_by_day")))
-        total += _whole(source.get("events_count")) or sum(count for _, count in daily)
+        total += whole(source.get("events_count")) or sum(count for _, count in daily)
         days += [(day, count) for day, count in daily if day is not None and day <= today]
     return EventHistory(
         total=total,
@@ -65,13 +68,14 @@ def _objects(value: object) -> Iterator[Mapping[str, object]]:
     return (item for item in (value if isinstance(value, list) else ()) if isinstance(item, dict))
 
 
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+def whole(value: object) -> int:
+    """A count of events; 0 if the value is none."""
+    return value if isinstance(value, int) and 0 < value <= MOST_EVENTS else 0
 
 
 def _daily(value: object) -> Iterator[tuple[int | None, int]]:
     for item in _objects(value):
-        if count := _whole(item.get("count")):
+        if count := whole(item.get("count")):
             yield day_of(item.get("date")), count
 
 

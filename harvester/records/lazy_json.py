@@ -3,7 +3,8 @@
 harvester looks at a dozen values of a record. orjson builds all of it. simdjson checks as much and builds nothing: a
 record of 18 kB takes a third of the time, and leaves no objects to be freed. Both refuse the same documents, except
 those with integers of more than 64 bits, which only simdjson refuses (see `tests/records/test_lazy_json.py`). So what
-simdjson accepts is accepted; where it refuses a document, or is not installed, orjson decides.
+simdjson accepts is accepted; where it refuses a document, or is not installed, orjson decides. A document whose objects
+would take too much memory is built by nobody, see `harvester.records.large_json`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import orjson
+
+from harvester.records import large_json
 
 if TYPE_CHECKING:
     from simdjson import Array, Object, Parser
@@ -28,6 +31,9 @@ LEAST_BYTES = 4 * 1024
 MOST_BYTES = 1024 * 1024
 """The largest records have 400 kB. The parser keeps its memory, up to twelve times the size of a document."""
 
+CHEAP_BYTES = large_json.MOST_COST // large_json.COST_A_TOKEN
+"""No document of this size costs too much, whatever is in it."""
+
 _OBJECTS, _ARRAYS = (dict, Object), (list, Array)
 
 _parser: Parser | None = Parser(MOST_BYTES)
@@ -43,7 +49,8 @@ def look_into(body: bytes, look: Callable[[object], T], *, built: bool = False) 
             view returns the first; if a wanted key is repeated, the document is parsed again with orjson
             (`each_member` does without).
         built: whether `look` wants all of it as Python's own objects. To build them at once is faster than to look into
-            a view first.
+            a view first. A record that would cost too much is never built: then `look` gets what
+            `harvester.records.large_json.seen` sees.
 
     Returns:
         What `look` returned.
@@ -52,6 +59,8 @@ def look_into(body: bytes, look: Callable[[object], T], *, built: bool = False) 
         ValueError: the body is no JSON (RFC 8259), or has something that some readers refuse: a number too large for a
             double, half a surrogate pair, a depth of more than a thousand.
     """
+    if len(body) > CHEAP_BYTES and large_json.cost(body) > large_json.MOST_COST:
+        return look(large_json.seen(body))
     # One level deeper, as it will stand in a line of the output: what fits only by itself could not be read there.
     text = b"[%b]" % body
     if _parser and not built and LEAST_BYTES <= len(text) <= MOST_BYTES:

@@ -3,7 +3,7 @@
 This is the only place that knows the members of a line. What they mean is told by `harvester.records.schema`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from types import UnionType
@@ -14,6 +14,8 @@ import orjson
 from harvester.core.errors import InputUnusable
 from harvester.core.model import Failure, Stage
 from harvester.core.sanitize import printable
+from harvester.records.large_json import MOST_COST, cost, seen
+from harvester.records.lazy_json import CHEAP_BYTES
 from harvester.records.packing import Unreadable, raw_lines
 from harvester.records.result import Result
 
@@ -22,6 +24,13 @@ SCHEMA_VERSION: Final = 1
 RECORD_MEMBER: Final = b',"paperbuzz":'
 """What stands in a line before the record. It cannot stand there earlier: inside a JSON text its quotation marks would
 be escaped."""
+
+
+CHUNK_BYTES: Final = 2 * 1024 * 1024
+"""Lines are written in chunks of about this size, so that a large record is never copied as a whole."""
+
+PIECE_BYTES: Final = 512 * 1024
+"""Larger records come here with CR and LF, and lose them piece by piece."""
 
 
 # Written
@@ -33,11 +42,44 @@ def result_lines(results: Iterable[Result]) -> bytes:
     The record itself is copied in as the server's own bytes, as the last member, so that anyone can cut it out again
     and compare it with `sha256`.
     """
-    # All at once, because a batch of records is larger than the processor's caches.
-    return b"".join(chain.from_iterable(map(_pieces, results)))
+    return b"".join(result_chunks(list(results)))
 
 
-def _pieces(result: Result) -> tuple[bytes, ...]:
+def result_chunks(results: Sequence[Result]) -> Iterator[bytes]:
+    """The same in chunks of a few MiB, so that no large record is copied as a whole.
+
+    Whatever can fail fails in this call, before the first chunk is taken.
+
+    Returns:
+        Bytes. A chunk ends with a line, except where a line is longer than a chunk.
+    """
+    lines = list(map(_pieces, results))
+    sizes = [len(result.paperbuzz) for result in results]
+    if sum(sizes) <= CHUNK_BYTES and max(sizes, default=0) <= PIECE_BYTES:
+        # All at once, because a batch of records is larger than the processor's caches.
+        return iter([b"".join(chain.from_iterable(lines))])
+    return _chunks(lines)
+
+
+def _chunks(lines: Sequence[tuple[bytes, bytes, bytes, bytes]]) -> Iterator[bytes]:
+    chunk, size = list[bytes](), 0
+    for head, member, record, end in lines:
+        for piece in chain((head, member), without_line_ends(record), (end,)):
+            chunk.append(piece)
+            size += len(piece)
+            if size >= CHUNK_BYTES:
+                yield b"".join(chunk)
+                chunk, size = [], 0
+    if chunk:
+        yield b"".join(chunk)
+
+
+def without_line_ends(record: bytes) -> Iterator[bytes]:
+    """A record without CR and LF, in pieces."""
+    return (record[at : at + PIECE_BYTES].translate(None, b"\r\n") for at in range(0, len(record), PIECE_BYTES))
+
+
+def _pieces(result: Result) -> tuple[bytes, bytes, bytes, bytes]:
     head = orjson.dumps(
         {
             "v": SCHEMA_VERSION,
@@ -86,8 +128,9 @@ class ResultLine(NamedTuple):
     Args:
         doi, harvested_at, http_status, attempts, elapsed_ms, truncated, changed, added, sha256: as in `Result`.
         outcome: an `Outcome`, or another word that a later version wrote.
-        paperbuzz: the record's bytes as they stand in the line; empty if they cannot be found there.
-        record: the same, parsed.
+        paperbuzz: the record's bytes as they stand in the line, a view of it; empty if they cannot be found there.
+        record: the same, parsed. Of a record that costs too much it is only what `harvester.records.large_json.seen`
+            sees.
     """
 
     doi: str
@@ -100,7 +143,7 @@ class ResultLine(NamedTuple):
     changed: bool | None
     added: Mapping[str, int] | None
     sha256: str
-    paperbuzz: bytes
+    paperbuzz: memoryview
     record: Mapping[str, Any]
 
 
@@ -183,11 +226,11 @@ def read_result(line: bytes) -> ResultLine:
         BadLine: it is no result of this format.
     """
     content = _object(line)
+    start = line.find(RECORD_MEMBER)
     doi = content["doi"] if isinstance(content.get("doi"), str) else ""
     wrong = _wrong_members(content, _RESULT_MEMBERS)
     if wrong or content["v"] != SCHEMA_VERSION:
         raise BadLine(f"is no record of version {SCHEMA_VERSION}: see {', '.join(wrong) or 'v'}", doi)
-    start = line.find(RECORD_MEMBER)
     return ResultLine(
         doi=doi,
         outcome=content["outcome"],
@@ -199,7 +242,7 @@ def read_result(line: bytes) -> ResultLine:
         changed=content["changed"],
         added=content["added"],
         sha256=content["sha256"],
-        paperbuzz=line[start + len(RECORD_MEMBER) : -2] if start >= 0 else b"",
+        paperbuzz=memoryview(line)[start + len(RECORD_MEMBER) : -2] if start >= 0 else memoryview(b""),
         record=content["paperbuzz"],
     )
 
@@ -242,11 +285,23 @@ def _object(line: bytes) -> dict[str, Any]:
     if not line.endswith(b"\n"):
         raise BadLine("is cut off: no line feed ends it")
     try:
-        content = orjson.loads(line)
-    except (orjson.JSONDecodeError, RecursionError) as error:
+        content = _parsed(line)
+    except (ValueError, RecursionError) as error:
         raise BadLine(f"is no valid JSON: {printable(str(error), 120)}") from None
     if not isinstance(content, dict):
         raise BadLine("is JSON, but no object")
+    return content
+
+
+def _parsed(line: bytes) -> object:
+    """The JSON in a line. If it would cost too much, its record is looked into by itself."""
+    start = line.find(RECORD_MEMBER)
+    if len(line) <= CHEAP_BYTES or start < 0 or cost(line) <= MOST_COST:
+        return orjson.loads(line)
+    if len(line) - start <= start or not line.endswith(b"}\n"):
+        raise ValueError("it is too large to be read")
+    content = orjson.loads(line[:start] + b"}")
+    content["paperbuzz"] = seen(memoryview(line)[start + len(RECORD_MEMBER) : -2])
     return content
 
 

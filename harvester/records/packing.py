@@ -45,6 +45,9 @@ LONGEST_LINE = 256 * 1024 * 1024
 """A longer line is taken for damage. It is eight times the largest body that a run takes by default."""
 
 
+READ_AT_A_TIME = 1024 * 1024
+
+
 PACKED_CHUNK = 4096
 """Bytes that are unpacked at a time. At zstd's highest ratio, 4 bytes for 128 KiB, that makes 128 MiB."""
 
@@ -79,11 +82,23 @@ def raw_lines(path: Path, length: int | None = None) -> Iterator[bytes | Unreada
         return
     try:
         with path.open("rb") as file, _unpacked(path, Prefix(file, length)) as lines:
-            yield from iter(lambda: lines.readline(LONGEST_LINE), b"")
+            yield from iter(lambda: _line(lines), b"")
     except (EOFError, zlib.error, zstandard.ZstdError) as error:
         yield Unreadable(f"cannot be unpacked, nor anything after it: {printable(str(error), 120)}")
     except OSError as error:
         raise DiskFailed(f"{path} cannot be read: {error.strerror or error}. Nothing was changed.") from error
+
+
+def _line(lines: io.BufferedReader) -> bytes:
+    """The next line, at most `LONGEST_LINE` of it; empty at the end. A long one is gathered without a second copy."""
+    line = lines.readline(READ_AT_A_TIME)
+    if len(line) < READ_AT_A_TIME or line.endswith(b"\n"):
+        return line
+    whole = io.BytesIO()
+    while line and whole.tell() < LONGEST_LINE:
+        whole.write(line)
+        line = b"" if line.endswith(b"\n") else lines.readline(READ_AT_A_TIME)
+    return whole.getvalue()
 
 
 class Prefix(io.RawIOBase):

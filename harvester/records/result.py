@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from harvester.core.model import DueWork, Failure, Outcome
 from harvester.records.comparable import Comparable
+from harvester.transport.room import Place
 
 
 class Result(NamedTuple):
@@ -19,11 +20,12 @@ class Result(NamedTuple):
         elapsed_ms: how long the last attempt took.
         truncated: whether events are missing at the cap of 2,500; None if that cannot be known. Wire fact P6.
         changed: whether it differs from the record before; None if there is none to compare with.
-        paperbuzz: the server's own bytes without CR and LF: one JSON object.
-        sha256: of these bytes, in hex.
+        paperbuzz: the server's own bytes: one JSON object. CR and LF in them are dropped where a line is written.
+        sha256: of these bytes without CR and LF, in hex.
         landing_urls: URLs that the record gives for the work, to be registered; empty if nobody wants them.
         added: events that came since the record before, by source; None if there is none to compare with.
         comparable: what later records are compared with; None if nobody wants to compare.
+        place: the room that a large record takes until it is committed; see `harvester.transport.room`.
     """
 
     doi: str
@@ -39,6 +41,7 @@ class Result(NamedTuple):
     landing_urls: tuple[str, ...] = ()
     added: Mapping[str, int] | None = None
     comparable: Comparable | None = None
+    place: Place | None = None
 
 
 Finished = tuple[DueWork, Result | Failure]

@@ -82,7 +82,9 @@ def result_schema() -> Schema:
             "truncated": _said(
                 "Whether events are missing at the service's cap of 2,500; null: cannot be known.", _MAYBE
             ),
-            "changed": _said("Whether it differs from the record before; null: nothing to compare with.", _MAYBE),
+            "changed": _said(
+                "Whether it differs from the record before; null: nothing to compare with, or not to be told.", _MAYBE
+            ),
             "added": _said(
                 "Events by source that came since the record before; null: nothing to compare with.",
                 {"type": ["object", "null"], "additionalProperties": {"type": "integer", "minimum": 1}},

@@ -3,7 +3,10 @@
 import sqlite3
 from collections.abc import Iterable
 
-from harvester.core.model import Failure, Stage
+from harvester.core.errors import Unforeseen
+from harvester.core.model import DueWork, Failure, Stage
+from harvester.core.wording import in_a_line
+from harvester.records.result import Result
 
 
 def add_failures(db: sqlite3.Connection, failures: Iterable[tuple[int | None, Failure]]) -> None:
@@ -39,3 +42,18 @@ def add_failures(db: sqlite3.Connection, failures: Iterable[tuple[int | None, Fa
 def forget_failures(db: sqlite3.Connection, works: Iterable[int], stage: Stage) -> None:
     """Delete the failures of some works in one stage, as part of a transaction."""
     db.executemany("DELETE FROM failure WHERE work_id = ? AND stage = ?", ((work, stage) for work in works))
+
+
+def unwritable(due: DueWork, ended: Result | Failure, error: Exception) -> Failure:
+    """The failure of a work whose record, or failure, could not be written down for a reason that nobody foresaw."""
+    return Failure(
+        doi=due.doi,
+        input=due.doi,
+        origin=due.origin,
+        kind=Unforeseen.kind,
+        http_status=ended.http_status,
+        attempts=ended.attempts,
+        message=f"its record cannot be written down: {in_a_line(error)}",
+        failed_at=ended.harvested_at if isinstance(ended, Result) else ended.failed_at,
+        stage=Stage.FETCH,
+    )

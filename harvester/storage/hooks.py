@@ -9,8 +9,9 @@ from harvester.records.result import Finished, Result
 class CommitHook:
     """Takes part in every commit. A hook overrides the methods that it needs.
 
-    The store calls `prepare`, `is_written` and `record` on the writer thread, in this order, and `committed` on the
-    event loop. An error in any of them fails the commit, and with it the run.
+    The store calls `prepare`, `is_written`, `record` and `adopt` on the writer thread, in this order, and `committed`
+    on the event loop. If one of the first three fails because of a work, the store tries again with fewer works, until
+    it knows the work. So whatever a hook remembers counts only when `adopt` is called; `prepare` begins anew.
     """
 
     def prepare(self, finished: Sequence[Finished]) -> Sequence[Finished]:
@@ -24,5 +25,8 @@ class CommitHook:
     def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:
         """Write what belongs to these works, inside the one transaction that commits them."""
 
+    def adopt(self) -> None:
+        """Called when the transaction is on disk: what was prepared and recorded counts from now on."""
+
     def committed(self) -> None:
-        """Called when the transaction is on disk."""
+        """Called when all of what was to be committed is on disk."""

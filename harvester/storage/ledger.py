@@ -38,7 +38,9 @@ FROM (
 
 DUE = """
 SELECT json_group_array(json_array(id, doi, origin)) FROM (
-    SELECT id, doi, origin FROM work WHERE id > ? AND state = {state:d} AND listed >= ? ORDER BY id LIMIT ?
+    SELECT id, doi, origin FROM work
+    WHERE id > ? AND state = {state:d} AND listed >= ? AND id NOT IN (SELECT value FROM json_each(?))
+    ORDER BY id LIMIT ?
 )
 """
 """Fetches many works as one row, because each row competes for that lock as well. The state is part of the text and not
@@ -177,10 +179,17 @@ class Ledger:
 
     # Works
 
-    def due(self, after: int, limit: int, state: WorkState = WorkState.DUE) -> list[DueWork]:
-        """The next works to ask for, in the order of ids: those with an id above `after`, at most `limit`."""
+    def due(self, after: int, limit: int, state: WorkState = WorkState.DUE, *, without: str = "[]") -> list[DueWork]:
+        """The next works to ask for, in the order of ids: those with an id above `after`, at most `limit`.
+
+        Args:
+            after: an id.
+            limit: how many.
+            state: of the works that are asked.
+            without: ids of works that are left out, as a JSON list.
+        """
         with self._file.reading() as db:
-            [rows] = db.execute(DUE.format(state=state), (after, self._meta.reading, limit)).fetchone()
+            [rows] = db.execute(DUE.format(state=state), (after, self._meta.reading, without, limit)).fetchone()
             return [DueWork(*row) for row in orjson.loads(rows)]
 
     def is_empty(self) -> bool:
@@ -206,8 +215,7 @@ class Ledger:
     def record(
         self,
         finished: Sequence[Finished],
-        length: int,
-        seal: Seal | None = None,
+        append: Callable[[], tuple[int, Seal | None]],
         *,
         withheld: Collection[str] = (),
         also: Callable[[sqlite3.Connection], None] = lambda _: None,
@@ -216,8 +224,8 @@ class Ledger:
 
         Args:
             finished: works with their results and failures.
-            length: committed bytes of the output, the lines of these results included.
-            seal: of these bytes; None if they are in no file.
+            append: puts the lines of these results on disk, and returns the committed bytes of the output with their
+                seal, which is None if they are in no file. It is called last, when nothing else can fail.
             withheld: DOIs whose results have no line in the output; they are recorded without a digest.
             also: writes what else belongs into the transaction.
         """
@@ -234,8 +242,9 @@ class Ledger:
             )
             add_failures(db, ((due.work_id, failure) for due, failure in failures))
             _add_urls(db, ((due.doi, url) for due, result in results for url in result.landing_urls))
-            self._meta.length, self._meta.seal = length, seal.as_text() if seal else None
             also(db)
+            length, seal = append()
+            self._meta.length, self._meta.seal = length, seal.as_text() if seal else None
 
     def retry_failed(self) -> int:
         """Make the failed works of the last reading due again; returns how many."""

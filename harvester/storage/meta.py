@@ -110,6 +110,14 @@ class Meta:
     operas = Value(_text)
     """Base URL of the OPERAS where DOIs are registered."""
 
+    # A run that goes on, or that died; see `harvester.storage.suspects`.
+
+    in_hand = Value(_text)
+    """What was handed out last, as JSON: the highest id, or a list of ids; None if no run goes on."""
+
+    suspects = Value(_text)
+    """The works that were in hand when runs died, as JSON: how often, by id."""
+
     # Nights; see `harvester.nightly.state`.
 
     night = Value(_flag_or_none)

@@ -136,11 +136,15 @@ class OutboxHook(CommitHook):
 
     def __init__(self, added: Callable[[int], None]) -> None:
         self._added = added
-        self._waiting = 0
+        self._recorded, self._waiting = 0, 0
 
     def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:
         """Put results into the outbox."""
-        self._waiting += enqueue(db, [due.work_id for due, result in finished if isinstance(result, Result)])
+        self._recorded = enqueue(db, [due.work_id for due, result in finished if isinstance(result, Result)])
+
+    def adopt(self) -> None:
+        """Count what was put into the outbox."""
+        self._waiting += self._recorded
 
     def committed(self) -> None:
         """Report how many were put into the outbox, now that they are on disk."""

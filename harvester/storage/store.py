@@ -7,6 +7,9 @@ instant the machine stops:
 2. one ledger transaction records the results and failures of the works, and the new length of the output;
 3. only then is anything counted as done.
 
+The transaction is begun before 1 and committed in 2. So whatever cannot be written down is met before the output is
+touched: then the works are committed in halves, until the one is found that it is about, and that one alone fails.
+
 If the machine stops before 2, the output is longer than the ledger says. The next start cuts it back; the works are
 still due and are asked again. If it stops after 2, everything is in place. Neither file is written in any other way. So
 the only way back from a crash is to start again.
@@ -23,9 +26,10 @@ ledger has one writer. A step that has begun is always finished; cancelling the 
 """
 
 import asyncio
+import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -33,23 +37,31 @@ from typing import BinaryIO, ParamSpec, Self, TypeVar
 
 from harvester.core import failpoint
 from harvester.core.address import canonical
-from harvester.core.errors import DiskFailed, Misconfigured, Usage
+from harvester.core.errors import DiskFailed, HarvesterError, Misconfigured, Usage
 from harvester.core.files import remove
 from harvester.core.model import DueWork, Stage
-from harvester.records.lines import result_lines
+from harvester.core.sanitize import printable
+from harvester.records.lines import result_chunks
 from harvester.records.result import Finished, Result
 from harvester.storage.database import Database, WorkState
-from harvester.storage.failures import forget_failures
+from harvester.storage.failures import forget_failures, unwritable
 from harvester.storage.hooks import CommitHook
 from harvester.storage.ledger import Ledger
 from harvester.storage.lock import Lock, sidecars
 from harvester.storage.outbox import Outbox
-from harvester.storage.output_file import OutputFile, Sink, Stdout, partial_of
+from harvester.storage.output_file import OutputFile, Seal, Sink, Stdout, partial_of
 from harvester.storage.publishing import Publishing
+from harvester.storage.suspects import Suspects
+
+log = logging.getLogger("harvester")
 
 P = ParamSpec("P")
 T = TypeVar("T")
 H = TypeVar("H", bound=CommitHook)
+
+
+MOST_UNFORESEEN = 5
+"""Works in a row that may fail for a reason that nobody foresaw. With more it is not the works, and the run ends."""
 
 
 ANOTHER_OUTPUT = "Name another output, or start over with --refetch."
@@ -69,13 +81,15 @@ class Store:
         database: the ledger's file.
         ledger: the works in it.
         outbox: the registrations in it.
+        suspects: works in it that were in hand when a run died.
 
-    These three belong to the writer thread: `await store.call(store.ledger.figures)`.
+    These four belong to the writer thread: `await store.call(store.ledger.figures)`.
     """
 
     database: Database
     ledger: Ledger
     outbox: Outbox
+    suspects: Suspects
 
     def __init__(
         self, path: Path | None, output: Path | None, *, stdout: BinaryIO | None = None, lock: Lock | None = None
@@ -87,6 +101,7 @@ class Store:
         self._closing = threading.Event()
         self._hooks: list[CommitHook] = []
         self._state_to_ask = WorkState.DUE
+        self._unforeseen = 0
 
     async def __aenter__(self) -> Self:
         try:
@@ -151,6 +166,7 @@ class Store:
             self._refuse_unknown_files()
         self.database = Database(self._path, lock=self._lock)
         self.ledger, self.outbox = Ledger(self.database), Outbox(self.database)
+        self.suspects = Suspects(self.database)
         try:
             self._claim_output()
         except BaseException:
@@ -297,7 +313,25 @@ class Store:
 
     async def due(self, after: int, limit: int) -> list[DueWork]:
         """The next works to ask for, in the order of ids: those with an id above `after`, at most `limit`."""
-        return await self.call(self.ledger.due, after, limit, self._state_to_ask)
+        return await self.call(lambda: self.ledger.due(after, limit, self._state_to_ask, without=self.suspects.ids()))
+
+    async def groups_of_suspects(self) -> list[list[DueWork]]:
+        """The works to ask after all others, group by group; see `harvester.storage.suspects`."""
+        return await self.call(self.suspects.groups, self._state_to_ask)
+
+    async def hand_out(self, works: Sequence[DueWork], *, suspected: bool) -> None:
+        """Remember that works are in hand from now on, until the run ends."""
+        await self.call(self.suspects.hand_out, works, suspected=suspected)
+
+    async def after_death(self) -> tuple[list[DueWork], list[DueWork]]:
+        """After `begin`: what the last run had in hand if it died, and works that are not to be asked any more."""
+        return await self.call(
+            lambda: (self.suspects.after_death(self._state_to_ask), self.suspects.hopeless(self._state_to_ask))
+        )
+
+    async def end(self, *, last: bool = False) -> None:
+        """Remember that the run ends in an orderly way; `last`: what is in hand is to be asked last the next time."""
+        await self.call(self.suspects.end, self._state_to_ask, last=last)
 
     async def commit(self, finished: Sequence[Finished]) -> None:
         """Make the results and failures of some works durable, in the order of the theory above.
@@ -313,16 +347,37 @@ class Store:
     def _commit(self, finished: Sequence[Finished]) -> None:
         if self._sink is None or not self._takes_more:
             raise DiskFailed("the output is closed after a failed write; what was committed before is safe.")
+        try:
+            self._write(finished)
+        except (HarvesterError, OSError):  # a disk or a pipe, and no work
+            self._takes_more = False
+            raise
+        except Exception as error:
+            if not self._takes_more:  # the output was touched already
+                raise
+            self._commit_apart(finished, error)
+
+    def _commit_apart(self, finished: Sequence[Finished], error: Exception) -> None:
+        """After an error that nobody foresaw: find the work that it is about, and let that one fail."""
+        middle = len(finished) // 2
+        if middle:
+            self._commit(finished[:middle])
+            self._commit(finished[middle:])
+            return
+        self._unforeseen += 1
+        if self._unforeseen > MOST_UNFORESEEN:
+            raise error
+        [(due, ended)] = finished
+        log.error("%s cannot be written down", printable(due.doi), exc_info=error, extra={"doi": due.doi})
+        self._write([(due, unwritable(due, ended, error))])
+
+    def _write(self, finished: Sequence[Finished]) -> None:
         for hook in self._hooks:
             finished = hook.prepare(finished)
         results = [result for _, result in finished if isinstance(result, Result)]
         withheld = {result.doi for hook in self._hooks for result in results if not hook.is_written(result)}
-        lines = result_lines(result for result in results if result.doi not in withheld)
-        self.database.require_in_place()
-        # True again only at the end: after a failed write, sync or transaction nothing is ever appended again, since
-        # the output may then have a torn tail, or data that the disk dropped though it reports success the next time.
-        self._takes_more = False
-        length = self._sink.append(lines) if lines else self.database.meta.length
+        written = [result for result in results if result.doi not in withheld] if withheld else results
+        chunks = result_chunks(written) if written else iter(())
 
         def record(db: sqlite3.Connection) -> None:
             if self._state_to_ask is WorkState.FAILURE:  # these works stayed failed until now, see `begin`
@@ -331,6 +386,21 @@ class Store:
             for hook in self._hooks:
                 hook.record(db, finished)
 
-        self.ledger.record(finished, length, self._sink.seal, withheld=withheld, also=record)
+        self.ledger.record(finished, lambda: self._append(chunks), withheld=withheld, also=record)
         failpoint.hit("after-commit")
+        # True again only now: after a failed write, sync or transaction nothing is ever appended again, since the
+        # output may then have a torn tail, or data that the disk dropped though it reports success the next time.
         self._takes_more = True
+        if results:
+            self._unforeseen = 0
+        for hook in self._hooks:
+            hook.adopt()
+
+    def _append(self, chunks: Iterator[bytes]) -> tuple[int, Seal | None]:
+        """Append lines to the output; returns its new length and seal. From here on nothing may be tried again."""
+        assert self._sink is not None  # noqa: S101 - `_commit` looks
+        self._takes_more = False
+        length = self.database.meta.length
+        for chunk in chunks:
+            length = self._sink.append(chunk)
+        return length, self._sink.seal

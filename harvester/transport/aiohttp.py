@@ -4,7 +4,8 @@ Rules whose breach cost other people data:
 
 - The URL is sent byte for byte (`encoded=True`); nothing is joined, normalised or redirected here.
 - No cookies, no proxies and no `.netrc` from the environment, no session-wide credentials.
-- The body is read as a stream with a cap on its decompressed size, and dropped unread beyond it.
+- The body is read as a stream with a cap on its decompressed size, and dropped unread beyond it. All bodies together
+  take a bounded room, see `harvester.transport.room`.
 - A request passes the gate with its connection in hand, and nothing is awaited between the gate and the write.
 - When a connection turns out to be dead, aiohttp would send an idempotent request again by itself, past every limit. It
   is kept from that: such a failure is an attempt like any other, and whoever counts attempts tries again.
@@ -14,6 +15,7 @@ Rules whose breach cost other people data:
 
 import asyncio
 import errno
+import io
 import os
 import re
 import select
@@ -32,19 +34,16 @@ from yarl import URL
 from harvester.core.errors import ConnectionLost, NoResources, TimedOut, TooLarge, Unreachable
 from harvester.core.sanitize import printable, redacted
 from harvester.core.version import __version__
-from harvester.transport.deadlines import DeadlineExceeded, Deadlines
+from harvester.transport.deadlines import Block, DeadlineExceeded, Deadlines
 from harvester.transport.gate import Gate
 from harvester.transport.messages import Request, Response
+from harvester.transport.room import FREE_BYTES, Place, Room
 
 KEEPALIVE_SECONDS = 1.5
 """Both servers drop an idle connection after 2 s without a word (P12)."""
 
 DNS_CACHE_SECONDS = 300
 """One host is asked all the time; a lookup every 10 s, as is aiohttp's default, would be a storm."""
-
-LARGE_BYTES = 2 * 1024 * 1024
-"""The part of a body beyond this size is read for one body at a time: otherwise a few bombs at once would take many
-times the cap (G13). Records at the cap of events have about 400 kB."""
 
 USER_AGENT = f"paperbuzz-harvester/{__version__}"
 
@@ -66,7 +65,7 @@ class AiohttpTransport:
 
     def __init__(self, gate: Gate | None = None, *, connections: int, reuse: bool = True) -> None:
         self._gate, self._connections, self._reuse = gate, connections, reuse
-        self._large = asyncio.Lock()
+        self._room = Room()
         self._deadlines = Deadlines()
 
     async def __aenter__(self) -> Self:
@@ -85,8 +84,8 @@ class AiohttpTransport:
     async def send(self, request: Request) -> Response:
         """Send the request once; see `harvester.transport.messages.Transport`."""
         try:
-            with self._deadlines.within(request.timeout_seconds):
-                return await self._exchange(request)
+            with self._deadlines.within(request.timeout_seconds) as deadline:
+                return await self._exchange(request, deadline)
         except DeadlineExceeded as error:
             raise TimedOut(f"no complete answer within {request.timeout_seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -96,7 +95,7 @@ class AiohttpTransport:
                 raise
             raise NoResources(f"this machine can start no further thread: {error}") from error
 
-    async def _exchange(self, request: Request) -> Response:
+    async def _exchange(self, request: Request, deadline: Block) -> Response:
         session = self._pooled if self._reuse and not request.fresh else self._single
         started = time.monotonic()
         async with session.request(
@@ -107,20 +106,27 @@ class AiohttpTransport:
             allow_redirects=False,
         ) as answer:
             started = getattr(answer, "sent_at", started)  # neither the connection nor the gate is the service's doing
-            body = await self._read_capped(answer, request.max_body_bytes)
+            body, place = await self._read_capped(answer, request.max_body_bytes, deadline)
             headers = {name.lower(): value for name, value in answer.headers.items()}
-            return Response(answer.status, headers, body, time.monotonic() - started, self._pool.distrust)
+            return Response(answer.status, headers, body, time.monotonic() - started, place, self._pool.distrust)
 
-    async def _read_capped(self, answer: aiohttp.ClientResponse, cap: int) -> bytes:
-        chunks: list[bytes] = []
-        if not await _read(answer, chunks, 0, min(cap, LARGE_BYTES)) and cap > LARGE_BYTES:
-            async with self._large:
-                await _read(answer, chunks, sum(map(len, chunks)), cap)
-        if sum(map(len, chunks)) > cap:
-            answer.close()
-            chunks.clear()
-            raise TooLarge(f"the answer is larger than {cap:,} bytes", status=answer.status)
-        return b"".join(chunks)
+    async def _read_capped(
+        self, answer: aiohttp.ClientResponse, cap: int, deadline: Block
+    ) -> tuple[bytes, Place | None]:
+        """The body, and the place that it takes in the room if it is large."""
+        body, size, place = io.BytesIO(), 0, None
+        while chunk := await answer.content.read(FREE_BYTES):
+            size += body.write(chunk)
+            if size > cap:
+                answer.close()
+                raise TooLarge(f"the answer is larger than {cap:,} bytes", status=answer.status)
+            if size > FREE_BYTES:
+                del chunk  # it may have to wait for long
+                place = place or Place(self._room)
+                deadline.pause()
+                await place.extend_to(size)
+                deadline.go_on()
+        return body.getvalue(), place
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -192,17 +198,6 @@ def _session(
         request_class=request_class,
         middlewares=(_sent_once,),
     )
-
-
-async def _read(answer: aiohttp.ClientResponse, chunks: list[bytes], size: int, most: int) -> bool:
-    """Read on into `chunks`, which hold `size` bytes: True at the end, False once they hold more than `most`."""
-    while size <= most:
-        chunk = await answer.content.readany()
-        if not chunk:
-            return True
-        chunks.append(chunk)
-        size += len(chunk)
-    return False
 
 
 def _gated(gate: Gate) -> type[aiohttp.ClientRequest]:

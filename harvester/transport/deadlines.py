@@ -19,20 +19,20 @@ class Deadlines:
     """
 
     def __init__(self) -> None:
-        self._blocks: set[_Block] = set()
+        self._blocks: set[Block] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def within(self, seconds: float) -> "_Block":
+    def within(self, seconds: float) -> "Block":
         """`with deadlines.within(35):` raises `DeadlineExceeded` when the block takes longer."""
-        return _Block(self, seconds)
+        return Block(self, seconds)
 
-    def begin(self, block: "_Block") -> None:
+    def begin(self, block: "Block") -> None:
         """Watch a block from now on; called when it is entered."""
         self._blocks.add(block)
         if self._timer is None or block.due < self._timer.when():
             self._set(block.task.get_loop(), block.due)
 
-    def end(self, block: "_Block") -> None:
+    def end(self, block: "Block") -> None:
         """Watch a block no longer; called when it is left."""
         self._blocks.discard(block)
 
@@ -52,7 +52,7 @@ class Deadlines:
             self._set(loop, min([block.due for block in self._blocks]))
 
 
-class _Block:
+class Block:
     """A part of a task that has a deadline; see `Deadlines.within`."""
 
     __slots__ = ("_cancelled_before", "_deadlines", "_seconds", "due", "is_late", "task")
@@ -61,12 +61,23 @@ class _Block:
         self._deadlines, self._seconds = deadlines, seconds
         self.is_late = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "Block":
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - whoever awaits is in a task
         self.task: asyncio.Task[object] = task
         self._cancelled_before = task.cancelling()
         self.due = task.get_loop().time() + self._seconds
+        self._deadlines.begin(self)
+        return self
+
+    def pause(self) -> None:
+        """Let the time stand still, for a wait that is not the fault of what has the deadline."""
+        self._deadlines.end(self)
+        self._seconds = self.due - self.task.get_loop().time()
+
+    def go_on(self) -> None:
+        """Let the time go on after `pause`."""
+        self.due = self.task.get_loop().time() + self._seconds
         self._deadlines.begin(self)
 
     def __exit__(

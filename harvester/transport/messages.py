@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple, Protocol
 
+from harvester.transport.room import Place
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -42,6 +44,7 @@ class Response(NamedTuple):
         headers: names in lower case; if a header is repeated, its last value.
         body: decompressed, never longer than the request's cap.
         elapsed_seconds: from sending to the last byte.
+        place: the room that a large body takes; to be kept as long as the body, and to be left with it.
         distrust: to be called by whoever sees that this is the answer to another request. The connection that it came
             over is not used again, nor are the others that are open now: they may go through the same gateway.
     """
@@ -50,6 +53,7 @@ class Response(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
     elapsed_seconds: float = 0.0
+    place: Place | None = None
     distrust: Callable[[], None] = _nothing
 
 

@@ -169,8 +169,12 @@ def read_lines(path: Path, length: int, *, deep: bool) -> Iterator[Line]:
         DiskFailed: the file cannot be read.
     """
     number = 0
-    for number, raw in enumerate(raw_lines(path, length), 1):
-        yield _line(number, raw, deep=deep) if isinstance(raw, bytes) else Line(number, problem=raw.problem)
+    raw: bytes | Unreadable
+    for raw in raw_lines(path, length):
+        number += 1  # noqa: SIM113 - enumerate would hold the line before
+        line = _line(number, raw, deep=deep) if isinstance(raw, bytes) else Line(number, problem=raw.problem)
+        raw = b""  # a line may have 32 MiB, and must not be held while the next one is read
+        yield line
 
 
 def _line(number: int, raw: bytes, *, deep: bool) -> Line:

@@ -31,6 +31,10 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def a_due(key: int) -> DueWork:
+    return DueWork(key, f"10.5555/{key}", "list.txt:1")
+
+
 class Ledger:
     """A store of works with the keys 1 to n, that writes down what is done to it.
 
@@ -47,6 +51,9 @@ class Ledger:
         self.batches: list[tuple[float, list[Finished]]] = []
         self.calls = 0
         self.committing = False
+        self.suspects: list[list[int]] = []
+        self.handed_out: list[tuple[list[int], list[int]]] = []
+        """Each page, and what had been committed when it was handed out."""
 
     async def due(self, after: int, limit: int) -> list[DueWork]:
         await asyncio.sleep(0)
@@ -54,7 +61,14 @@ class Ledger:
         if self.due_fails and after:
             raise DiskFailed("the ledger cannot be read")
         last = min(self.works, after + limit)
-        return [DueWork(key, f"10.5555/{key}", "list.txt:1") for key in range(after + 1, last + 1)]
+        return [a_due(key) for key in range(after + 1, last + 1)]
+
+    async def groups_of_suspects(self) -> list[list[DueWork]]:
+        return [[a_due(key) for key in group] for group in self.suspects]
+
+    async def hand_out(self, works: Sequence[DueWork], *, suspected: bool) -> None:  # noqa: ARG002
+        await asyncio.sleep(0)
+        self.handed_out.append(([due.work_id for due in works], self.committed))
 
     async def commit(self, finished: Sequence[Finished]) -> None:
         assert not self.committing, "one commit at a time"
@@ -189,6 +203,62 @@ def test_works_are_read_by_the_page_and_no_further_than_two_pages_ahead() -> Non
         return running.ledger.pages, len(running.maker.began)
 
     assert virtually(look()) == (3, 21 * 4)
+
+
+def test_a_page_is_known_to_be_in_hand_before_any_of_its_works_is_begun() -> None:
+    async def look() -> tuple[int, int]:
+        running = Run(Ledger(10), Maker(), in_flight=4)
+        begun: list[int] = []
+
+        async def hand_out(works: Sequence[DueWork], *, suspected: bool) -> None:  # noqa: ARG001
+            begun.append(len(running.maker.began))
+            await asyncio.sleep(5)
+            begun.append(len(running.maker.began))
+
+        running.ledger.hand_out = hand_out  # type: ignore[method-assign]
+        await running.pipeline.run()
+        return begun[0], begun[1]
+
+    assert virtually(look()) == (0, 0)
+
+
+def test_suspects_come_last_group_by_group_each_when_all_before_it_are_committed() -> None:
+    async def go() -> Ledger:
+        ledger = Ledger(100)
+        ledger.suspects = [[101, 102, 103], [104], [105]]
+        await Run(ledger, Maker(lambda key: 0.1 * (key % 7)), in_flight=8).pipeline.run()
+        return ledger
+
+    ledger = virtually(go())
+    assert [page for page, _ in ledger.handed_out] == [list(range(1, 101)), [101, 102, 103], [104], [105]]
+    assert [len(committed) for _, committed in ledger.handed_out] == [0, 100, 103, 104]
+    assert sorted(ledger.committed) == list(range(1, 106))
+
+
+def test_a_group_of_suspects_does_not_wait_for_a_batch_to_grow_old() -> None:
+    async def go() -> float:
+        ledger = Ledger(0)
+        ledger.suspects = [[key] for key in range(1, 51)]
+        await Run(ledger, Maker(lambda _: 0.01), in_flight=8).pipeline.run()
+        return now()
+
+    assert virtually(go()) < 1.0
+
+
+def test_a_stop_is_heard_while_suspects_wait_for_their_turn() -> None:
+    async def go() -> tuple[float, list[int]]:
+        ledger = Ledger(1)
+        ledger.suspects = [[2]]
+        running = Run(ledger, Maker(lambda _: 1_000.0), in_flight=2)
+        task = asyncio.create_task(running.pipeline.run())
+        await asyncio.sleep(5)
+        running.stop.request()
+        await task
+        return now(), [key for _, key in running.maker.began]
+
+    seconds, began = virtually(go())
+    assert seconds <= 16
+    assert began == [1]
 
 
 def test_a_stop_that_comes_with_a_page_of_fewer_works_than_hands_ends_at_once() -> None:

@@ -81,6 +81,7 @@ def test_a_night_begins_with_figures_of_its_own(ledger: OpenedLedger) -> None:
     book = NightlyState(ledger.database, Intervals())
     book.begin(Selection((), 1), Path("/nights/1.jsonl"))
     book.prepare([(DUE, a_record(1))])
+    book.adopt()
     book.end(Path("/nights/1.jsonl"))
     book.begin(Selection((), 1), Path("/nights/2.jsonl"))
     assert book.so_far()[1] == NightFigures()

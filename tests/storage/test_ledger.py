@@ -81,7 +81,10 @@ def record(
         *((due[letter], a_failure(doi(letter))) for letter in failures),
     ]
     hook = OutboxHook(waiting.append)
-    ledger.record(outcomes, length, also=partial(hook.record, finished=outcomes) if register else lambda _: None)
+    ledger.record(
+        outcomes, lambda: (length, None), also=partial(hook.record, finished=outcomes) if register else lambda _: None
+    )
+    hook.adopt()
     hook.committed()
     return waiting.pop()
 
@@ -263,7 +266,7 @@ def test_a_failure_comes_back_as_it_was_given(ledger: OpenedLedger) -> None:
         doi("a"), kind="http", text="DOI: A", origin="x.csv:9", http_status=404, attempts=3, message="?"
     )
     enrol(ledger, "a")
-    ledger.record([(ledger.due(0, 1)[0], failure)], 0)
+    ledger.record([(ledger.due(0, 1)[0], failure)], lambda: (0, None))
     assert list(ledger.failures()) == [failure]
 
 
@@ -295,7 +298,7 @@ def test_figures_count_results_by_outcome_and_failures_by_kind(ledger: OpenedLed
         a_failure(doi("d"), kind="timeout"),
         a_failure(doi("e"), kind="http"),
     ]
-    ledger.record(list(zip(due, found, strict=False)), 0)
+    ledger.record(list(zip(due, found, strict=False)), lambda: (0, None))
     figures = ledger.figures()
     assert (figures.outcomes, figures.failures_by_kind) == ({"empty": 1, "ok": 2}, {"http": 1, "timeout": 1})
     assert (figures.works, figures.results, figures.failures, figures.pending) == (6, 3, 2, 1)
@@ -306,7 +309,7 @@ def test_a_known_good_doi_is_one_with_a_complete_record(ledger: OpenedLedger) ->
     assert ledger.known_good() is None
     record(ledger, failures="a")
     due = ledger.due(0, 10)
-    ledger.record([(due[0], a_result(doi("b"), outcome="degraded"))], 0)
+    ledger.record([(due[0], a_result(doi("b"), outcome="degraded"))], lambda: (0, None))
     assert ledger.known_good() is None
     record(ledger, "c")
     assert ledger.known_good() == doi("c")

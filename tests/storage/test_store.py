@@ -153,23 +153,25 @@ def place(tmp_path: Path) -> Place:
 
 
 async def test_lines_are_on_disk_before_the_ledger_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Promise G2: written, synced, and only then recorded, with the length that is synced."""
-    events: list[tuple[str, int]] = []
-    record, sync_data = Ledger.record, files.sync_data
+    """Promise G2: written, synced, and only then recorded. While it is synced the ledger knows what was before."""
+    synced: list[tuple[int, int, int]] = []
+    sync_data = files.sync_data
+
+    def recorded() -> tuple[int, int]:
+        """Committed length and results, as another process sees them."""
+        with closing(sqlite3.connect(f"{place.ledger.as_uri()}?mode=ro", uri=True)) as db:
+            length = db.execute("SELECT COALESCE(MAX(value), 0) FROM meta WHERE key = 'length'").fetchone()[0]
+            return length, db.execute("SELECT COUNT(*) FROM work WHERE state = 1").fetchone()[0]
 
     def syncing(descriptor: int) -> None:
-        events.append(("sync", os.fstat(descriptor).st_size))
         sync_data(descriptor)
-
-    def recording(ledger: Ledger, finished: Any, length: int, *seal: Any, **how: Any) -> None:
-        events.append(("record", length))
-        record(ledger, finished, length, *seal, **how)
+        synced.append((os.fstat(descriptor).st_size, *recorded()))
 
     monkeypatch.setattr(files, "sync_data", syncing)
-    monkeypatch.setattr(Ledger, "record", recording)
     await place.run("abcd")
     one, two = len(lines("ab")), len(lines("abcd"))
-    assert events == [("sync", one), ("record", one), ("sync", two), ("record", two)]
+    assert synced == [(one, 0, 0), (two, one, 2)]
+    assert recorded() == (two, 4)
 
 
 async def test_records_stand_in_the_output_in_the_order_they_were_committed(place: Place) -> None:
@@ -848,8 +850,8 @@ async def test_a_refetch_whose_own_output_was_lost_starts_again(place: Place, da
 Run = Callable[[Place], Coroutine[Any, Any, None]]
 
 
-class Crash(Exception):
-    """The run ends here."""
+class Crash(BaseException):
+    """The run ends here, and nobody can catch it."""
 
 
 class Countdown:
