@@ -7,7 +7,6 @@ directory.
 """
 
 import difflib
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +65,9 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
 
 def _shown(value: object) -> str:
     """A refused value, for a message. A web address may have been refused because of the password in it: mask that."""
-    return printable(re.sub(r"//\S*@", "//***@", repr(value)), 80)
+    before, sign, after = repr(value).rpartition("@")
+    address, slashes, _ = before.partition("//")
+    return printable(f"{address}//***@{after}" if sign and slashes else f"{before}{sign}{after}", 80)
 
 
 def flag_of(key: str) -> str:

@@ -8,7 +8,6 @@ from harvester.config.credentials import Secret, require_email
 from harvester.config.settings import Settings
 from harvester.core.clock import ClockWatch
 from harvester.core.errors import DiskFailed, StopRun
-from harvester.core.sanitize import redacted
 from harvester.harvest.job import Context
 from harvester.monitoring.healthchecks import ping
 from harvester.monitoring.prometheus import write_failure, write_metrics
@@ -74,7 +73,7 @@ async def nightly_and_notify(
             notify(environ, "STOPPING=1")
             _write_metrics(settings, context, code, summary)
             if url:
-                await ping(transport, url, code, redacted(reason))
+                await ping(transport, url, code, reason)
     return summary
 
 

@@ -24,7 +24,7 @@ from harvester.core.errors import (
     TryAgain,
 )
 from harvester.core.limits import ServiceLimits
-from harvester.core.sanitize import printable, redacted
+from harvester.core.sanitize import printable, safe_line
 from harvester.providers.base import Record
 from harvester.records.classify import is_truncated, landing_urls_of, outcome_of, says_more
 from harvester.records.comparable import comparable
@@ -150,9 +150,7 @@ def follow(request: Request, response: Response) -> Request:
     except ValueError:
         same = False
     if not same or not target.isascii() or not target.isprintable() or " " in target:
-        raise RedirectRefused(
-            f"a redirect to {printable(redacted(target), 100)!r} is not followed", status=response.status
-        )
+        raise RedirectRefused(f"a redirect to {safe_line(target, 100)!r} is not followed", status=response.status)
     return replace(request, url=target)
 
 
@@ -170,7 +168,7 @@ def check_status(response: Response, now: datetime) -> Response:
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type in ("application/json", "text/json") or media_type.endswith("+json"):
             return response
-        shown = printable(redacted(media_type), 60) or "no content type"
+        shown = safe_line(media_type, 60) or "no content type"
         raise NotJson(f"200 with {shown} in place of JSON", status=status)
     if 300 <= status < 400:
         raise RedirectRefused(f"the server answers {status}, or more than {MAX_REDIRECTS} redirects", status=status)
@@ -220,7 +218,7 @@ def _record(doi: str, response: Response, content: object, landing_urls: bool) -
         raise InvalidJson(what, status=response.status)
     if told != doi:
         raise DoiMismatch(
-            f"the record is of {printable(redacted(told), 120)!r}, not of the DOI asked for", status=response.status
+            f"the record is of {safe_line(told, 120)!r}, not of the DOI asked for", status=response.status
         )
     sources = elements(listed)
     if sources is None:
