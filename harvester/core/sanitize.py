@@ -9,6 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 
 MAX_SHOWN = 512
 """How many characters of a text from a server or a file are kept in a message (wire fact O2)."""
@@ -55,22 +56,19 @@ def hide(secret: str, shown: str = "***") -> None:
 def _spelled(secret: str) -> re.Pattern[str]:
     """A pattern for all ways in which servers and libraries write a secret, even if it is escaped several times.
 
-    The number of backslashes is bounded and they are taken possessively, since a text may be all backslashes. Of those
-    at the beginning of a secret only the last one is masked.
+    A text may be all backslashes, so their number is bounded, and no two parts of the pattern that match any number of
+    them follow each other. Of the backslashes that a secret begins with only the last one is masked.
     """
-    first, *rest = re.findall(r"\\+|[^\\]", secret)
-    if first.startswith("\\"):
-        parts = [_BACKSLASH, *map(_ways, rest[:1]), *map(_escaped_ways, rest[1:])]
-    else:
-        parts = [_ways(first), *map(_escaped_ways, rest)]
-    return re.compile("".join(parts), re.IGNORECASE)
-
-
-def _escaped_ways(part: str) -> str:
-    """A pattern for the ways to write one character of a secret, or a run of backslashes in it, behind others."""
-    if part.startswith("\\"):
-        return f"{_BACKSLASH}{{1,{_MAX_BACKSLASHES}}}+"
-    return _ways(part) if _is_plain(part) else rf"\\{{0,{_MAX_BACKSLASHES}}}+{_ways(part)}"
+    parts = [_BACKSLASH if part.startswith("\\") else _ways(part) for part in re.findall(r"\\+|[^\\]", secret)]
+    pattern = parts[0]
+    for before, part in pairwise(parts):
+        if part == _BACKSLASH:
+            pattern += f"{part}{{1,{_MAX_BACKSLASHES}}}"
+        elif before == _BACKSLASH or _is_plain(part):
+            pattern += part
+        else:
+            pattern += rf"\\{{0,{_MAX_BACKSLASHES}}}+{part}"
+    return re.compile(pattern, re.IGNORECASE)
 
 
 def _ways(char: str) -> str:
@@ -157,7 +155,7 @@ def redacted(text: str) -> str:
     All of the text is looked through. For a message, which shows the beginning of a text, call `safe_line`.
     """
     for pattern, shown in _hidden.values():
-        text = pattern.sub(lambda _, shown=shown: shown, text)
+        text = pattern.sub(shown.replace("\\", r"\\"), text)
     text = _CREDENTIALS.sub(r"\1 ***", text)
     text = _TOKEN.sub("***", text)
     return _without_addresses(text)
