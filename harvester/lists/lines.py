@@ -11,7 +11,7 @@ from harvester.core.errors import Usage
 from harvester.core.sanitize import printable
 
 MAX_LINE_BYTES = 1024 * 1024
-"""The limit for a line of text or of a table. Rows with abstracts reach some tens of KiB."""
+"""The greatest size of a line of text or of a table. Rows with abstracts reach some tens of KiB."""
 
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -75,29 +75,77 @@ def as_utf8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
 
 
-def byte_lines(blocks: Iterable[bytes], limit: int = MAX_LINE_BYTES) -> Iterator[list[bytes]]:
+def byte_lines(
+    blocks: Iterable[bytes],
+    limit: int = MAX_LINE_BYTES,
+    shorten: Callable[[Iterable[bytes]], bytes] | None = None,
+) -> Iterator[list[bytes]]:
     """Split blocks into lines without line ends, many lines at a time.
 
     Args:
         blocks: bytes in an encoding in which line ends are single bytes.
-        limit: bytes; a longer line is cut to one byte more.
+        limit: the most bytes of a line that is returned as it is.
+        shorten: makes what stands for a longer line, given its pieces; None to cut it to one byte more than the limit.
     """
-    rest = b""
+    shorten = shorten or (lambda pieces: _cut(pieces, limit))
+    source = _with_line_feeds(blocks)
+    rest = bytearray()  # of a line whose end has not come yet
+    block = next(source, None)
+    while block is not None:
+        if b"\n" in block:
+            first, *lines, last = block.split(b"\n")
+            lines.insert(0, bytes(rest + first))
+            rest = bytearray(last)
+            if len(block) > limit or len(lines[0]) > limit:
+                lines = [line if len(line) <= limit else shorten([line]) for line in lines]
+            yield lines
+        else:
+            rest += block
+        after: list[bytes] = []
+        if len(rest) > limit:
+            pieces = _up_to_line_end(bytes(rest), source, after)
+            rest = bytearray()
+            yield [shorten(pieces)]
+            for _ in pieces:  # the rest of the line is not looked at
+                pass
+        block = after[0] if after else next(source, None)
+    if rest:
+        yield [bytes(rest)]
+
+
+def _with_line_feeds(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The blocks with LF for each CRLF and CR."""
     after_cr = False
     for raw in blocks:
         block = raw[1:] if after_cr and raw.startswith(b"\n") else raw
         after_cr = raw.endswith(b"\r") if raw else after_cr
-        if b"\r" in block:
-            block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        lines = block.split(b"\n")
-        lines[0] = rest + lines[0]
-        rest = lines.pop()[: limit + 1]
-        if len(raw) > limit or (lines and len(lines[0]) > limit):
-            lines = [line[: limit + 1] for line in lines]
-        if lines:
-            yield lines
-    if rest:
-        yield [rest]
+        yield block.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in block else block
+
+
+def _up_to_line_end(begun: bytes, source: Iterator[bytes], after: list[bytes]) -> Iterator[bytes]:
+    """The pieces of a line.
+
+    Args:
+        begun: the first piece.
+        source: the blocks behind it.
+        after: takes what follows the end of the line in the last of these blocks.
+    """
+    yield begun
+    for block in source:
+        piece, end, following = block.partition(b"\n")
+        yield piece
+        if end:
+            after.append(following)
+            return
+
+
+def _cut(pieces: Iterable[bytes], limit: int) -> bytes:
+    line = b""
+    for piece in pieces:
+        line += piece[: limit + 1 - len(line)]
+        if len(line) > limit:
+            break
+    return line
 
 
 class Decoder:
@@ -112,19 +160,20 @@ class Decoder:
         self._warn, self._name = warn, name
         self._warned = False
 
-    def text_lines(self, batches: Iterable[list[bytes]], limit: int = MAX_LINE_BYTES) -> Iterator[str]:
+    def text_lines(self, batches: Iterable[list[bytes]]) -> Iterator[str]:
         """Decode batches of lines: as UTF-8, else as Windows-1252, else as Latin-1, which takes any byte."""
         for batch in batches:
             try:
                 yield from b"\n".join(batch).decode("utf-8").split("\n")
             except UnicodeDecodeError:
-                yield from (self._text(line, limit) for line in batch)
+                yield from map(self.text, batch)
 
-    def _text(self, line: bytes, limit: int) -> str:
+    def text(self, line: bytes) -> str:
+        """Decode one line."""
         try:
             return line.decode("utf-8")
         except UnicodeDecodeError:
-            if len(line) > limit:
+            if len(line) > MAX_LINE_BYTES:  # it is cut, perhaps within a character
                 return line.decode("ascii", "replace")
         if not self._warned:
             self._warned = True

@@ -18,8 +18,8 @@ from harvester.core.sanitize import printable
 from harvester.core.version import __version__
 from harvester.lists.bibtex import read_bibtex
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
-from harvester.lists.jsonlist import MAX_JSON_LINE_BYTES, read_document, read_json_lines
-from harvester.lists.lines import MAX_LINE_BYTES, Decoder, as_utf8, byte_lines, detect_encoding, text_codec
+from harvester.lists.jsonlist import MAX_BUILT_BYTES, JsonKeys, read_document, read_json_lines, shortened
+from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding, text_codec
 from harvester.lists.plain import read_plain
 from harvester.lists.rows import Row, is_doi, is_nothing
 from harvester.lists.sniff import sniff_format
@@ -157,15 +157,18 @@ def _rows(name: str, options: ListOptions, warn: Callable[[str], None], stdin: B
     sample = _sample(head[mark:], encoding)
     bare = bare_name(name)
     kind = sniff_format(bare, sample) if options.format == "auto" else options.format
+    keys = JsonKeys(options.doi_column, options.url_column)
     if kind == "json":
-        yield from read_document(name, whole, options.doi_column, options.url_column)
+        yield from read_document(name, whole, keys)
         return
-    limit = MAX_JSON_LINE_BYTES if kind == "jsonl" else MAX_LINE_BYTES
-    lines = Decoder(warn, printable(name)).text_lines(byte_lines(whole, limit), limit)
+    decoder = Decoder(warn, printable(name))
+    if kind == "jsonl":
+        batches = byte_lines(whole, MAX_BUILT_BYTES, lambda pieces: shortened(pieces, keys))
+        yield from read_json_lines(chain.from_iterable(batches), decoder.text, keys)
+        return
+    lines = decoder.text_lines(byte_lines(whole))
     if kind in ("csv", "tsv", "kbart"):
         yield from _table_rows(name, kind, sample, lines, options)
-    elif kind == "jsonl":
-        yield from read_json_lines(lines, options.doi_column, options.url_column)
     else:
         yield from {"txt": read_plain, "ris": read_ris, "wos": read_wos, "bibtex": read_bibtex}[kind](lines)
 
