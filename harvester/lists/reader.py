@@ -2,12 +2,13 @@
 
 The way of one input: `inputs` opens and decompresses it, `lines` decodes it, `sniff` finds out the format from the
 first 64 KiB, and a reader of that format (`plain`, `tabular` with `columns`, `jsonlist`, `tagged`, `bibtex`) makes
-rows. This module turns each row into exactly one `Work`, `Failure` or `Blank`. Memory stays constant: only a JSON
-document is held as a whole.
+rows. This module turns each row into exactly one `Work`, `Failure` or `Blank`. Memory stays constant, whatever the
+inputs are: nothing is held but a block, a line, and what is kept of an entry.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import BinaryIO
 
@@ -21,7 +22,7 @@ from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, ex
 from harvester.lists.jsonlist import MAX_BUILT_BYTES, JsonKeys, read_document, read_json_lines, shortened
 from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding, text_codec
 from harvester.lists.plain import read_plain
-from harvester.lists.rows import Row, is_doi, is_nothing
+from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, is_doi, is_nothing
 from harvester.lists.sniff import sniff_format
 from harvester.lists.tabular import DELIMITERS, find_delimiter, plan_table, read_table
 from harvester.lists.tagged import read_ris, read_wos
@@ -69,6 +70,7 @@ def read_list(
     warn: Callable[[str], None],
     now: str,
     stdin: BinaryIO | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Work | Failure | Blank]:
     """Read the inputs one after the other. Each line, row or entry gives one item; duplicates are not removed.
 
@@ -78,8 +80,10 @@ def read_list(
         warn: takes a sentence for the user about a decision that they may want to know.
         now: the timestamp for failures.
         stdin: binary, for `-`.
+        is_stopped: whether to break off. It is asked for each block that is read, since a block may hold no line end.
 
     Raises:
+        Stopped: it was broken off.
         InputMissing: an input does not exist or cannot be read. Raised at once, before anything is read.
         Usage: there is no such format or encoding. Raised at once.
         InputUnusable: a file holds no list, its DOI column is not clear, or its archive is damaged. Raised while the
@@ -87,7 +91,8 @@ def read_list(
     """
     check_options(options)
     files = expand(inputs, warn)
-    return chain.from_iterable(_read(name, options, warn, now, stdin) for name in files)
+    blocks_of = partial(read_blocks, stdin=stdin, warn=warn, is_stopped=is_stopped)
+    return chain.from_iterable(_read(name, options, warn, now, blocks_of) for name in files)
 
 
 def fingerprint(inputs: Sequence[str], options: ListOptions) -> str | None:
@@ -110,21 +115,21 @@ def fingerprint(inputs: Sequence[str], options: ListOptions) -> str | None:
 
 
 def _read(
-    name: str, options: ListOptions, warn: Callable[[str], None], now: str, stdin: BinaryIO | None
+    name: str, options: ListOptions, warn: Callable[[str], None], now: str, blocks_of: Callable[[str], Iterator[bytes]]
 ) -> Iterator[Work | Failure | Blank]:
     """Turn the rows of one input into items."""
     shown, number, full_stops = printable(name), 0, 0
     first_full_stop = ""
     try:
-        for row in _rows(name, options, warn, stdin):
+        for row in _rows(name, options, warn, blocks_of(name)):
             number, text, urls, problem = row
             if text is None:
                 yield _BLANK
                 continue
             origin = f"{shown}:{number}"
             try:
-                if problem:
-                    raise InvalidDoi(problem)
+                if problem or (urls and sum(map(len, urls)) > MAX_KEPT_CHARS):
+                    raise InvalidDoi(problem or TOO_MUCH_KEPT)
                 doi = parse_doi(text)
             except InvalidDoi as error:
                 yield _failure(text, origin, str(error), now)
@@ -146,9 +151,8 @@ def _failure(text: str, origin: str, message: str, now: str) -> Failure:
     return Failure(None, shown, origin, InvalidDoi.kind, None, 0, message, now, Stage.INPUT)
 
 
-def _rows(name: str, options: ListOptions, warn: Callable[[str], None], stdin: BinaryIO | None) -> Iterator[Row]:
-    """Open one input, find out its encoding and format, and read it."""
-    blocks = read_blocks(name, stdin, warn)
+def _rows(name: str, options: ListOptions, warn: Callable[[str], None], blocks: Iterator[bytes]) -> Iterator[Row]:
+    """Find out the encoding and the format of one input, and read it."""
     head = _head(blocks)
     encoding, mark = detect_encoding(head, options.encoding)
     whole: Iterable[bytes] = chain([head[mark:]], blocks)
