@@ -189,7 +189,9 @@ class JsonText:
         due = bytearray()  # the closing brackets of all that is open
         while True:
             sign = self._held[at] if at < len(self._held) else None
-            if sign in _CLOSING and len(due) < MAX_DEPTH:
+            if sign in _CLOSING:
+                if len(due) == MAX_DEPTH:
+                    raise BadJson(f"nested more than {MAX_DEPTH:,} deep")
                 due.append(_CLOSING[sign])
                 at += 1
             elif sign == due[-1]:

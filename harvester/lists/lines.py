@@ -7,7 +7,8 @@ to one byte more than the limit, so that the reader sees that it is too long. Th
 import codecs
 from collections.abc import Callable, Iterable, Iterator
 
-from harvester.core.errors import Usage
+from harvester.core.encodings import text_codec
+from harvester.core.errors import InputUnusable
 from harvester.core.sanitize import printable
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -36,16 +37,17 @@ def detect_encoding(head: bytes, chosen: str) -> tuple[str, int]:
         The name of the codec, and how many bytes to skip.
 
     Raises:
-        Usage: there is no such codec.
+        ValueError: there is no such codec.
     """
+    start = head[:400]
     mark, marked = next(((mark, name) for mark, name in _MARKS.items() if head.startswith(mark)), (b"", None))
     if chosen != "auto":
         name = text_codec(chosen)
-        same = marked is not None and marked.startswith(name.removesuffix("-sig"))
-        return (marked or name if same else name), len(mark) if same else 0
+        if marked is not None and marked.startswith(name.removesuffix("-sig")):
+            return marked, len(mark)
+        return (_in_order(name, start) if name in ("utf-16", "utf-32") else name), 0
     if marked:
         return marked, len(mark)
-    start = head[:400]
     if len(start) >= 8 and start[1::2].count(0) > 0.4 * len(start) and start[::2].count(0) == 0:
         return "utf-16-le", 0
     if len(start) >= 8 and start[::2].count(0) > 0.4 * len(start) and start[1::2].count(0) == 0:
@@ -53,26 +55,33 @@ def detect_encoding(head: bytes, chosen: str) -> tuple[str, int]:
     return "utf-8", 0
 
 
-def text_codec(name: str) -> str:
-    """The name that Python itself uses for a text encoding: `latin1` is `iso8859-1`.
+def _in_order(name: str, head: bytes) -> str:
+    """UTF-16 or UTF-32 without a mark, with the order of bytes in its name, which the place of the zeros tells."""
+    width = 2 if name == "utf-16" else 4
+    order = "be" if head[::width].count(0) > head[width - 1 :: width].count(0) else "le"
+    return f"{name}-{order}"
+
+
+def as_utf8(blocks: Iterable[bytes], encoding: str, name: str) -> Iterator[bytes]:
+    """Recode text to UTF-8. What cannot be decoded becomes U+FFFD, so that only its own line is lost.
+
+    Args:
+        blocks: of the text.
+        encoding: the name of its codec.
+        name: of the input, for messages.
 
     Raises:
-        Usage: Python knows no such text encoding.
+        InputUnusable: it cannot be decoded in this way.
     """
-    try:
-        proper = codecs.lookup(name).name
-        "".encode(proper)
-    except (LookupError, ValueError):
-        raise Usage(f"there is no text encoding {printable(name, 40)}. Try utf-8, cp1252, latin-1 or utf-16.") from None
-    return proper
-
-
-def as_utf8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Recode text to UTF-8. What cannot be decoded becomes U+FFFD, so that only its own line is lost."""
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-    for block in blocks:
-        yield decoder.decode(block).encode("utf-8", "surrogatepass")
-    yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
+    try:
+        for block in blocks:
+            yield decoder.decode(block).encode("utf-8", "surrogatepass")
+            if len(decoder.getstate()[0]) > MAX_LINE_BYTES:  # UTF-7: what may be one character is waited for
+                raise InputUnusable(f"{name} is not in {encoding}: {MAX_LINE_BYTES:,} bytes of it make no character.")
+        yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
+    except UnicodeError as error:
+        raise InputUnusable(f"{name} cannot be read as {encoding}: {printable(str(error), 100)}.") from None
 
 
 def byte_lines(

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import BinaryIO
 
 from harvester.core.doi import lost_full_stop, parse_doi
+from harvester.core.encodings import text_codec
 from harvester.core.errors import InputUnusable, InvalidDoi, Usage
 from harvester.core.model import LIST_FORMATS, Blank, Failure, Stage, Work
 from harvester.core.sanitize import printable
@@ -20,7 +21,7 @@ from harvester.core.version import __version__
 from harvester.lists.bibtex import read_bibtex
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
 from harvester.lists.jsonlist import MAX_BUILT_BYTES, JsonKeys, read_document, read_json_lines, shortened
-from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding, text_codec
+from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding
 from harvester.lists.plain import read_plain
 from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, is_doi, is_nothing
 from harvester.lists.sniff import sniff_format
@@ -60,7 +61,10 @@ def check_options(options: ListOptions) -> None:
     if options.format not in LIST_FORMATS:
         raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(LIST_FORMATS)}.")
     if options.encoding != "auto":
-        text_codec(options.encoding)
+        try:
+            text_codec(options.encoding)
+        except ValueError as error:
+            raise Usage(f"{printable(options.encoding, 40)} is no encoding: it takes {error}.") from None
 
 
 def read_list(
@@ -157,8 +161,8 @@ def _rows(name: str, options: ListOptions, warn: Callable[[str], None], blocks: 
     encoding, mark = detect_encoding(head, options.encoding)
     whole: Iterable[bytes] = chain([head[mark:]], blocks)
     if encoding != "utf-8" or options.encoding != "auto":
-        whole = as_utf8(whole, encoding)
-    sample = _sample(head[mark:], encoding)
+        whole = as_utf8(whole, encoding, printable(name))
+    sample = _sample(head[mark:], encoding, printable(name))
     bare = bare_name(name)
     kind = sniff_format(bare, sample) if options.format == "auto" else options.format
     keys = JsonKeys(options.doi_column, options.url_column)
@@ -185,9 +189,9 @@ def _head(blocks: Iterator[bytes]) -> bytes:
     return head
 
 
-def _sample(head: bytes, encoding: str) -> list[str]:
+def _sample(head: bytes, encoding: str, name: str) -> list[str]:
     """The first lines as text. The last one may be cut off, so it is left out unless it is the only one."""
-    sample = b"".join(as_utf8([head[: 2 * SAMPLE_BYTES]], encoding))
+    sample = b"".join(as_utf8([head[: 2 * SAMPLE_BYTES]], encoding, name))
     lines = [line.decode("utf-8", "replace") for batch in byte_lines([sample]) for line in batch]
     return lines[:-1] if len(lines) > 1 and len(head) >= SAMPLE_BYTES else lines
 
