@@ -14,7 +14,7 @@ import click
 
 from harvester.cli.streams import guard_streams, leave
 from harvester.core.errors import DiskFailed, PipeClosed, StopRun
-from harvester.core.sanitize import printable, redacted
+from harvester.core.sanitize import safe_line
 from harvester.core.version import __version__
 
 MAX_MESSAGE = 8_192
@@ -158,7 +158,7 @@ def _shown(error: StopRun) -> int:
     if logs.is_json():
         logging.getLogger("harvester").error("%s", error, extra={"exit_code": error.exit_code, "exit_name": error.name})
     else:
-        click.echo(f"harvester: {printable(redacted(str(error)), MAX_MESSAGE)}", err=True)
+        click.echo(f"harvester: {safe_line(str(error), MAX_MESSAGE)}", err=True)
     return error.exit_code
 
 

@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 import click
 
 from harvester.config.masking import refused_value
+from harvester.config.parsers import as_encoding
 from harvester.config.settings import LOG_FORMATS, LOG_LEVELS, PARSERS
 from harvester.core.model import LIST_FORMATS
+from harvester.core.sanitize import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,6 +62,14 @@ def flags(given: Mapping[str, object]) -> dict[str, object]:
     return {SETTINGS[name]: value for name, value in given.items() if name in SETTINGS and value is not None}
 
 
+def _encoding(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Refuse an unknown encoding as click refuses any other value of a flag."""
+    try:
+        return None if value is None else str(as_encoding(value))
+    except ValueError as error:
+        raise click.BadParameter(f"{printable(value or '', 40)} is not {error}.") from None
+
+
 def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for option in reversed(options):
@@ -90,7 +100,7 @@ reading = _all(
     click.option("--doi-column", metavar="NAME", help="Column with the DOIs, by its name or number."),
     click.option("--url-column", metavar="NAME", help="Column with URLs to register."),
     click.option("--format", type=click.Choice(LIST_FORMATS), help="Format of the inputs.  [default: auto]"),
-    click.option("--encoding", metavar="NAME", help="Encoding of the inputs.  [default: auto]"),
+    click.option("--encoding", callback=_encoding, metavar="NAME", help="Encoding of the inputs.  [default: auto]"),
 )
 
 paperbuzz = _all(

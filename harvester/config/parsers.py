@@ -12,7 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from harvester.core.doi import parse_doi
+from harvester.core.encodings import text_codec
 from harvester.core.errors import InvalidDoi
+from harvester.core.model import OUTPUT_ENDINGS
 
 Parser = Callable[[object], object]
 
@@ -37,6 +39,23 @@ def as_path_texts(value: object) -> object:
     if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item for item in items):
         raise ValueError('text, or a list of texts such as ["a.csv", "b.csv"]')
     return tuple(as_path_text(item) for item in items)
+
+
+def as_output(value: object) -> object:
+    """Where records go: a path whose ending says how they are packed, or `-`."""
+    text = as_path_text(value)
+    name = Path(str(text)).name
+    if text != "-" and (name in OUTPUT_ENDINGS or not name.endswith(OUTPUT_ENDINGS)):
+        raise ValueError(f"a path that ends in {OUTPUT_ENDINGS[0]}, perhaps with .gz or .zst, or - for stdout")
+    return text
+
+
+def as_encoding(value: object) -> object:
+    """The name of a text encoding, or `auto`."""
+    text = str(as_text(value))
+    if text != "auto":
+        text_codec(text)
+    return text
 
 
 def as_flag(value: object) -> object:

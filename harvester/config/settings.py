@@ -13,11 +13,12 @@ from harvester.config.parsers import (
     as_choice,
     as_doi,
     as_duration,
+    as_encoding,
     as_flag,
     as_mail,
     as_number,
+    as_output,
     as_path,
-    as_path_text,
     as_path_texts,
     as_size,
     as_text,
@@ -83,14 +84,14 @@ class InputSettings:
     doi_column: str | None = _key(None, as_text)
     url_column: str | None = _key(None, as_text)
     format: str = _key("auto", as_choice(*LIST_FORMATS))
-    encoding: str = _key("auto", as_text)
+    encoding: str = _key("auto", as_encoding)
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings:
     """`[output]`: where the records go."""
 
-    path: str | None = _key(None, as_path_text)
+    path: str | None = _key(None, as_output)
     failures: Path | None = _key(None, as_path)
     only_changed: bool = _key(False, as_flag)
 

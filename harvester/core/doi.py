@@ -6,8 +6,9 @@ the ways in which people write it, or refused with a reason. `docs/dois.md` list
 from us.
 
 Theory. We peel off what stands around a name, in rounds, until nothing changes. So a canonical name, which has nothing
-around it, is its own canonical form. We remove percent-encoding once, between two peelings. Decoding twice would turn
-one DOI into another, so a name that still looks encoded afterwards, or that could still be peeled, is
+around it, is its own canonical form. Nobody writes many layers around a name, and a text may have one for each of its
+characters, so the number of rounds is limited. We remove percent-encoding once, between two peelings. Decoding twice
+would turn one DOI into another, so a name that still looks encoded afterwards, or that could still be peeled, is
 refused.
 """
 
@@ -25,6 +26,9 @@ take three in a request line, which may have 4,094 (P11)."""
 
 MAX_TEXT = 8_000
 """The greatest length of a text in characters: enough for the longest DOI, encoded twice, in an address."""
+
+MAX_LAYERS = 16
+"""How many rounds of peeling a text may need. In 775,221 real lines, and in the cases of 20 libraries, at most 3."""
 
 _PLAIN = re.compile(r"10\.[0-9]{4,9}/[A-Za-z0-9._/()-]*[A-Za-z0-9]\Z")
 """The form of 99 in 100 DOIs. There is nothing to peel off."""
@@ -129,24 +133,34 @@ def _parse_closely(text: str) -> str:
 
 
 def _peeled(text: str) -> str:
-    """Peel off whatever stands around the name."""
-    before = None
-    while text != before:
+    """Peel off whatever stands around the name.
+
+    Raises:
+        InvalidDoi: that would take too many rounds.
+    """
+    whole = text
+    text = _composed(text)
+    for _ in range(MAX_LAYERS):
         before = text
         text = _unescaped(text).strip(_AROUND)
         text = _without_address(_without_label(text))
         text = _without_brackets(_without_end(text))
-    return text
+        if text == before:
+            return text
+    raise InvalidDoi(f"not a DOI, or with too much around it: {printable(whole.strip(), 120)}")
 
 
 def _unescaped(text: str) -> str:
-    """Resolve HTML entities, remove zero-width characters and compose (NFC), so that what looks alike is alike.
+    """Resolve HTML entities."""
+    return _composed(_ENTITY.sub(lambda match: unescape(match[0]), text)) if "&" in text else text
+
+
+def _composed(text: str) -> str:
+    """Remove zero-width characters and compose (NFC), so that what looks alike is alike.
 
     A soft hyphen stays, and is refused later: nobody can tell whether the name has a hyphen there (in real lists: never
     where the text has one).
     """
-    if "&" in text:
-        text = _ENTITY.sub(lambda match: unescape(match[0]), text)
     if text.isascii():
         return text
     visible = (char for char in text if char == "\xad" or unicodedata.category(char) != "Cf")
@@ -167,7 +181,7 @@ def _without_address(text: str) -> str:
     """
     proxied = _PROXIED.match(text)
     if proxied:
-        text = unquote(proxied[1]) if "%3a" in proxied[1][:9].lower() else proxied[1]
+        text = _composed(unquote(proxied[1])) if "%3a" in proxied[1][:9].lower() else proxied[1]
     address = _ADDRESS.match(text)
     if not address or not _RESOLVER.match(address[2]):
         return text.lstrip("/")

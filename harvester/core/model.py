@@ -9,6 +9,10 @@ LIST_FORMATS: Final = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bib
 """What a list of DOIs may be given as; `auto` finds out."""
 
 
+OUTPUT_ENDINGS: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+"""The ending of an output's name, which says how it is packed."""
+
+
 class Stage(StrEnum):
     """Where a failure arose."""
 

@@ -1,16 +1,20 @@
 """Run jobs until a stop, run jobs together, and prefetch items on a thread."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import TypeVar
 
-from harvester.core.errors import StopRun
+from harvester.core.errors import Stopped, StopRun
 from harvester.core.stop import Stop
 
 T = TypeVar("T")
+
+STOP_CHECK_SECONDS = 0.1
+"""How often a thread that waits for another one checks for a stop."""
 
 
 async def until_stopped(job: Coroutine[None, None, T], stop: Stop, grace_seconds: float = 10.0) -> T | None:
@@ -52,25 +56,66 @@ async def run_together(jobs: Sequence[Coroutine[None, None, None]]) -> None:
 
 
 @contextmanager
-def prefetched(items: Iterator[T]) -> Iterator[Iterator[T]]:
+def prefetched(items: Iterator[T], is_stopped: Callable[[], bool]) -> Iterator[Iterator[T]]:
     """The same items, each fetched on another thread while the caller works on the one before.
 
-    The thread has ended when the block ends.
+    Fetching may block for ever, as with a pipe into which nobody writes. So a stop does not wait for it: the thread is
+    left behind where it is, and does not keep the process from ending.
+
+    Args:
+        items: are fetched on the other thread alone.
+        is_stopped: whether to wait no longer. Then `Stopped` is raised in place of the next item.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        yield _prefetched_on(thread, items)
+    wanted: SimpleQueue[bool] = SimpleQueue()
+    fetched: SimpleQueue[list[T] | BaseException] = SimpleQueue()
+    wanted.put(True)
+    Thread(target=_fetch, args=(items, wanted, fetched), name="prefetch", daemon=True).start()
+    try:
+        yield _handed_over(wanted, fetched, is_stopped)
+    finally:
+        wanted.put(False)
 
 
-def _prefetched_on(thread: ThreadPoolExecutor, items: Iterator[T]) -> Iterator[T]:
-    upcoming = thread.submit(_next_item, items)
-    while item := upcoming.result():
-        upcoming = thread.submit(_next_item, items)
-        yield from item
+def unless_stopped(step: Callable[[], T], is_stopped: Callable[[], bool]) -> T:
+    """The result of a step that may take long or block for ever. A stop does not wait for it.
+
+    Raises:
+        Stopped: a stop is requested meanwhile.
+    """
+    with prefetched((step() for _ in range(1)), is_stopped) as results:
+        return next(results)
 
 
-def _next_item(items: Iterator[T]) -> list[T]:
-    """The next item alone in a list, or an empty list at the end."""
-    return list(islice(items, 1))
+def _fetch(items: Iterator[T], wanted: "SimpleQueue[bool]", fetched: "SimpleQueue[list[T] | BaseException]") -> None:
+    """Fetch one item whenever one is wanted: the item alone in a list, an empty list at the end, or the error."""
+    while wanted.get():
+        try:
+            found: list[T] | BaseException = list(islice(items, 1))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the item is taken
+            found = error
+        fetched.put(found)
+
+
+def _handed_over(
+    wanted: "SimpleQueue[bool]",
+    fetched: "SimpleQueue[list[T] | BaseException]",
+    is_stopped: Callable[[], bool],
+) -> Iterator[T]:
+    while True:
+        found = _next_unless_stopped(fetched, is_stopped)
+        if isinstance(found, BaseException):
+            raise found
+        if not found:
+            return
+        wanted.put(True)
+        yield from found
+
+
+def _next_unless_stopped(queue: "SimpleQueue[T]", is_stopped: Callable[[], bool]) -> T:
+    while not is_stopped():
+        with suppress(Empty):
+            return queue.get(timeout=STOP_CHECK_SECONDS)
+    raise Stopped
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

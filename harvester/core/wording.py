@@ -1,6 +1,6 @@
 """Numbers and times in words, as people say them."""
 
-from harvester.core.sanitize import printable, redacted
+from harvester.core.sanitize import safe_line
 
 LONGEST_ERROR = 200
 """Characters of an error that are shown in a message."""
@@ -35,4 +35,4 @@ def in_words(seconds: float) -> str:
 
 def in_a_line(error: Exception) -> str:
     """An error that nobody foresaw, for the message of a failure: its class and what it says, cut and safe to print."""
-    return printable(redacted(f"{type(error).__name__}: {str(error)[:LONGEST_ERROR]}"), LONGEST_ERROR)
+    return safe_line(f"{type(error).__name__}: {error}", LONGEST_ERROR)

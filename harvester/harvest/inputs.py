@@ -1,6 +1,7 @@
 """Reading the lists of a job into its ledger."""
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 from pathlib import Path
 
 from harvester.core.clock import timestamp
@@ -37,11 +38,20 @@ async def read_inputs(
         StopRun: they cannot be read, or the run was stopped.
     """
     now = timestamp(context.clock.now())
+
+    def is_stopped() -> bool:
+        return context.stop.requested or store.is_closing()
+
+    # Already the search for the files may take long, so that it is left to the thread that reads them.
+    lines = chain.from_iterable(
+        read_list(inputs, options, warn=context.warn, now=now, stdin=context.stdin, own=own, is_stopped=is_stopped)
+        for _ in range(1)
+    )
     reading = await store.call(
         enrol,
         store.ledger,
-        read_list(inputs, options, warn=context.warn, now=now, stdin=context.stdin, own=own),
-        is_stopped=lambda: context.stop.requested or store.is_closing(),
+        lines,
+        is_stopped=is_stopped,
         fingerprint=lambda: fingerprint(inputs, options, own),
         enrol_as=enrol_as,
     )

@@ -1,8 +1,11 @@
 """BibTeX: we cut out the entries by counting braces, and the library parses each by itself.
 
-So a broken entry spoils no other entry.
+So a broken entry spoils no other entry. The library takes some seconds and a hundred times the memory of a long entry.
+What makes an entry long is an abstract or the references, in which we look for nothing. So such values are left out
+before a long entry is parsed.
 """
 
+import io
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +16,17 @@ from bibtexparser.model import DuplicateFieldKeyBlock, Entry
 from harvester.lists.rows import Row, doi_or_resolver, split_urls
 from harvester.lists.tagged import MAX_ENTRY_CHARS
 
+MAX_PARSED_CHARS = 64 * 1024
+"""The greatest length of an entry that is parsed as it is, and of a longer one without its long values."""
+
+LONG_VALUE_CHARS = 8_000
+"""A value in braces that is longer is no DOI and no URL."""
+
+MAX_BRACES = 8
+"""How many pairs of braces around a value are taken off."""
+
 _BEGIN = re.compile(r"\s*@\s*([A-Za-z]+)\s*[{(]")
+_BRACE = re.compile(r"(?<!\\)[{}]")
 _NOT_WORKS = frozenset({"string", "comment", "preamble"})
 
 _ESCAPED = re.compile(r"\{?\\([_%&#$])\}?")
@@ -32,12 +45,32 @@ def read_bibtex(lines: Iterable[str]) -> Iterator[Row]:
 def _row(number: int, text: str) -> Row:
     if len(text) > MAX_ENTRY_CHARS:
         return Row(number, text[:200], problem=f"an entry longer than {MAX_ENTRY_CHARS >> 20} MiB")
+    if len(text) > MAX_PARSED_CHARS:
+        text = _without_long_values(text)
+    if len(text) > MAX_PARSED_CHARS:
+        return Row(number, text[:200], problem=f"an entry with more than {MAX_PARSED_CHARS >> 10} KiB of short fields")
     fields = _fields(text)
     if fields is None:
         return Row(number, text[:200], problem="the BibTeX entry cannot be read")
     addresses = [_plain(fields.get(key, "")) for key in ("url", "howpublished")]
     doi = doi_or_resolver(_plain(fields.get("doi", "")), addresses)
     return Row(number, doi, split_urls(addresses) if doi is not None else ())
+
+
+def _without_long_values(text: str) -> str:
+    """An entry whose long values in braces are empty."""
+    kept: list[str] = []
+    done = depth = start = 0
+    for brace in _BRACE.finditer(text):
+        if brace[0] == "{":
+            depth += 1
+            start = brace.end() if depth == 2 else start
+        else:
+            depth -= 1
+            if depth == 1 and brace.start() - start > LONG_VALUE_CHARS:
+                kept.append(text[done:start])
+                done = brace.start()
+    return "".join([*kept, text[done:]])
 
 
 def _fields(text: str) -> Mapping[str, str] | None:
@@ -58,36 +91,38 @@ def _fields(text: str) -> Mapping[str, str] | None:
 def _plain(value: str) -> str:
     """The value of a field without TeX's braces and escapes."""
     value = _COMMAND.sub(lambda match: _COMMANDS[match[1]], _ESCAPED.sub(r"\1", value.strip()))
-    while value.startswith("{") and value.endswith("}"):
-        value = value[1:-1].strip()
+    for _ in range(MAX_BRACES):
+        if value.startswith("{") and value.endswith("}"):
+            value = value[1:-1].strip()
     return value.removeprefix(r"\url{").removesuffix("}") if value.startswith(r"\url{") else value
 
 
 def _entries(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
     """Cut a file into entries: the number of the first line, the entry type (`article`) and the text of each.
 
-    An entry ends where its braces are closed. If they never are, it ends where a line begins the next entry.
+    An entry ends where its braces are closed. If they never are, it ends where a line begins the next entry. Of an
+    entry over the limit only so much is kept that `_row` sees it.
     """
-    entry: list[str] = []
+    entry: io.StringIO | None = None  # not a list of lines: a short line takes fifty times its length
     kind = ""
-    start = depth = size = 0
+    start = depth = 0
     for number, line in enumerate(lines, 1):
         begin = _BEGIN.match(line)
-        if begin and (not entry or line.startswith("@")):
-            if entry:
-                yield start, kind, "\n".join(entry)
-            start, kind, entry, depth, size = number, begin[1].lower(), [], 0, 0
-        elif not entry:
+        if begin and (entry is None or line.startswith("@")):
+            if entry is not None:
+                yield start, kind, entry.getvalue()
+            start, kind, entry, depth = number, begin[1].lower(), io.StringIO(newline="\n"), 0
+        elif entry is None:
             continue
-        size += len(line)
-        if size <= MAX_ENTRY_CHARS or len(entry) < 2:
-            entry.append(line)
+        if entry.tell() <= MAX_ENTRY_CHARS:
+            entry.write(line)
+            entry.write("\n")
         depth += _depth(line)
         if depth <= 0:
-            yield start, kind, "\n".join(entry) if size <= MAX_ENTRY_CHARS else " " * (MAX_ENTRY_CHARS + 1)
-            entry = []
-    if entry:
-        yield start, kind, "\n".join(entry)
+            yield start, kind, entry.getvalue()
+            entry = None
+    if entry is not None:
+        yield start, kind, entry.getvalue()
 
 
 def _depth(line: str) -> int:

@@ -1,12 +1,16 @@
 """Find the columns of a table that hold the DOIs and the URLs: as the user said, or from the first rows."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harvester.core.errors import InputUnusable
 from harvester.core.sanitize import printable
 from harvester.lists.rows import is_doi, is_nothing, split_urls
+
+MOST_LISTED = 30
+"""How many columns a message names."""
 
 _DOI_NAMES = frozenset({"di", "digitalobjectidentifier", "onlineidentifier"})
 """Names of DOI columns without the word DOI: of Web of Science, spelled out, and of KBART."""
@@ -132,11 +136,13 @@ class _Table:
 
     def _listed(self, columns: Sequence[int]) -> str:
         """The names of columns, for a message; a number in place of a name that is empty or not unique."""
-        unique = {
-            i for i in columns if i < len(self._header) and self._header[i] and self._header.count(self._header[i]) == 1
-        }
-        names = [printable(self._header[i], 40) if i in unique else str(i + 1) for i in columns]
-        return ", ".join(names[:30]) + (", …" if len(names) > 30 else "") if names else "none"
+        times = Counter(self._header)
+        given = {i: self._header[i] for i in columns[:MOST_LISTED] if i < len(self._header)}
+        names = [
+            printable(given[i], 40) if given.get(i) and times[given[i]] == 1 else str(i + 1)
+            for i in columns[:MOST_LISTED]
+        ]
+        return ", ".join(names) + (", …" if len(columns) > MOST_LISTED else "") if names else "none"
 
 
 def _normalized(name: str) -> str:

@@ -10,12 +10,13 @@ import os
 import zlib
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import zstandard
 
-from harvester.core.errors import InputMissing, InputUnusable, Usage
+from harvester.core.errors import InputMissing, InputUnusable, Stopped, Usage
 from harvester.core.ownership import identity
 from harvester.core.sanitize import printable
 from harvester.records.kinds import DATABASE_MAGIC, LOCK, LOCK_ENDING, LOG_MAGICS, is_of_harvester, is_of_sqlite
@@ -24,8 +25,23 @@ STDIN = "-"
 
 BLOCK_BYTES = 256 * 1024
 
-ZSTD_FEED_BYTES = 1024
-"""Compressed bytes in one step of the zstd decompressor: 4 bytes can become 128 KiB, so 1 KiB can become 32 MiB."""
+ZSTD_FEED_BYTES = 64
+"""Compressed bytes in one step of the zstd decompressor: 4 bytes can become 128 KiB, so 64 can become 2 MiB."""
+
+MAX_WINDOW_BYTES = 32 * 1024 * 1024
+"""How far back an archive may refer, which is held in memory: enough for `zstd -19`, `zstd --ultra -20` and `xz -8`."""
+
+XZ_WORKSPACE_BYTES = 2 * 1024 * 1024
+"""What the decompressor of xz needs beside that."""
+
+XZ_HEADER_BYTES = 1_100
+"""So much of a stream tells how far back it refers: the header of the stream and of its first block."""
+
+_TOO_WIDE = ("Memory usage limit exceeded", "requires too much memory")
+"""What the libraries of xz and zstd say about an archive that refers back too far."""
+
+MAX_FILES = 50_000
+"""Files that a glob may match: their names are held in memory."""
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 _SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
@@ -97,7 +113,12 @@ def content_digest(inputs: Sequence[str], own: Collection[Path] = ()) -> str | N
 def _matches(name: str, written: Collection[object], warn: Callable[[str], None]) -> list[str]:
     path = Path(name)
     if not path.exists() and glob.has_magic(name):
-        matches = sorted(match for match in glob.glob(name, recursive=True) if not Path(match).is_dir())  # noqa: PTH207 - takes absolute patterns
+        found = (match for match in glob.iglob(name, recursive=True) if not Path(match).is_dir())  # noqa: PTH207 - takes absolute patterns
+        matches = sorted(islice(found, MAX_FILES + 1))
+        if len(matches) > MAX_FILES:
+            raise InputUnusable(
+                f"more than {MAX_FILES:,} files match {printable(name)}. Put them together in fewer files first."
+            )
         if not matches:
             raise InputMissing(f"no file matches {printable(name)}. Check the folder and the pattern.")
         return [_readable(match) for match in _lists_among(matches, name, written, warn)]
@@ -146,7 +167,7 @@ def was_made_by_harvester(name: str) -> bool:
 
 def _first_bytes(name: str) -> bytes:
     head = b""
-    with closing(read_blocks(name, None, lambda _: None)) as blocks:
+    with closing(read_blocks(name, stdin=None, warn=lambda _: None, is_stopped=lambda: False)) as blocks:
         for block in blocks:
             head += block
             if len(head) >= KNOWN_BY_BYTES:
@@ -173,15 +194,19 @@ def bare_name(name: str) -> str:
     return path.stem if path.suffix.lower() in _SUFFIXES else path.name
 
 
-def read_blocks(name: str, stdin: BinaryIO | None, warn: Callable[[str], None]) -> Generator[bytes, None, None]:
+def read_blocks(
+    name: str, *, stdin: BinaryIO | None, warn: Callable[[str], None], is_stopped: Callable[[], bool]
+) -> Generator[bytes, None, None]:
     """Read an input in decompressed blocks. The compression is recognized by the first bytes, not by the name.
 
     Args:
         name: a path, or `-` for stdin.
         stdin: binary, for `-`.
         warn: takes a sentence for the user where the name promises another compression.
+        is_stopped: whether to break off.
 
     Raises:
+        Stopped: it was broken off.
         InputMissing: the input cannot be read.
         InputUnusable: files of this kind, such as PDF, hold no list.
         DamagedArchive: the archive is corrupt or cut off.
@@ -189,11 +214,11 @@ def read_blocks(name: str, stdin: BinaryIO | None, warn: Callable[[str], None]) 
     if name == STDIN:
         if stdin is None:
             raise InputMissing("there is no standard input to read.")
-        yield from _decompressed(name, stdin, warn)
+        yield from _decompressed(name, stdin, warn, is_stopped)
         return
     try:
         with Path(name).open("rb") as file:
-            yield from _decompressed(name, file, warn)
+            yield from _decompressed(name, file, warn, is_stopped)
     except OSError as error:
         raise _unreadable(name, error) from error
 
@@ -202,7 +227,9 @@ def _unreadable(name: str, error: OSError) -> InputMissing:
     return InputMissing(f"{printable(name)} cannot be read: {error.strerror or error}.")
 
 
-def _decompressed(name: str, file: BinaryIO, warn: Callable[[str], None]) -> Iterator[bytes]:
+def _decompressed(
+    name: str, file: BinaryIO, warn: Callable[[str], None], is_stopped: Callable[[], bool]
+) -> Iterator[bytes]:
     head = read_fully(file, len(DATABASE_MAGIC))
     for magic, what in _NOT_A_LIST.items():
         if head.startswith(magic):
@@ -211,13 +238,21 @@ def _decompressed(name: str, file: BinaryIO, warn: Callable[[str], None]) -> Ite
     named = _SUFFIXES.get(Path(name).suffix.lower())
     if named and kind != named and head:
         warn(f"{printable(name)} is not compressed with {named} as its name says; read as {kind or 'plain text'}")
-    stream = _Rejoined(head, file)
+    stream = _Rejoined(head, file, is_stopped)
     if kind is None:
         yield from iter(lambda: stream.read(BLOCK_BYTES), b"")
         return
     try:
-        yield from _READERS[kind](stream)
+        for block in _READERS[kind](stream):
+            if is_stopped():  # a few bytes of an archive may hold very much
+                raise Stopped
+            yield block
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        if any(words in str(error) for words in _TOO_WIDE):
+            raise InputUnusable(
+                f"{printable(name)} takes more than {MAX_WINDOW_BYTES >> 20} MiB of memory to unpack. Make the archive "
+                f"again with the usual level of {kind}."
+            ) from error
         raise DamagedArchive(f"the {kind} archive is cut off or corrupt ({printable(str(error), 100)})") from error
     except OSError as error:
         if error.errno is not None:
@@ -225,7 +260,7 @@ def _decompressed(name: str, file: BinaryIO, warn: Callable[[str], None]) -> Ite
         raise DamagedArchive(f"the {kind} archive is corrupt ({printable(str(error), 100)})") from error
 
 
-def read_fully(file: BinaryIO, size: int) -> bytes:
+def read_fully(file: BinaryIO | io.RawIOBase, size: int) -> bytes:
     """Read exactly `size` bytes, or fewer at the end of the file. A pipe may hand them out in pieces."""
     data = b""
     while len(data) < size and (more := file.read(size - len(data))):
@@ -234,13 +269,21 @@ def read_fully(file: BinaryIO, size: int) -> bytes:
 
 
 class _Rejoined(io.RawIOBase):
-    """A stream that gives back the bytes that were already read from it. Closing it leaves the original open."""
+    """A stream that gives back the bytes that were already read from it. Closing it leaves the original open.
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+    Args:
+        head: the bytes that were read.
+        rest: the stream.
+        is_stopped: whether to raise `Stopped` in place of more bytes.
+    """
+
+    def __init__(self, head: bytes, rest: BinaryIO, is_stopped: Callable[[], bool]) -> None:
         super().__init__()
-        self._head, self._rest = head, rest
+        self._head, self._rest, self._is_stopped = head, rest, is_stopped
 
     def read(self, size: int | None = -1, /) -> bytes:
+        if self._is_stopped():
+            raise Stopped
         if not self._head:
             return self._rest.read(-1 if size is None else size)
         data, self._head = (self._head, b"") if size is None or size < 0 else (self._head[:size], self._head[size:])
@@ -261,8 +304,35 @@ def _read_bzip2(stream: _Rejoined) -> Iterator[bytes]:
 
 
 def _read_xz(stream: _Rejoined) -> Iterator[bytes]:
-    with lzma.LZMAFile(cast("BinaryIO", stream), "rb") as archive:
-        yield from iter(lambda: archive.read(BLOCK_BYTES), b"")
+    """Decompress stream by stream. The library's own reader has no limit for memory.
+
+    `xz -9` sets aside 64 MiB, but no more of it is used than the list is long. So it is read as long as it is short.
+    """
+    data = read_fully(stream, XZ_HEADER_BYTES)
+    while data:
+        is_wide = _is_wide_xz(data)
+        decoder = lzma.LZMADecompressor(memlimit=(1 + is_wide) * MAX_WINDOW_BYTES + XZ_WORKSPACE_BYTES)
+        made = 0
+        while not decoder.eof:
+            block = decoder.decompress(data, BLOCK_BYTES)
+            made += len(block)
+            if is_wide and made > MAX_WINDOW_BYTES:
+                raise lzma.LZMAError(_TOO_WIDE[0])
+            yield block
+            data = stream.read(BLOCK_BYTES) if decoder.needs_input and not decoder.eof else b""
+            if decoder.needs_input and not decoder.eof and not data:
+                raise EOFError("the last stream has no end")
+        rest = (decoder.unused_data or read_fully(stream, XZ_HEADER_BYTES)).lstrip(b"\0")  # streams may be padded
+        data = rest + read_fully(stream, max(0, XZ_HEADER_BYTES - len(rest)))
+
+
+def _is_wide_xz(start: bytes) -> bool:
+    """Whether a stream of xz sets aside more than MAX_WINDOW_BYTES, which its beginning tells."""
+    try:
+        lzma.LZMADecompressor(memlimit=MAX_WINDOW_BYTES + XZ_WORKSPACE_BYTES).decompress(start, 1)
+    except lzma.LZMAError as error:
+        return _TOO_WIDE[0] in str(error)
+    return False
 
 
 def _read_zstd(stream: _Rejoined) -> Iterator[bytes]:
@@ -271,10 +341,9 @@ def _read_zstd(stream: _Rejoined) -> Iterator[bytes]:
     for fed in iter(lambda: stream.read(ZSTD_FEED_BYTES), b""):
         data = fed
         while data:
-            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            frame = frame or zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
             made = frame.decompress(data)
-            if made:
-                yield made
+            yield from (made[at : at + BLOCK_BYTES] for at in range(0, len(made), BLOCK_BYTES))
             data = frame.unused_data if frame.eof else b""
             frame = None if frame.eof else frame
     if frame is not None:

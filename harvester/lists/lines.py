@@ -7,11 +7,12 @@ to one byte more than the limit, so that the reader sees that it is too long. Th
 import codecs
 from collections.abc import Callable, Iterable, Iterator
 
-from harvester.core.errors import Usage
+from harvester.core.encodings import text_codec
+from harvester.core.errors import InputUnusable
 from harvester.core.sanitize import printable
 
 MAX_LINE_BYTES = 1024 * 1024
-"""The limit for a line of text or of a table. Rows with abstracts reach some tens of KiB."""
+"""The greatest size of a line of text or of a table. Rows with abstracts reach some tens of KiB."""
 
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -36,16 +37,17 @@ def detect_encoding(head: bytes, chosen: str) -> tuple[str, int]:
         The name of the codec, and how many bytes to skip.
 
     Raises:
-        Usage: there is no such codec.
+        ValueError: there is no such codec.
     """
+    start = head[:400]
     mark, marked = next(((mark, name) for mark, name in _MARKS.items() if head.startswith(mark)), (b"", None))
     if chosen != "auto":
         name = text_codec(chosen)
-        same = marked is not None and marked.startswith(name.removesuffix("-sig"))
-        return (marked or name if same else name), len(mark) if same else 0
+        if marked is not None and marked.startswith(name.removesuffix("-sig")):
+            return marked, len(mark)
+        return (_in_order(name, start) if name in ("utf-16", "utf-32") else name), 0
     if marked:
         return marked, len(mark)
-    start = head[:400]
     if len(start) >= 8 and start[1::2].count(0) > 0.4 * len(start) and start[::2].count(0) == 0:
         return "utf-16-le", 0
     if len(start) >= 8 and start[::2].count(0) > 0.4 * len(start) and start[1::2].count(0) == 0:
@@ -53,51 +55,106 @@ def detect_encoding(head: bytes, chosen: str) -> tuple[str, int]:
     return "utf-8", 0
 
 
-def text_codec(name: str) -> str:
-    """The name that Python itself uses for a text encoding: `latin1` is `iso8859-1`.
+def _in_order(name: str, head: bytes) -> str:
+    """UTF-16 or UTF-32 without a mark, with the order of bytes in its name, which the place of the zeros tells."""
+    width = 2 if name == "utf-16" else 4
+    order = "be" if head[::width].count(0) > head[width - 1 :: width].count(0) else "le"
+    return f"{name}-{order}"
+
+
+def as_utf8(blocks: Iterable[bytes], encoding: str, name: str) -> Iterator[bytes]:
+    """Recode text to UTF-8. What cannot be decoded becomes U+FFFD, so that only its own line is lost.
+
+    Args:
+        blocks: of the text.
+        encoding: the name of its codec.
+        name: of the input, for messages.
 
     Raises:
-        Usage: Python knows no such text encoding.
+        InputUnusable: it cannot be decoded in this way.
     """
-    try:
-        proper = codecs.lookup(name).name
-        "".encode(proper)
-    except (LookupError, ValueError):
-        raise Usage(f"there is no text encoding {printable(name, 40)}. Try utf-8, cp1252, latin-1 or utf-16.") from None
-    return proper
-
-
-def as_utf8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Recode text to UTF-8. What cannot be decoded becomes U+FFFD, so that only its own line is lost."""
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-    for block in blocks:
-        yield decoder.decode(block).encode("utf-8", "surrogatepass")
-    yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
+    try:
+        for block in blocks:
+            yield decoder.decode(block).encode("utf-8", "surrogatepass")
+            if len(decoder.getstate()[0]) > MAX_LINE_BYTES:  # UTF-7: what may be one character is waited for
+                raise InputUnusable(f"{name} is not in {encoding}: {MAX_LINE_BYTES:,} bytes of it make no character.")
+        yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
+    except UnicodeError as error:
+        raise InputUnusable(f"{name} cannot be read as {encoding}: {printable(str(error), 100)}.") from None
 
 
-def byte_lines(blocks: Iterable[bytes], limit: int = MAX_LINE_BYTES) -> Iterator[list[bytes]]:
+def byte_lines(
+    blocks: Iterable[bytes],
+    limit: int = MAX_LINE_BYTES,
+    shorten: Callable[[Iterable[bytes]], bytes] | None = None,
+) -> Iterator[list[bytes]]:
     """Split blocks into lines without line ends, many lines at a time.
 
     Args:
         blocks: bytes in an encoding in which line ends are single bytes.
-        limit: bytes; a longer line is cut to one byte more.
+        limit: the most bytes of a line that is returned as it is.
+        shorten: makes what stands for a longer line, given its pieces; None to cut it to one byte more than the limit.
     """
-    rest = b""
+    shorten = shorten or (lambda pieces: _cut(pieces, limit))
+    source = _with_line_feeds(blocks)
+    rest = bytearray()  # of a line whose end has not come yet
+    block = next(source, None)
+    while block is not None:
+        if b"\n" in block:
+            first, *lines, last = block.split(b"\n")
+            lines.insert(0, bytes(rest + first))
+            rest = bytearray(last)
+            if len(block) > limit or len(lines[0]) > limit:
+                lines = [line if len(line) <= limit else shorten([line]) for line in lines]
+            yield lines
+        else:
+            rest += block
+        after: list[bytes] = []
+        if len(rest) > limit:
+            pieces = _up_to_line_end(bytes(rest), source, after)
+            rest = bytearray()
+            yield [shorten(pieces)]
+            for _ in pieces:  # the rest of the line is not looked at
+                pass
+        block = after[0] if after else next(source, None)
+    if rest:
+        yield [bytes(rest)]
+
+
+def _with_line_feeds(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The blocks with LF for each CRLF and CR."""
     after_cr = False
     for raw in blocks:
         block = raw[1:] if after_cr and raw.startswith(b"\n") else raw
         after_cr = raw.endswith(b"\r") if raw else after_cr
-        if b"\r" in block:
-            block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        lines = block.split(b"\n")
-        lines[0] = rest + lines[0]
-        rest = lines.pop()[: limit + 1]
-        if len(raw) > limit or (lines and len(lines[0]) > limit):
-            lines = [line[: limit + 1] for line in lines]
-        if lines:
-            yield lines
-    if rest:
-        yield [rest]
+        yield block.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in block else block
+
+
+def _up_to_line_end(begun: bytes, source: Iterator[bytes], after: list[bytes]) -> Iterator[bytes]:
+    """The pieces of a line.
+
+    Args:
+        begun: the first piece.
+        source: the blocks behind it.
+        after: takes what follows the end of the line in the last of these blocks.
+    """
+    yield begun
+    for block in source:
+        piece, end, following = block.partition(b"\n")
+        yield piece
+        if end:
+            after.append(following)
+            return
+
+
+def _cut(pieces: Iterable[bytes], limit: int) -> bytes:
+    line = b""
+    for piece in pieces:
+        line += piece[: limit + 1 - len(line)]
+        if len(line) > limit:
+            break
+    return line
 
 
 class Decoder:
@@ -112,19 +169,20 @@ class Decoder:
         self._warn, self._name = warn, name
         self._warned = False
 
-    def text_lines(self, batches: Iterable[list[bytes]], limit: int = MAX_LINE_BYTES) -> Iterator[str]:
+    def text_lines(self, batches: Iterable[list[bytes]]) -> Iterator[str]:
         """Decode batches of lines: as UTF-8, else as Windows-1252, else as Latin-1, which takes any byte."""
         for batch in batches:
             try:
                 yield from b"\n".join(batch).decode("utf-8").split("\n")
             except UnicodeDecodeError:
-                yield from (self._text(line, limit) for line in batch)
+                yield from map(self.text, batch)
 
-    def _text(self, line: bytes, limit: int) -> str:
+    def text(self, line: bytes) -> str:
+        """Decode one line."""
         try:
             return line.decode("utf-8")
         except UnicodeDecodeError:
-            if len(line) > limit:
+            if len(line) > MAX_LINE_BYTES:  # it is cut, perhaps within a character
                 return line.decode("ascii", "replace")
         if not self._warned:
             self._warned = True

@@ -7,12 +7,13 @@ Blank lines are skipped, and so are comments: a line that begins with `#`, or th
 import re
 from collections.abc import Iterable, Iterator
 
-from harvester.lists.rows import Row, is_nothing, split_urls
+from harvester.lists.rows import WHITE_SPACE, Row, is_nothing, split_urls
 
 _HEADER = re.compile(r"\W*(?:dois?|digital object identifier|doi[ _-]?(?:number|url|link)?)\W*\Z", re.IGNORECASE)
-_DOI_THEN_URLS = re.compile(
-    r"(\S*10\..*?)[\s,;|]+((?:https?|ftp)://\S+(?:\s+(?:https?|ftp)://\S+)*)\s*\Z", re.IGNORECASE
-)
+_WORD = re.compile(r"\S+")
+_URL = re.compile(r"(?:https?|ftp)://\S", re.IGNORECASE)
+_URL_IN_WORD = re.compile(r"(?<=[,;|])(?:https?|ftp)://\S", re.IGNORECASE)
+_SEPARATORS = WHITE_SPACE + ",;|"
 _COMMENT = re.compile(r"\s#.*\Z")
 
 
@@ -44,5 +45,31 @@ def _row(number: int, line: str) -> Row:
     if text.startswith("#") or is_nothing(text):
         return Row(number, None)
     text = _COMMENT.sub("", text) if "#" in text else text
-    split = _DOI_THEN_URLS.match(text) if "://" in text else None
-    return Row(number, split[1], split_urls([split[2]])) if split else Row(number, text)
+    start = _start_of_urls(text) if "://" in text else None
+    return (
+        Row(number, text)
+        if start is None
+        else Row(number, text[:start].rstrip(_SEPARATORS), split_urls([text[start:]]))
+    )
+
+
+def _start_of_urls(text: str) -> int | None:
+    """Where the URLs begin that follow a DOI; None if none do.
+
+    The first word holds the DOI, and the last words are URLs. The first URL may also follow a comma, semicolon or pipe
+    in the word before them.
+    """
+    start: int | None = None
+    before = (0, 0)  # the last word that is no URL
+    for number, word in enumerate(_WORD.finditer(text)):
+        if number == 0:
+            doi = text.find("10.", *word.span())
+            if doi < 0:
+                return None
+            before = (doi, word.end())
+        elif not _URL.match(text, word.start()):
+            start, before = None, word.span()
+        elif start is None:
+            start = word.start()
+    glued = _URL_IN_WORD.search(text, *before)
+    return glued.start() if glued else start

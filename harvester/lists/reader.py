@@ -2,27 +2,29 @@
 
 The way of one input: `inputs` opens and decompresses it, `lines` decodes it, `sniff` finds out the format from the
 first 64 KiB, and a reader of that format (`plain`, `tabular` with `columns`, `jsonlist`, `tagged`, `bibtex`) makes
-rows. This module turns each row into exactly one `Work`, `Failure` or `Blank`. Memory stays constant: only a JSON
-document is held as a whole.
+rows. This module turns each row into exactly one `Work`, `Failure` or `Blank`. Memory stays constant, whatever the
+inputs are: nothing is held but a block, a line, and what is kept of an entry.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from harvester.core.doi import lost_full_stop, parse_doi
+from harvester.core.encodings import text_codec
 from harvester.core.errors import InputUnusable, InvalidDoi, Usage
 from harvester.core.model import LIST_FORMATS, Blank, Failure, Stage, Work
 from harvester.core.sanitize import printable
 from harvester.core.version import __version__
 from harvester.lists.bibtex import read_bibtex
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
-from harvester.lists.jsonlist import MAX_JSON_LINE_BYTES, read_document, read_json_lines
-from harvester.lists.lines import MAX_LINE_BYTES, Decoder, as_utf8, byte_lines, detect_encoding, text_codec
+from harvester.lists.jsonlist import MAX_BUILT_BYTES, JsonKeys, read_document, read_json_lines, shortened
+from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding
 from harvester.lists.plain import read_plain
-from harvester.lists.rows import Row, is_doi, is_nothing
+from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, is_doi, is_nothing
 from harvester.lists.sniff import sniff_format
 from harvester.lists.tabular import DELIMITERS, find_delimiter, plan_table, read_table
 from harvester.lists.tagged import read_ris, read_wos
@@ -60,7 +62,10 @@ def check_options(options: ListOptions) -> None:
     if options.format not in LIST_FORMATS:
         raise Usage(f"there is no format {printable(options.format, 40)}. Choose one of {', '.join(LIST_FORMATS)}.")
     if options.encoding != "auto":
-        text_codec(options.encoding)
+        try:
+            text_codec(options.encoding)
+        except ValueError as error:
+            raise Usage(f"{printable(options.encoding, 40)} is no encoding: it takes {error}.") from None
 
 
 def read_list(
@@ -71,6 +76,7 @@ def read_list(
     now: str,
     stdin: BinaryIO | None = None,
     own: Collection[Path] = (),
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Work | Failure | Blank]:
     """Read the inputs one after the other. Each line, row or entry gives one item; duplicates are not removed.
 
@@ -81,8 +87,10 @@ def read_list(
         now: the timestamp for failures.
         stdin: binary, for `-`.
         own: files that the job writes, and so never lists.
+        is_stopped: whether to break off. It is asked for each block that is read, since a block may hold no line end.
 
     Raises:
+        Stopped: it was broken off.
         InputMissing: an input does not exist or cannot be read. Raised at once, before anything is read.
         Usage: there is no such format or encoding, or a file that the job writes is named. Raised at once.
         InputUnusable: a file holds no list, its DOI column is not clear, or its archive is damaged. Raised while the
@@ -90,7 +98,8 @@ def read_list(
     """
     check_options(options)
     files = expand(inputs, warn, own)
-    return chain.from_iterable(_read(name, options, warn, now, stdin) for name in files)
+    blocks_of = partial(read_blocks, stdin=stdin, warn=warn, is_stopped=is_stopped)
+    return chain.from_iterable(_read(name, options, warn, now, blocks_of) for name in files)
 
 
 def fingerprint(inputs: Sequence[str], options: ListOptions, own: Collection[Path] = ()) -> str | None:
@@ -114,21 +123,21 @@ def fingerprint(inputs: Sequence[str], options: ListOptions, own: Collection[Pat
 
 
 def _read(
-    name: str, options: ListOptions, warn: Callable[[str], None], now: str, stdin: BinaryIO | None
+    name: str, options: ListOptions, warn: Callable[[str], None], now: str, blocks_of: Callable[[str], Iterator[bytes]]
 ) -> Iterator[Work | Failure | Blank]:
     """Turn the rows of one input into items."""
     shown, number, full_stops = printable(name), 0, 0
     first_full_stop = ""
     try:
-        for row in _rows(name, options, warn, stdin):
+        for row in _rows(name, options, warn, blocks_of(name)):
             number, text, urls, problem = row
             if text is None:
                 yield _BLANK
                 continue
             origin = f"{shown}:{number}"
             try:
-                if problem:
-                    raise InvalidDoi(problem)
+                if problem or (urls and sum(map(len, urls)) > MAX_KEPT_CHARS):
+                    raise InvalidDoi(problem or TOO_MUCH_KEPT)
                 doi = parse_doi(text)
             except InvalidDoi as error:
                 yield _failure(text, origin, str(error), now)
@@ -150,26 +159,28 @@ def _failure(text: str, origin: str, message: str, now: str) -> Failure:
     return Failure(None, shown, origin, InvalidDoi.kind, None, 0, message, now, Stage.INPUT)
 
 
-def _rows(name: str, options: ListOptions, warn: Callable[[str], None], stdin: BinaryIO | None) -> Iterator[Row]:
-    """Open one input, find out its encoding and format, and read it."""
-    blocks = read_blocks(name, stdin, warn)
+def _rows(name: str, options: ListOptions, warn: Callable[[str], None], blocks: Iterator[bytes]) -> Iterator[Row]:
+    """Find out the encoding and the format of one input, and read it."""
     head = _head(blocks)
     encoding, mark = detect_encoding(head, options.encoding)
     whole: Iterable[bytes] = chain([head[mark:]], blocks)
     if encoding != "utf-8" or options.encoding != "auto":
-        whole = as_utf8(whole, encoding)
-    sample = _sample(head[mark:], encoding)
+        whole = as_utf8(whole, encoding, printable(name))
+    sample = _sample(head[mark:], encoding, printable(name))
     bare = bare_name(name)
     kind = sniff_format(bare, sample) if options.format == "auto" else options.format
+    keys = JsonKeys(options.doi_column, options.url_column)
     if kind == "json":
-        yield from read_document(name, whole, options.doi_column, options.url_column)
+        yield from read_document(name, whole, keys)
         return
-    limit = MAX_JSON_LINE_BYTES if kind == "jsonl" else MAX_LINE_BYTES
-    lines = Decoder(warn, printable(name)).text_lines(byte_lines(whole, limit), limit)
+    decoder = Decoder(warn, printable(name))
+    if kind == "jsonl":
+        batches = byte_lines(whole, MAX_BUILT_BYTES, lambda pieces: shortened(pieces, keys))
+        yield from read_json_lines(chain.from_iterable(batches), decoder.text, keys)
+        return
+    lines = decoder.text_lines(byte_lines(whole))
     if kind in ("csv", "tsv", "kbart"):
         yield from _table_rows(name, kind, sample, lines, options)
-    elif kind == "jsonl":
-        yield from read_json_lines(lines, options.doi_column, options.url_column)
     else:
         yield from {"txt": read_plain, "ris": read_ris, "wos": read_wos, "bibtex": read_bibtex}[kind](lines)
 
@@ -182,9 +193,9 @@ def _head(blocks: Iterator[bytes]) -> bytes:
     return head
 
 
-def _sample(head: bytes, encoding: str) -> list[str]:
+def _sample(head: bytes, encoding: str, name: str) -> list[str]:
     """The first lines as text. The last one may be cut off, so it is left out unless it is the only one."""
-    sample = b"".join(as_utf8([head[: 2 * SAMPLE_BYTES]], encoding))
+    sample = b"".join(as_utf8([head[: 2 * SAMPLE_BYTES]], encoding, name))
     lines = [line.decode("utf-8", "replace") for batch in byte_lines([sample]) for line in batch]
     return lines[:-1] if len(lines) > 1 and len(head) >= SAMPLE_BYTES else lines
 

@@ -7,12 +7,25 @@ from typing import NamedTuple
 from harvester.core.doi import parse_doi
 from harvester.core.errors import InvalidDoi
 
+MAX_KEPT_CHARS = 64 * 1024
+"""The greatest length of the DOI and the URLs of one row, in characters. A line may be longer: the rest is not kept.
+
+A DOI has one or two URLs. Registration holds the URLs of a hundred DOIs at a time."""
+
+TOO_MUCH_KEPT = f"its DOI and URLs are longer than {MAX_KEPT_CHARS >> 10} KiB"
+
+WHITE_SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))
+"""All white space of Unicode, which is what `\\s` means in a pattern."""
+
 _NOTHING = frozenset({"", "0", ".", "na", "n/a", "#n/a", "nan", "none", "null", "nil", "-", "--", "–", "—", "?"})
 """What people write where there is no DOI."""
 
 _AROUND = " \t\"',;\u00a0\ufeff"
-_URL_START = re.compile(r"(?:^|[\s|;,]+)(?=(?:https?|ftp)://)", re.IGNORECASE)
+_URL_START = re.compile(r"(?<![^\s|;,])(?=(?:https?|ftp)://)", re.IGNORECASE)
+"""The place where a URL begins, at the start of a cell or behind a separator. It matches no separators itself, because
+a search for a run of them would begin again at each of its characters."""
 _ONE_URL = re.compile(r"https?://[^\s|;,\"'<>]+\Z")
+_AROUND_URL = WHITE_SPACE + "|;,\"'<>"
 _RESOLVER = re.compile(r"https?://(?:www\.)?(?:dx\.)?doi\.org/", re.IGNORECASE)
 
 
@@ -57,7 +70,7 @@ def split_urls(cells: Iterable[str]) -> tuple[str, ...]:
             if not _RESOLVER.match(cell):
                 found[cell] = None
         elif "://" in cell:
-            pieces = (piece.strip(" \t\r\n\"'<>|;,") for piece in _URL_START.split(cell))
+            pieces = (piece.strip(_AROUND_URL) for piece in _URL_START.split(cell))
             found.update(dict.fromkeys(piece for piece in pieces if _is_registrable(piece)))
     return tuple(found)
 

@@ -25,7 +25,7 @@ _BY_SUFFIX = {
 
 _RIS = re.compile(r"TY {1,2}- ")
 _WOS = re.compile(r"(?:FN (?:Clarivate|Thomson|ISI)|PT [A-Z]\b)")
-_BIBTEX = re.compile(r"\s*@\s*[A-Za-z]+\s*[{(]\s*\S*\s*,?")
+_BIBTEX = re.compile(r"\s*@\s*[A-Za-z]+\s*[{(]")
 _JSON = re.compile(r"\[\s*(?:[\"{\[\]]|\Z)|\{\s*(?:[\"}]|\Z)")
 
 

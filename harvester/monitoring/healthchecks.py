@@ -13,7 +13,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from harvester.core.errors import HarvesterError
-from harvester.core.sanitize import printable, redacted
+from harvester.core.sanitize import safe_line
 from harvester.transport.messages import Request, Transport
 
 log = logging.getLogger("harvester")
@@ -59,7 +59,7 @@ def ping_request(url: str, signal: Signal, verdict: str = "") -> Request:
         "POST",
         urlunsplit(parts._replace(path=path, fragment="")),
         {"Content-Type": "text/plain; charset=utf-8"},
-        printable(redacted(verdict)).encode(errors="replace"),
+        safe_line(verdict).encode(errors="replace"),
         timeout_seconds=TIMEOUT_SECONDS,
         max_body_bytes=MAX_BODY_BYTES,
     )

@@ -15,12 +15,15 @@ from typing import TextIO
 import orjson
 
 from harvester.core.clock import timestamp
-from harvester.core.sanitize import printable, redacted
+from harvester.core.sanitize import masked, safe_line
 from harvester.core.wording import counted
 from harvester.monitoring.stderr import Stderr
 
 MAX_LINE = 20_000
-"""The greatest length of a line in characters: long enough for a traceback."""
+"""The greatest length of a line in characters."""
+
+MAX_TRACEBACK = 200_000
+"""The greatest length of a traceback in characters. The message of an error may hold a whole answer."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -28,9 +31,9 @@ _FIRST = ("time", "level", "logger", "message")
 """The fields that every event begins with. Extra fields cannot replace them."""
 
 
-def _safe(text: str, limit: int = MAX_LINE) -> str:
+def _safe(text: str) -> str:
     """The text with secrets masked and control characters escaped."""
-    return printable(redacted(text), limit)
+    return safe_line(text, MAX_LINE)
 
 
 class TextFormatter(logging.Formatter):
@@ -65,8 +68,8 @@ def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[
     """The lines of the traceback, if there is one."""
     if not record.exc_info:
         return []
-    # Mask the whole text first: a secret may span several lines.
-    return [_safe(line) for line in redacted(formatter.formatException(record.exc_info)).splitlines()]
+    # Masked before it is split: a secret may span several lines.
+    return [_safe(line) for line in masked(formatter.formatException(record.exc_info), MAX_TRACEBACK).splitlines()]
 
 
 def _plain(value: object) -> object:

@@ -7,7 +7,7 @@ from harvester.config.credentials import Secret, require_email
 from harvester.config.settings import Settings
 from harvester.core.clock import ClockWatch
 from harvester.core.errors import StopRun
-from harvester.core.sanitize import redacted
+from harvester.core.sanitize import MAX_SHOWN, masked
 from harvester.core.tasks import until_stopped
 from harvester.harvest.job import Context
 from harvester.monitoring.courtesy import courtesy
@@ -72,7 +72,7 @@ async def nightly_and_notify(
         heartbeat.cancel()
         notify(environ, "STOPPING=1")
         await _write_metrics(settings, context, code, summary)
-        await _ping(settings, code, redacted(reason))
+        await _ping(settings, code, masked(reason, MAX_SHOWN))
     return summary
 
 

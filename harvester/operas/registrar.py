@@ -31,7 +31,7 @@ from typing import Protocol
 from harvester.core.clock import Clock, timestamp
 from harvester.core.errors import GiveUp, MachineExhausted, NoResources, ServiceDown, Stopped, TimedOut, TryAgain
 from harvester.core.model import Failure, PendingRegistration
-from harvester.core.sanitize import printable, redacted
+from harvester.core.sanitize import safe_line
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.operas.bisect import bisect
@@ -385,7 +385,7 @@ class Registrar:
         for url in entry.urls:
             cleaned = clean_url(url)
             if cleaned is None:
-                shown = printable(redacted(url), 200)
+                shown = safe_line(url, 200)
                 log.warning("OPERAS takes no URL such as %s; left out", shown, extra={"doi": entry.doi})
             else:
                 urls.append(cleaned)

@@ -20,7 +20,7 @@ from harvester.core.errors import (
     ServerFailed,
     TryAgain,
 )
-from harvester.core.sanitize import printable, redacted
+from harvester.core.sanitize import safe_line
 from harvester.transport.messages import Response, retry_after
 
 _REFUSALS = frozenset({400, 413, 422, 500})
@@ -154,7 +154,7 @@ def _refuse_redirect(response: Response) -> None:
 
 
 def _redirected(response: Response) -> str:
-    where = printable(redacted(response.headers.get("location", "")), 100)
+    where = safe_line(response.headers.get("location", ""), 100)
     return _wrong_address(f"redirects to {where!r}, which is not followed")
 
 
@@ -170,5 +170,5 @@ def excerpt(response: Response, secrets: Sequence[str]) -> str:
         text = " ".join(text.split()[:-1])
     for secret in filter(None, secrets):
         text = text.replace(secret, "***")
-    # Whole words only, and redacted before they are cut: half an address or half a token would not be recognized.
-    return printable(redacted(" ".join(re.sub(r"<[^<>]*>", " ", text).split())))
+    # Whole words only: half an address or half a token would not be recognized.
+    return safe_line(" ".join(re.sub(r"<[^<>]*>", " ", text).split()))

@@ -28,7 +28,7 @@ from harvester.core.errors import (
     Unforeseen,
 )
 from harvester.core.limits import ServiceLimits
-from harvester.core.sanitize import printable, redacted
+from harvester.core.sanitize import printable, safe_line
 from harvester.core.wording import in_a_line
 from harvester.providers.base import Record
 from harvester.records.classify import is_truncated, landing_urls_of, outcome_of, says_more
@@ -47,10 +47,6 @@ MAX_REDIRECTS = 3
 
 LARGE_BYTES = 256 * 1024
 """A larger answer is read in a thread, one at a time: it may take a second, in which a stop has to be heard."""
-
-
-LONGEST_SHOWN = 1_000
-"""Characters of a text from the service that are cleaned before it is cut to what is shown."""
 
 
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
@@ -195,9 +191,7 @@ def follow(request: Request, response: Response) -> Request:
     except ValueError:
         same = False
     if not same or not target.isascii() or not target.isprintable() or " " in target:
-        raise RedirectRefused(
-            f"a redirect to {printable(redacted(target), 100)!r} is not followed", status=response.status
-        )
+        raise RedirectRefused(f"a redirect to {safe_line(target, 100)!r} is not followed", status=response.status)
     return replace(request, url=target)
 
 
@@ -215,7 +209,7 @@ def check_status(response: Response, now: datetime) -> Response:
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type in ("application/json", "text/json") or media_type.endswith("+json"):
             return response
-        shown = printable(redacted(media_type), 60) or "no content type"
+        shown = safe_line(media_type, 60) or "no content type"
         raise NotJson(f"200 with {shown} in place of JSON", status=status)
     if 300 <= status < 400:
         raise RedirectRefused(f"the server answers {status}, or more than {MAX_REDIRECTS} redirects", status=status)
@@ -267,7 +261,7 @@ def _record(doi: str, response: Response, content: object, landing_urls: bool) -
     if not is_same_doi(told, doi):
         response.distrust()
         raise DoiMismatch(
-            f"the record is of {printable(redacted(told[:LONGEST_SHOWN]), 120)!r}, not of the DOI asked for",
+            f"the record is of {safe_line(told, 120)!r}, not of the DOI asked for",
             status=response.status,
         )
     sources = elements(listed)

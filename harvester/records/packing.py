@@ -15,9 +15,10 @@ from typing import BinaryIO, Protocol
 import zstandard
 
 from harvester.core.errors import DiskFailed, Usage
+from harvester.core.model import OUTPUT_ENDINGS
 from harvester.core.sanitize import printable
 
-FORMATS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+FORMATS = OUTPUT_ENDINGS
 
 
 def output_format(name: str) -> str:

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from harvester.core.sanitize import printable, redacted
+from harvester.core.sanitize import printable, safe_line
 from harvester.core.wording import counted, in_words
 from harvester.reports.anomalies import Anomaly
 from harvester.reports.compared import Compared, Number
@@ -188,4 +188,4 @@ def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
 
 def _safe(text: str, limit: int) -> str:
     """Text from outside, cut to a limit of characters, fit for a terminal and without addresses of people."""
-    return printable(redacted(text), limit)
+    return safe_line(text, limit)

@@ -25,7 +25,7 @@ from harvester.core.errors import (
     ServiceDown,
     TimeIsUp,
 )
-from harvester.core.sanitize import printable, redacted
+from harvester.core.sanitize import safe_line
 from harvester.core.wording import are, counted
 from harvester.reports.anomalies import Anomaly
 from harvester.reports.summary import Summary
@@ -80,7 +80,7 @@ def night_verdict(summary: Summary, suspected: Sequence[Anomaly]) -> NightVerdic
         suspected: what looks wrong, the worst first.
     """
     conclusion, clause = _concluded(summary, suspected)
-    return NightVerdict(conclusion, printable(redacted(f"{LEADS[conclusion]}: {clause}."), MAX_SENTENCE))
+    return NightVerdict(conclusion, safe_line(f"{LEADS[conclusion]}: {clause}.", MAX_SENTENCE))
 
 
 def _concluded(summary: Summary, suspected: Sequence[Anomaly]) -> tuple[Conclusion, str]:

@@ -11,14 +11,19 @@ works. So the thread that makes the next chunk is not held up.
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 
 import orjson
 
+from harvester.core.errors import Stopped
 from harvester.core.model import Failure, Work
 from harvester.storage.failures import add_failures
 from harvester.storage.migrations import WORK_INDEXES
+
+STEPS_BETWEEN_CHECKS = 1_000_000
+"""Instructions of SQLite's machine between two looks at the stop: some hundredths of a second."""
 
 NEW = """
 INSERT INTO work (id, doi, origin, listed, state)
@@ -35,7 +40,11 @@ DROP_LATER = "DELETE FROM work WHERE id IN (SELECT id FROM work JOIN twice USING
 
 
 def bulk_load(
-    db: sqlite3.Connection, reading: int, chunks: Iterable[tuple[Sequence[Work], Sequence[Failure]]], state: int
+    db: sqlite3.Connection,
+    reading: int,
+    chunks: Iterable[tuple[Sequence[Work], Sequence[Failure]]],
+    state: int,
+    is_stopped: Callable[[], bool],
 ) -> int:
     """Load a whole reading into a ledger without works, as part of a transaction.
 
@@ -44,9 +53,13 @@ def bulk_load(
         reading: its number.
         chunks: works (duplicates included) and invalid lines.
         state: of the works.
+        is_stopped: whether to break off. Indexing ten million works takes half a minute.
 
     Returns:
         How many works there are, each counted once.
+
+    Raises:
+        Stopped: it was broken off.
     """
     for name in WORK_INDEXES:
         db.execute(f"DROP INDEX {name}")
@@ -60,12 +73,31 @@ def bulk_load(
         _add_urls(db, works, dict(zip(origins, count(loaded + 1), strict=False)))
         add_failures(db, ((None, failure) for failure in invalid))
         loaded += len(origins)
-    try:
-        _index(db)
-    except sqlite3.IntegrityError:  # a DOI is listed twice; only such a list pays for finding duplicates
-        loaded -= _drop_duplicates(db)
-        _index(db)
+    with _breaking_off(db, is_stopped):
+        try:
+            _index(db)
+        except sqlite3.IntegrityError:  # a DOI is listed twice; only such a list pays for finding duplicates
+            loaded -= _drop_duplicates(db)
+            _index(db)
     return loaded
+
+
+@contextmanager
+def _breaking_off(db: sqlite3.Connection, is_stopped: Callable[[], bool]) -> Iterator[None]:
+    """Let a stop break off the statements of a block.
+
+    Raises:
+        Stopped: it did.
+    """
+    db.set_progress_handler(is_stopped, STEPS_BETWEEN_CHECKS)
+    try:
+        yield
+    except sqlite3.OperationalError:
+        if is_stopped():
+            raise Stopped from None
+        raise
+    finally:
+        db.set_progress_handler(None, 0)
 
 
 def _index(db: sqlite3.Connection) -> None:

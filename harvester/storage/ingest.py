@@ -1,7 +1,7 @@
 """Read a list into the ledger: each DOI becomes one work, each line that is no DOI a failure, all lines are counted."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -12,12 +12,20 @@ import orjson
 from harvester.core import failpoint
 from harvester.core.errors import InputMissing, Stopped
 from harvester.core.model import Blank, Failure, Work
-from harvester.core.tasks import prefetched
+from harvester.core.tasks import prefetched, unless_stopped
 from harvester.storage.database import Database, WorkState
 from harvester.storage.ledger import Ledger
 
 ENROL_CHUNK = 2_000
-"""Lines that are enrolled in one transaction."""
+"""Lines that are enrolled in one transaction, at the most."""
+
+ENROL_URL_CHARS = 512 * 1024
+"""URLs that are enrolled in one transaction, in characters and at the most, but for those of its last work.
+
+The rest of a work is short, and three chunks are in memory at a time: one is read, one waits, one is written."""
+
+URL_OVERHEAD = 64
+"""What a URL takes in memory beside its characters, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,9 @@ def enrol(
 
     Args:
         ledger: takes the works.
-        lines: of the list; they are read on a thread of their own.
-        is_stopped: whether to stop reading. Nothing is lost by that; the list is read again at the next start.
+        lines: of the list. They are read on a thread of their own, which a stop leaves behind where it is.
+        is_stopped: whether to stop reading. Nothing is lost by that; the list is read again at the next start. It is
+            asked by several threads.
         fingerprint: computes the fingerprint of the list, None if it has none. If it is that of the last reading, the
             list is not read again.
         enrol_as: state of new works: due, or resting until a night chooses them. If resting, works that left the list
@@ -79,20 +88,30 @@ def enrol(
     Raises:
         StopRun: the list cannot be read.
     """
+    try:
+        return _enrol(ledger, lines, is_stopped, lambda: unless_stopped(fingerprint, is_stopped), enrol_as)
+    except Stopped:
+        return Reading()
+
+
+def _enrol(
+    ledger: Ledger,
+    lines: Iterable[Work | Failure | Blank],
+    is_stopped: Callable[[], bool],
+    fingerprint: Callable[[], str | None],
+    enrol_as: WorkState,
+) -> Reading:
     before = fingerprint()
     if before and (last := Reading.from_json(ledger.reuse_reading(before))):
         return last
     is_first = ledger.is_empty()
     number = ledger.begin_reading()
     counted: Counter[type] = Counter()
-    try:
-        with closing(_chunks(lines, is_stopped, counted)) as chunks:
-            if is_first:
-                listed = ledger.bulk_load(number, chunks, state=enrol_as)
-            else:
-                listed = sum(ledger.enrol(number, works, invalid, state=enrol_as) for works, invalid in chunks)
-    except Stopped:
-        return Reading()
+    with closing(_chunks(lines, is_stopped, counted)) as chunks:
+        if is_first:
+            listed = ledger.bulk_load(number, chunks, state=enrol_as, is_stopped=is_stopped)
+        else:
+            listed = sum(ledger.enrol(number, works, invalid, state=enrol_as) for works, invalid in chunks)
     reading = Reading(counted.total(), listed, counted[Work] - listed, counted[Failure], counted[Blank])
     # If the list changed while it was read, no fingerprint tells what was read, and the next run reads it again.
     known = before if before and fingerprint() == before else None
@@ -106,15 +125,26 @@ def _chunks(
 ) -> Generator[tuple[list[Work], list[Failure]], None, None]:
     """Yield works and invalid lines in chunks, and count all lines by type; raise `Stopped` if reading is to end."""
     rest = iter(lines)
-    with prefetched(iter(lambda: list(islice(rest, ENROL_CHUNK)), [])) as chunks:
+    with prefetched(iter(lambda: _chunk(rest), []), is_stopped) as chunks:
         for chunk in chunks:
-            if is_stopped():
-                raise Stopped
             counted.update(map(type, chunk))
             yield [line for line in chunk if type(line) is Work], [line for line in chunk if type(line) is Failure]
             failpoint.hit("enrol")
     if is_stopped():  # a stop also ends the lines early, so this may not be the end of the list
         raise Stopped
+
+
+def _chunk(lines: Iterator[Work | Failure | Blank]) -> list[Work | Failure | Blank]:
+    """The next lines, so many that they may be in memory together; an empty list at the end."""
+    chunk: list[Work | Failure | Blank] = []
+    room = ENROL_URL_CHARS
+    for line in islice(lines, ENROL_CHUNK):
+        chunk.append(line)
+        if type(line) is Work and line.urls:
+            room -= sum(map(len, line.urls)) + URL_OVERHEAD * len(line.urls)
+            if room < 0:
+                break
+    return chunk
 
 
 def last_reading(database: Database, ledger: Ledger) -> Reading:

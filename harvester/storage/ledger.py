@@ -86,6 +86,7 @@ class Ledger:
         chunks: Iterable[tuple[Sequence[Work], Sequence[Failure]]],
         *,
         state: WorkState = WorkState.DUE,
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> int:
         """Load a whole reading into a ledger without works, in one transaction; see `harvester.storage.bulk_load`.
 
@@ -93,12 +94,16 @@ class Ledger:
             reading: its number.
             chunks: works and invalid lines.
             state: of the works.
+            is_stopped: whether to break it off.
 
         Returns:
             How many works there are; the others are duplicates.
+
+        Raises:
+            Stopped: it was broken off, and nothing is loaded.
         """
         with self._file.transaction() as db:
-            return bulk_load(db, reading, chunks, state)
+            return bulk_load(db, reading, chunks, state, is_stopped)
 
     def enrol(
         self, reading: int, works: Sequence[Work], invalid: Sequence[Failure], *, state: WorkState = WorkState.DUE

@@ -32,7 +32,7 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from harvester.core.errors import ConnectionLost, NoResources, TimedOut, TooLarge, Unreachable
-from harvester.core.sanitize import printable, redacted
+from harvester.core.sanitize import safe_line
 from harvester.core.version import __version__
 from harvester.transport.deadlines import Block, DeadlineExceeded, Deadlines
 from harvester.transport.gate import Gate
@@ -250,5 +250,5 @@ def _reason(error: Exception) -> str:
         # aiohttp's own words alone: it also cites a part of the answer, in which half a secret would not be recognised.
         return "the answer is broken HTTP: " + " ".join(re.split(r"""b['"]""", error.message)[0].split()).rstrip(":")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return "no connection: " + printable(redacted(error.strerror or type(error.os_error).__name__), 150)
-    return printable(redacted(f"{type(error).__name__}: {error}"), 200)
+        return "no connection: " + safe_line(error.strerror or type(error.os_error).__name__, 150)
+    return safe_line(f"{type(error).__name__}: {error}", 200)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from harvester.core.errors import DiskFailed, Stopped
 from harvester.core.model import Failure, Work
+from harvester.storage import bulk_load as module
 from harvester.storage.migrations import WORK_INDEXES
 from harvester.storage.outbox import Outbox
 from tests.opened import OpenedLedger
@@ -84,6 +85,17 @@ def test_a_load_that_breaks_off_leaves_nothing(ledger: OpenedLedger) -> None:
         ledger.bulk_load(ledger.begin_reading(), broken())
     assert ledger.is_empty()
     assert list(ledger.failures()) == []
+
+
+def test_a_stop_breaks_off_the_indexing_of_a_list_and_nothing_is_loaded(
+    ledger: OpenedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STEPS_BETWEEN_CHECKS", 10)
+    with pytest.raises(Stopped):
+        ledger.bulk_load(ledger.begin_reading(), chunks_of([[("a", "x"), ("b", "")]]), is_stopped=lambda: True)
+    assert ledger.is_empty()
+    ledger.bulk_load(ledger.begin_reading(), chunks_of([[("a", "x"), ("b", "")]]))
+    assert not ledger.is_empty()
 
 
 def test_figures_are_counted_in_an_index_and_never_sorted(ledger: OpenedLedger) -> None:

@@ -39,7 +39,7 @@ from harvester.records.lines import failure_line, result_lines
 from harvester.records.result import Finished, Result
 from harvester.storage import ingest
 from harvester.storage import publishing as output_module
-from harvester.storage.database import Database
+from harvester.storage.database import Database, WorkState
 from harvester.storage.hooks import CommitHook
 from harvester.storage.ingest import Reading
 from harvester.storage.ledger import Ledger
@@ -353,9 +353,59 @@ async def test_a_reading_can_be_broken_off_and_drops_nothing(place: Place, monke
     monkeypatch.setattr(ingest, "ENROL_CHUNK", 2)
     await place.run("abc", limit=1)
     async with place.store() as store:
-        chunks = iter([False, True])
-        assert await store.enrol(works("axyz"), lambda: next(chunks)) == Reading()
+        stopped = threading.Event()
+        assert await store.enrol(until(stopped, works("axyz"), "y"), stopped.is_set) == Reading()
         assert [due.doi[-1] for due in await store.due(0, 10)] == ["b", "c", "x"]
+
+
+def until(stopped: threading.Event, listed: list[Work], letter: str) -> Iterator[Work]:
+    """Some works; before the one with this letter a stop is requested."""
+    for work in listed:
+        if work.doi == doi(letter):
+            stopped.set()
+        yield work
+
+
+async def test_a_stop_does_not_wait_for_an_input_that_blocks(place: Place) -> None:
+    stopped, for_ever = threading.Event(), threading.Event()
+
+    def blocking() -> Iterator[Work]:
+        yield from works("a")
+        stopped.set()
+        for_ever.wait()
+
+    async with place.store() as store:
+        assert await store.enrol(blocking(), stopped.is_set) == Reading()
+    for_ever.set()
+
+
+async def test_a_stop_does_not_wait_for_a_fingerprint_that_takes_long(place: Place) -> None:
+    stopped, for_ever = threading.Event(), threading.Event()
+
+    def endless() -> str:
+        stopped.set()
+        for_ever.wait()
+        return "print"
+
+    async with place.store() as store:
+        assert await store.enrol(works("a"), stopped.is_set, fingerprint=endless) == Reading()
+    for_ever.set()
+
+
+async def test_a_chunk_has_no_more_works_than_its_urls_allow(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "ENROL_URL_CHARS", 1_000)
+    chunks: list[int] = []
+    load = Ledger.enrol
+
+    def counted(ledger: Ledger, number: int, listed: list[Work], invalid: list[Failure], *, state: WorkState) -> int:
+        chunks.append(len(listed))
+        return load(ledger, number, listed, invalid, state=state)
+
+    monkeypatch.setattr(Ledger, "enrol", counted)
+    await place.run("z")
+    async with place.store() as store:
+        await store.enrol(Work(doi(letter), ("https://" + 400 * letter,)) for letter in "abcde")
+    assert chunks == [3, 2]
 
 
 async def test_who_leaves_does_not_wait_for_an_endless_input(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,8 +466,10 @@ async def test_where_a_list_has_no_fingerprint_it_is_not_taken_again(place: Plac
 async def test_a_list_is_read_again_after_a_reading_of_another_was_broken_off(place: Place) -> None:
     """Else what that one took in would be asked, though it is not listed."""
     await read_as(place, "ab", "print")
+    stopped = threading.Event()
     async with place.store() as store:
-        assert await store.enrol(works("abx"), lambda: True, fingerprint=lambda: "other") == Reading()
+        listed = until(stopped, works("abx"), "x")
+        assert await store.enrol(listed, stopped.is_set, fingerprint=lambda: "other") == Reading()
     assert (await read_as(place, "ab", "print"))[1]
 
 
