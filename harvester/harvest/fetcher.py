@@ -35,7 +35,7 @@ from harvester.core.model import DueWork, Failure, Stage
 from harvester.core.tally import Tally
 from harvester.harvest.witnesses import KnownGood, Witnesses
 from harvester.politeness.lack import Lack
-from harvester.politeness.retry import CAP_SECONDS, CONFIRMED, asked_pause, most_attempts, pause_seconds
+from harvester.politeness.retry import CAP_SECONDS, CONFIRMED, asked_pause, most_attempts, pause_seconds, until_ended
 from harvester.politeness.service import Service
 from harvester.providers.base import Provider, Record
 from harvester.records.result import Result
@@ -104,16 +104,25 @@ class Fetcher:
             StopRun: a reason to end the run.
         """
         tries = Tries(self._breaker.outages)
-        while True:
-            record = await self._attempt(due.doi, tries)
-            if record is not None:
-                return self._result(due, record, tries)
-            if tries.is_to_blame:
-                return self._failure(due, tries)
-            if self._outage_since(tries):
-                await self._outage_over(due, tries)
-            else:
-                await self._pause(due.doi, tries)
+        ended = await self._try(due, tries)
+        if ended is not None:  # as most do; to build the retry object costs as much as a request
+            return ended
+        await self._rest(due, tries)
+        return await until_ended(lambda: self._rest(due, tries))(self._try, due, tries)
+
+    async def _try(self, due: DueWork, tries: Tries) -> Result | Failure | None:
+        """One attempt; None if it did not end the work."""
+        record = await self._attempt(due.doi, tries)
+        if record is not None:
+            return self._result(due, record, tries)
+        return self._failure(due, tries) if tries.is_to_blame else None
+
+    async def _rest(self, due: DueWork, tries: Tries) -> None:
+        """Wait until the next attempt: for the end of an outage, or for a pause."""
+        if self._outage_since(tries):
+            await self._outage_over(due, tries)
+        else:
+            await self._pause(due.doi, tries)
 
     async def _attempt(self, doi: str, tries: Tries) -> Record | None:
         """Make one attempt, if the service is not suspected; None if it brought no record, `tries` say why."""

@@ -1,12 +1,17 @@
 """How many attempts to make, how long to pause before another one, and which share of all requests may be retries.
 
+tenacity drives the attempts; how long to rest between them is ours.
+
 Network faults get full jitter: those who met the same fault at the same moment are spread over the whole pause. 429,
 503 and other answers of a server in trouble get half-fixed jitter, because a full one can pause for almost nothing when
 the server has just asked for less (M. Brooker, "Exponential Backoff and Jitter").
 """
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from random import Random
+
+import tenacity
 
 from harvester.core.clock import Clock
 from harvester.core.errors import ConnectionLost, GiveUp, TimedOut, TryAgain
@@ -62,6 +67,17 @@ def most_attempts(error: TryAgain | GiveUp | None, max_attempts: int) -> int:
     if isinstance(error, GiveUp):
         return CONFIRMED
     return min(max_attempts, MAX_ATTEMPTS_500) if error and error.status == 500 else max_attempts
+
+
+def until_ended(rest: Callable[[], Awaitable[None]]) -> tenacity.AsyncRetrying:
+    """Repeats attempts until one of them returns something; an error of an attempt is raised as it is.
+
+    It is made anew for each work: tasks that shared it would meet each other's attempts.
+
+    Args:
+        rest: waits before the next attempt. It decides for how long, since what happens to others meanwhile counts.
+    """
+    return tenacity.AsyncRetrying(retry=tenacity.retry_if_result(lambda ended: ended is None), sleep=lambda _: rest())
 
 
 class RetryBudget:
