@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import click
 
-from harvester.cli.streams import binary_stdout
+from harvester.cli.streams import binary_stdout, require_stdout
 from harvester.core.sanitize import printable
 from harvester.core.terminal import printable_json
 
@@ -61,6 +61,7 @@ def show_json_lines(lines: Iterable[bytes]) -> None:
 
 
 def _write(chunks: Iterable[bytes]) -> None:
+    require_stdout()
     sys.stdout.flush()
     out = binary_stdout()
     for chunk in chunks:

@@ -98,7 +98,7 @@ def run(
     if any(placeholder in named for placeholder in PLACEHOLDERS):
         raise Usage(f"{named} is a template for harvester nightly: say with -o where the records of this run go")
     if named == "-":
-        require_stdout()
+        require_stdout("Nothing was asked; give -o a file.")
     registers = settings.operas.enabled
     job = HarvestJob(
         inputs=inputs,

@@ -106,15 +106,18 @@ def _encoding(stream: TextIO | None) -> str:
     return "utf-8" if named.lower() in ("ascii", "us-ascii", "ansi_x3.4-1968") else named
 
 
-def require_stdout() -> None:
-    """Refuse to begin what is to be written to stdout, if that is closed.
+def require_stdout(otherwise: str = "") -> None:
+    """Refuse to begin what is to be written to stdout, if that is closed, even if there turns out to be nothing.
+
+    Args:
+        otherwise: what to do instead, in a sentence.
 
     Raises:
-        DiskFailed: it is.
+        DiskFailed: it is closed.
     """
     raw = getattr(sys.stdout.buffer, "raw", None)
     if isinstance(raw, StdoutBytes) and not raw.is_open:
-        raise DiskFailed("stdout is closed, so that the records would be lost. Nothing was asked; give -o a file.")
+        raise DiskFailed(f"cannot write to stdout: it is closed. {otherwise}".rstrip())
 
 
 def leave(code: int) -> NoReturn:

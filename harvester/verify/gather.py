@@ -56,26 +56,35 @@ def gather(
     assert paths.ledger is not None  # noqa: S101 - job_paths names one for each output
     require_ledger_file(paths.ledger)
     with shared_lock(paths.ledger), ledger_at(paths.ledger) as database:
-        yield _evidence(database, _completed(paths, database.meta.output, failures), deep=deep)
+        yield _evidence(database, _completed(paths, database.meta, failures), deep=deep)
 
 
-def _completed(paths: Paths, owned: str | None, failures: Path | None) -> Paths:
+def _completed(paths: Paths, meta: Meta, failures: Path | None) -> Paths:
     """Fill in the output that the ledger names.
 
     Raises:
         Misconfigured: it is another one than the user named.
     """
     assert paths.ledger is not None  # noqa: S101 - see gather
+    owned = meta.output
     if owned is None or owned == "-":
         return Paths(None, paths.ledger, paths.failures, paths.summary)
     if paths.output is None:
-        return job_paths(str(paths.ledger.with_name(owned)), ledger=paths.ledger, failures=failures)
+        return job_paths(str(_output_of(paths.ledger, owned, meta.night_path)), ledger=paths.ledger, failures=failures)
     if paths.output.name != owned:
         raise Misconfigured(
             f"the ledger {paths.ledger} belongs to the output {printable(owned)}, not to {paths.output.name}. "
             "Name that output, or another ledger with --ledger."
         )
     return paths
+
+
+def _output_of(ledger: Path, owned: str, night_path: str | None) -> Path:
+    """Where the output of a ledger is: where its last night put it, if it is there; otherwise beside the ledger."""
+    night = Path(night_path or "")
+    if night.name == owned and night.is_absolute() and (night.exists() or partial_of(night).exists()):
+        return night
+    return ledger.with_name(owned)
 
 
 def _evidence(database: Database, paths: Paths, *, deep: bool) -> Evidence:

@@ -138,6 +138,14 @@ def test_records_for_a_closed_stdout_are_not_even_asked_for(tmp_path: Path) -> N
         assert not list(sandbox.log)
 
 
+def test_a_closed_stdout_is_told_even_if_there_is_nothing_to_print(tmp_path: Path) -> None:
+    with run_in_thread() as sandbox:
+        tool = Tool(tmp_path, sandbox)
+        tool.write("dois.txt", dois(1))
+        assert tool("run", "dois.txt", "-o", "out.jsonl").returncode == 0
+        assert started(tool, Case(("failures", "out.jsonl")), "stdout closed").returncode == DiskFailed.exit_code
+
+
 def test_a_file_of_ours_never_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     """What is written to such a stream would else stand in the ledger or in the output."""
     with run_in_thread() as sandbox:

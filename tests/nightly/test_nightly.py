@@ -213,6 +213,15 @@ async def test_only_what_changed_is_written_if_so_wished(nights: Nights) -> None
         assert broken(evidence) == []
 
 
+async def test_nights_are_verified_by_their_ledger_wherever_their_outputs_are(nights: Nights) -> None:
+    (nights.folder / "elsewhere").mkdir()
+    nights.more["output.path"] = str(nights.folder / "elsewhere" / "{date}.jsonl")
+    nights.listed(dois(3))
+    await nights.night()
+    with gather(nights.folder / "nights.ledger", deep=True) as evidence:
+        assert broken(evidence) == []
+
+
 async def test_the_counts_of_a_doi_are_kept_from_night_to_night(nights: Nights) -> None:
     nights.listed(dois(40))
     for _ in range(3):

@@ -4,7 +4,7 @@ Whatever is deleted, replaced, edited, restored or rots, while a run goes on or 
 ends with 0, no two runs write beside each other, and there is a way back that works. The commands for backups are those
 of the documents, run as they stand there.
 
-`HARVESTER_FLIPS` says how many ledgers are damaged, 12 of each kind if it is not set; 1,000 take five minutes.
+`HARVESTER_FLIPS` says how many ledgers are damaged, 12 of each kind if it is not set; 300 take two minutes.
 """
 
 import asyncio
