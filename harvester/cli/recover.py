@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from harvester.cli.printing import show
 from harvester.core.sanitize import printable
 from harvester.core.wording import counted
 from harvester.nightly.files import report_path
@@ -33,16 +34,16 @@ def recover(path: Path, yes: bool, ledger: Path | None, failures: Path | None, n
     paths = paths_of(path, ledger and ledger.absolute(), failures and failures.absolute())
     is_nightly = nightly or (paths.output is not None and report_path(paths.output).exists())
     with planned(paths, nightly=is_nightly, exclusive=yes, anew=anew) as recovery:
-        click.echo(_in_words(recovery.plan))
+        show(*_in_words(recovery.plan))
         if not yes:
-            click.echo("Nothing was changed. The same command with --yes does it.")
+            show("Nothing was changed. The same command with --yes does it.")
             return
         recovery.carry_out()
     again = "The next night" if recovery.plan.is_nightly else "The command that harvested it"
-    click.echo(f"Done. {again} reads the list and goes on from here.")
+    show(f"Done. {again} reads the list and goes on from here.")
 
 
-def _in_words(plan: Plan) -> str:
+def _in_words(plan: Plan) -> list[str]:
     lines, figures = plan.lines, plan.figures
     told = [
         f"output     {printable(str(plan.found))}: {counted(lines.records, 'good record')}",
@@ -58,7 +59,7 @@ def _in_words(plan: Plan) -> str:
     told.append(f"then       {became} + {figures.pending:,} to be asked again, and whatever else is listed")
     if plan.ledger_problem is not None:
         told += _unknown(plan)
-    return "\n".join(told)
+    return told
 
 
 def _told_of(plan: Plan) -> str:

@@ -44,7 +44,7 @@ import os
 from pathlib import Path
 
 from harvester.core import failpoint
-from harvester.core.errors import PromiseBroken
+from harvester.core.errors import PromiseBroken, Usage
 from harvester.core.files import move
 from harvester.storage.ledger import Ledger
 from harvester.storage.meta import Meta
@@ -230,6 +230,21 @@ def _seal(meta: Meta) -> Seal | None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def refuse_unknown_files(output: Path | None, ledger: Path | None) -> None:
+    """Refuse an output, published or partial, that a ledger knows nothing of.
+
+    Raises:
+        Usage: there is one.
+    """
+    for taken in (output, partial_of(output)) if output else ():
+        if taken.exists():
+            raise Usage(
+                f"{taken} exists already, but the ledger {ledger} knows nothing of it. Nothing was changed; choose "
+                "another output, or move the file away. If it was harvested and only its ledger was lost, `harvester "
+                "recover` makes a new one."
+            )
 
 
 def free_name(path: Path) -> Path:

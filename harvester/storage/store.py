@@ -37,7 +37,7 @@ from typing import BinaryIO, ParamSpec, Self, TypeVar
 
 from harvester.core import failpoint
 from harvester.core.address import canonical
-from harvester.core.errors import DiskFailed, HarvesterError, Misconfigured, Usage
+from harvester.core.errors import DiskFailed, HarvesterError, Misconfigured
 from harvester.core.files import remove
 from harvester.core.model import DueWork, Stage
 from harvester.core.sanitize import printable
@@ -49,8 +49,8 @@ from harvester.storage.hooks import CommitHook
 from harvester.storage.ledger import Ledger
 from harvester.storage.lock import Lock, sidecars
 from harvester.storage.outbox import Outbox
-from harvester.storage.output_file import OutputFile, Seal, Sink, Stdout, partial_of
-from harvester.storage.publishing import Publishing
+from harvester.storage.output_file import OutputFile, Seal, Sink, Stdout
+from harvester.storage.publishing import Publishing, refuse_unknown_files
 from harvester.storage.suspects import Suspects
 
 log = logging.getLogger("harvester")
@@ -163,7 +163,7 @@ class Store:
     def _open(self) -> None:
         self._is_new = self._path is None or not self._path.exists()
         if self._is_new:
-            self._refuse_unknown_files()
+            refuse_unknown_files(self._output, self._path)
         self.database = Database(self._path, lock=self._lock)
         self.ledger, self.outbox = Ledger(self.database), Outbox(self.database)
         self.suspects = Suspects(self.database)
@@ -180,7 +180,7 @@ class Store:
             return
         owned = self.database.meta.output
         if owned is None:
-            self._refuse_unknown_files()
+            refuse_unknown_files(self._output, self._path)
             self.database.meta.output = name
         elif owned != name:
             raise Misconfigured(
@@ -188,16 +188,6 @@ class Store:
                 "Give the same output again, or one whose name differs before .jsonl, for by that its ledger, failures "
                 "and summary are called; for stdout, name another ledger with --ledger."
             )
-
-    def _refuse_unknown_files(self) -> None:
-        path = self._output
-        for taken in (path, partial_of(path)) if path else ():
-            if taken.exists():
-                raise Usage(
-                    f"{taken} exists already, but the ledger {self._path} knows nothing of it. Nothing was "
-                    "changed; choose another output, or move the file away. If it was harvested and only its ledger "
-                    "was lost, `harvester recover` makes a new one."
-                )
 
     def _close(self) -> None:
         try:
@@ -224,7 +214,7 @@ class Store:
         """
         self._output = output
         if is_new:
-            self._refuse_unknown_files()
+            refuse_unknown_files(self._output, self._path)
 
     async def begin(
         self,

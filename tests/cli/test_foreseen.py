@@ -86,8 +86,8 @@ def nul(folder: Path) -> None:
     ("spoil", "arguments", "codes"),
     [
         (loops, ["run", "loop", "-o", "out.jsonl"], {66, 74}),
-        (loops, ["run", "dois.txt", "-o", "loop.jsonl"], {74}),
-        (loops, ["run", "dois.txt", "-o", "out.jsonl", "--ledger", "loop"], {74}),
+        (loops, ["run", "dois.txt", "-o", "loop.jsonl"], {2}),
+        (loops, ["run", "dois.txt", "-o", "out.jsonl", "--ledger", "loop"], {2}),
         (loops, ["run", "dois.txt", "-o", "out.jsonl", "-c", "loop"], {78}),
         (loops, ["status", "loop"], {66, 74}),
         (loops, ["verify", "loop.jsonl"], {66, 74}),

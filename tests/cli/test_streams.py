@@ -51,6 +51,7 @@ CASES = (
     Case(("history", "10.5555/ok-00000", "nights/n.ledger")),
     Case(("failures", "kept.jsonl")),
     Case(("verify", "kept.jsonl")),
+    Case(("recover", "kept.jsonl")),
     Case(("config", "show")),
     Case(("schedule", "github-actions", "-c", "s.toml")),
     Case(("schema",)),
