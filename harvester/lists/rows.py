@@ -7,10 +7,10 @@ from typing import NamedTuple
 from harvester.core.doi import parse_doi
 from harvester.core.errors import InvalidDoi
 
-MAX_KEPT_CHARS = 64 * 1024
+MAX_KEPT_CHARS = 128 * 1024
 """The greatest length of the DOI and the URLs of one row, in characters. A line may be longer: the rest is not kept.
 
-A DOI has one or two URLs. Registration holds the URLs of a hundred DOIs at a time."""
+A DOI has one or two URLs, and cells of tables cannot be longer."""
 
 TOO_MUCH_KEPT = f"its DOI and URLs are longer than {MAX_KEPT_CHARS >> 10} KiB"
 

@@ -29,6 +29,10 @@ _URL = re.compile(
 _LETTER = r"a-zA-Z\u00a1-\uffff"
 
 
+MAX_HOST = 253
+"""The greatest length of a host name (RFC 1035, 2.3.4). To decode punycode takes quadratic time."""
+
+
 _USER = re.compile(rf"[-{_LETTER}0-9._~%!$&'()*+,;=:]*")
 
 
@@ -53,6 +57,8 @@ def clean_url(url: str) -> str | None:
     if not match or not _is_unicode(url):
         return None
     scheme, user, host, port, rest = match.groups(default="")
+    if len(host) > MAX_HOST:
+        return None
     host = _unicode_host(host)
     if not _USER.fullmatch(user) or not _is_host(host):
         return None

@@ -18,6 +18,9 @@ from harvester.storage.database import Database, RegistrationState, WorkState
 from harvester.storage.failures import add_failures, forget_failures
 from harvester.storage.hooks import CommitHook
 
+MAX_URL_CHARS = 1024 * 1024
+"""URLs in one request, in characters, but for those of its last work. They are in memory together."""
+
 WAITING = f"""
 SELECT work_id, doi, origin FROM registration JOIN work ON work.id = work_id
 WHERE registration.state = {RegistrationState.WAITING:d} ORDER BY work_id LIMIT ?
@@ -74,6 +77,7 @@ class Outbox:
             )
             works = [key for (key,) in rows]
             forget_failures(db, works, Stage.REGISTER)
+            db.executemany("UPDATE url SET settled = 0 WHERE work_id = ?", ((key,) for key in works))
             db.executemany(
                 "UPDATE registration SET state = ? WHERE work_id = ?",
                 ((RegistrationState.WAITING, key) for key in works),
@@ -81,19 +85,40 @@ class Outbox:
         return len(works)
 
     def waiting(self, limit: int) -> list[PendingRegistration]:
-        """The first entries of the outbox, each with all its URLs."""
+        """The first entries of the outbox, each with all its URLs; fewer entries if there are very many URLs.
+
+        Args:
+            limit: how many entries at the most.
+        """
+        entries: list[PendingRegistration] = []
+        room = MAX_URL_CHARS
         with self._file.reading() as db:
-            rows = db.execute(WAITING, (limit,)).fetchall()
-            return [
-                PendingRegistration(work_id, doi, self._hand_out_urls(db, work_id), origin)
-                for work_id, doi, origin in rows
-            ]
+            for work_id, doi, origin in db.execute(WAITING, (limit,)).fetchall():
+                urls = self._hand_out_urls(db, work_id)
+                entries.append(PendingRegistration(work_id, doi, urls, origin))
+                room -= sum(map(len, urls))
+                if room < 0:
+                    break
+        return entries
 
     def _hand_out_urls(self, db: sqlite3.Connection, work_id: int) -> tuple[str, ...]:
-        """The URLs of a work. The id of the last one is remembered: `settle` must not settle URLs that come later."""
-        rows = db.execute("SELECT id, url FROM url WHERE work_id = ? ORDER BY id", (work_id,)).fetchall()
-        self._last_handed_out[work_id] = rows[-1][0] if rows else 0
-        return tuple(url for _, url in rows)
+        """The URLs of a work. The id of the last one is remembered: `settle` must not settle URLs that come later.
+
+        A list may name a work in any number of lines. If it has more URLs than fit into one request, these are the next
+        ones that were not sent yet, and the work stays in the outbox for the others.
+        """
+        known = db.execute("SELECT TOTAL(LENGTH(url)) FROM url WHERE work_id = ?", (work_id,)).fetchone()[0]
+        unsent = "" if known <= MAX_URL_CHARS else "AND NOT settled"
+        urls: list[str] = []
+        room = MAX_URL_CHARS
+        self._last_handed_out[work_id] = 0
+        for key, url in db.execute(f"SELECT id, url FROM url WHERE work_id = ? {unsent} ORDER BY id", (work_id,)):  # noqa: S608
+            room -= len(url)
+            if urls and room < 0:
+                break
+            urls.append(url)
+            self._last_handed_out[work_id] = key
+        return tuple(urls)
 
     def settle(
         self, acknowledged: Sequence[PendingRegistration], rejected: Sequence[tuple[PendingRegistration, Failure]]
