@@ -10,14 +10,15 @@ from pathlib import Path
 from harvester.config.credentials import require_email
 from harvester.core.clock import Clock
 from harvester.core.errors import GiveUp, Misconfigured, ServiceDown, StopRun, TryAgain
-from harvester.core.ownership import objection
+from harvester.core.ownership import objection, refuse_others_file
 from harvester.core.tally import Tally
 from harvester.harvest.job import Account, Upstream
 from harvester.harvest.services import PROVIDERS, open_operas, open_provider
 from harvester.lists import ListOptions, check_options
 from harvester.lists.inputs import expand
 from harvester.monitoring.prometheus import METRICS
-from harvester.storage.lock import refuse_network
+from harvester.records.kinds import LOCK
+from harvester.storage.lock import lock_file, refuse_network, refuse_strange_sidecars
 from harvester.storage.paths import Paths, check_paths, own_files, require_ledger
 
 
@@ -157,6 +158,8 @@ def _output(setup: Setup) -> str:
     check_paths(setup.inputs, paths)
     if paths.ledger:
         refuse_network(paths.ledger.resolve().parent)
+        refuse_others_file(lock_file(paths.ledger), LOCK)
+        refuse_strange_sidecars(paths.ledger)
     return str(paths.output or "stdout")
 
 

@@ -425,6 +425,18 @@ def test_commands_that_look_refuse_what_sqlite_would_write_over(name: str, harve
     assert f"{name} is there already" in looked.stderr
 
 
+@pytest.mark.parametrize("name", ["out.ledger.lock", "out.ledger-wal", "out.failures.jsonl", "out.summary.json"])
+def test_check_says_what_a_run_would_refuse(name: str, harvester: Tool) -> None:
+    (harvester.folder / name).write_bytes(THEIRS)
+    harvester.extra |= {
+        "HARVESTER_OUTPUT__PATH": "out.jsonl",
+        "HARVESTER_INPUT__FILES": harvester.write("d.txt", dois(1)),
+    }
+    checked = harvester("check", "--offline")
+    assert (checked.returncode, (harvester.folder / name).read_bytes()) == (2, THEIRS)
+    assert f"{name} is there already" in checked.stdout + checked.stderr
+
+
 def test_a_glob_over_the_job_itself_keeps_the_locks_of_its_ledger(harvester: Tool) -> None:
     """To close any descriptor of a database drops SQLite's locks on it: another program would then remove its log."""
     harvester.extra["HARVESTER_PAPERBUZZ__RATE"] = "50"
