@@ -14,6 +14,7 @@ from harvester.harvest.job import Account, Upstream
 from harvester.harvest.services import PROVIDERS, open_operas, open_provider
 from harvester.lists import ListOptions, check_options
 from harvester.lists.inputs import expand
+from harvester.politeness.state import state_folder
 from harvester.storage.lock import refuse_network
 from harvester.storage.paths import check_paths, job_paths, require_ledger
 
@@ -158,5 +159,6 @@ def _metrics(setup: Setup) -> str:
 
 
 def _budget(setup: Setup) -> str:
+    state_folder()  # without one there is neither budget nor rate
     budget = setup.upstream.limits.daily_budget
     return f"{budget:,} requests in 24 hours" if budget else "none"
