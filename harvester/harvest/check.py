@@ -17,6 +17,7 @@ from harvester.harvest.services import PROVIDERS, open_operas, open_provider
 from harvester.lists import ListOptions, check_options
 from harvester.lists.inputs import expand
 from harvester.monitoring.prometheus import METRICS
+from harvester.politeness.state import state_folder
 from harvester.records.kinds import LOCK
 from harvester.storage.lock import lock_file, refuse_network, refuse_strange_sidecars
 from harvester.storage.paths import Paths, check_paths, own_files, require_ledger
@@ -178,5 +179,6 @@ def _metrics(setup: Setup) -> str:
 
 
 def _budget(setup: Setup) -> str:
+    state_folder()  # without one there is neither budget nor rate
     budget = setup.upstream.limits.daily_budget
     return f"{budget:,} requests in 24 hours" if budget else "none"

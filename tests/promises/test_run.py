@@ -217,7 +217,7 @@ def test_stdout_gets_records_and_nothing_else(harvester: Tool) -> None:
     run = harvester("run", "-", "-o", "-", given="\n".join(dois(3)))
     assert run.returncode == 0, run.stderr
     assert len(run.stdout.splitlines()) == 3
-    assert not any(harvester.folder.iterdir())
+    assert [path.name for path in harvester.folder.iterdir()] == ["state"]
 
 
 def test_a_closed_pipe_ends_the_run_quietly(harvester: Tool) -> None:
