@@ -82,7 +82,7 @@ def objection(path: Path, kind: FileKind) -> str | None:
 
 def _what_it_is(mode: int) -> str:
     if stat.S_ISLNK(mode):
-        return "is a link, and harvester follows none that is in the place of a file of its own"
+        return "is a link, which harvester does not follow here"
     return "is a folder" if stat.S_ISDIR(mode) else "is a device, a pipe or a socket"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from harvester.config.credentials import require_email
 from harvester.core.clock import Clock
 from harvester.core.errors import GiveUp, Misconfigured, ServiceDown, StopRun, TryAgain
-from harvester.core.ownership import objection, refuse_others_file
+from harvester.core.ownership import refuse_others_file
 from harvester.core.tally import Tally
 from harvester.harvest.job import Account, Upstream
 from harvester.harvest.services import PROVIDERS, open_operas, open_provider
@@ -173,8 +173,10 @@ def _metrics(setup: Setup) -> str:
         raise Misconfigured(
             f"[metrics] textfile: the folder {folder} is missing or not writable. A harvest would go on without."
         )
-    if found := objection(path, METRICS):
-        raise Misconfigured(f"[metrics] textfile: {path} is there, and it {found}. A harvest would go on without.")
+    try:
+        refuse_others_file(path, METRICS)
+    except StopRun as problem:
+        raise Misconfigured(f"[metrics] textfile: {problem} A harvest would go on without.") from None
     return str(path)
 
 

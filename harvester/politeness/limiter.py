@@ -26,9 +26,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from aiolimiter import AsyncLimiter
+
 from harvester.core.clock import Clock
 from harvester.core.errors import OutOfBudget, Stopped
 from harvester.core.stop import Stop
+from harvester.core.tasks import until_stopped
 from harvester.politeness.bucket import HELD, Bucket, LocalBucket, default_burst
 from harvester.politeness.quota import DailyQuota
 from harvester.transport.gate import NotYet
@@ -83,7 +86,9 @@ class RateLimiter:
         on_start: Callable[[int | None], None] = lambda _: None,
     ) -> None:
         burst = burst or default_burst(rate)
-        self._pace = LocalBucket(rate, burst + min(1.0, rate * EAGER_SECONDS), clock.monotonic)
+        pace_burst = burst + min(1.0, rate * EAGER_SECONDS)
+        self._rate = rate
+        self._pacer = AsyncLimiter(pace_burst, pace_burst / rate)
         self._bucket = bucket or LocalBucket(rate, burst, clock.monotonic)
         self._clock = clock
         self._quota = quota
@@ -108,6 +113,7 @@ class RateLimiter:
         """
         # One at a time, first come first served: nobody else may use a new block up in between.
         async with self._turn:
+            is_paced = False
             while True:
                 if self._stop.requested:
                     raise Stopped
@@ -118,14 +124,20 @@ class RateLimiter:
                 elif self._at_gate.locked():
                     async with self._at_gate:  # nobody joins while somebody waits there
                         pass
-                elif wait := self._pace.ahead():
-                    await self._clock.sleep(wait)
+                elif not is_paced:
+                    await self._pace()
+                    is_paced = True
                 # Last, for what is deducted now has to be used soon.
                 elif self._quota is not None and not self._quota.is_ready and not await self._quota.renew():
                     await self._quota_free(self._quota)
                 else:
-                    self._pace.sent()
                     return
+
+    async def _pace(self) -> None:
+        if self._rate >= 1:
+            await self._pacer.acquire()
+        else:  # so slow a pace must not hold up a stop
+            await until_stopped(self._pacer.acquire(), self._stop, grace_seconds=0)
 
     async def enter(self) -> None:
         """Wait at the gate until the request may be sent; see `harvester.transport.gate.Gate`.
