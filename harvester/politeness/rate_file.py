@@ -211,4 +211,4 @@ def bucket_of(limits: ServiceLimits, state: Path | None) -> RateFile:
         Misconfigured: there is no such directory.
     """
     path = service_file(state_folder(state), "rate", limits.base_url, ".bin")
-    return RateFile(path, limits.rate, limits.burst or default_burst(limits.rate))
+    return RateFile(path, limits.rate, limits.burst or default_burst(limits.rate), uptime_ns=uptime_ns)

@@ -120,6 +120,7 @@ def simulated(work: Awaitable[T], at_most: float = 24 * 60 * MINUTES) -> T:
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=LeapingLoop) as runner:
         patch.setattr("harvester.sandbox.state.SystemClock", LoopClock)
         patch.setattr("harvester.transport.aiohttp.time", SimpleNamespace(monotonic=now))
+        patch.setattr("harvester.politeness.rate_file.uptime_ns", lambda: int(now() * 1e9))
         return runner.run(asyncio.wait_for(work, at_most))
 
 
