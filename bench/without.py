@@ -21,6 +21,7 @@ from harvester.providers.base import Record
 from harvester.records.result import Result
 from harvester.storage import database
 from harvester.storage.ledger import Ledger
+from harvester.storage.meta import Meta
 from harvester.transport.deadlines import Deadlines
 from harvester.transport.messages import Request, Response
 
@@ -34,7 +35,8 @@ def durability() -> None:
 
 def ledger() -> None:
     """Nobody remembers what became of a work."""
-    _put(Ledger, "record", lambda *_, **__: 0)
+    _put(Ledger, "record", lambda *_, also, **__: also(None))
+    _put(Meta, "length", property(lambda _: 0, lambda *_: None))
 
 
 def checks() -> None:
@@ -50,8 +52,8 @@ def checks() -> None:
 
 def digests() -> None:
     """Records have no SHA-256."""
-    none = SimpleNamespace(hexdigest=lambda: "0" * 64)
-    _put(paperbuzz, "hashlib", SimpleNamespace(sha256=lambda _: none))
+    none = SimpleNamespace(update=lambda _: None, hexdigest=lambda: "0" * 64)
+    _put(paperbuzz, "hashlib", SimpleNamespace(sha256=lambda: none))
 
 
 def limiter() -> None:

@@ -8,9 +8,9 @@ from itertools import takewhile
 import pytest
 
 from harvester.core.model import DueWork, Work
+from harvester.harvest.suspects import HOPELESS, Suspects
 from harvester.records.result import Finished
 from harvester.storage.database import WorkState
-from harvester.storage.suspects import HOPELESS, Suspects
 from tests.opened import OpenedLedger
 from tests.support import a_failure, a_result
 
