@@ -1,4 +1,4 @@
-"""What is said of works that were in hand when a run died. Pure; see `harvester.storage.suspects`."""
+"""What is said of works that were in hand when a run died. Pure; see `harvester.harvest.suspects`."""
 
 from collections.abc import Sequence
 from datetime import datetime

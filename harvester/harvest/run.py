@@ -33,6 +33,7 @@ from harvester.harvest.pipeline import Pipeline
 from harvester.harvest.registration import Registration
 from harvester.harvest.services import open_provider
 from harvester.harvest.summarize import Summarizer, exit_of_harvest, problem_of, show
+from harvester.harvest.suspects import WorksToAsk
 from harvester.harvest.witnesses import KnownGood
 from harvester.reports.summary import Summary
 from harvester.storage.database import Database
@@ -158,9 +159,9 @@ class Harvest:
             problem = await problem_of(lambda: self._work(figures), self._store, self._job.paths)
         except StopRun:
             with suppress(DiskFailed):
-                await self._store.end()
+                await WorksToAsk(self._store).end()
             raise
-        await self._store.end(last=isinstance(self._fetching.reason or problem, ServiceDown))
+        await WorksToAsk(self._store).end(last=isinstance(self._fetching.reason or problem, ServiceDown))
         return problem
 
     async def _prepare(self) -> None:
@@ -184,7 +185,7 @@ class Harvest:
 
     async def _heed_death(self) -> None:
         """If the last run died, tell what it had in hand; let works fail that were alone in hand too often."""
-        in_hand, hopeless = await self._store.after_death()
+        in_hand, hopeless = await WorksToAsk(self._store).after_death()
         if in_hand:
             self._context.warn(died_with(in_hand))
         if hopeless:
@@ -233,7 +234,7 @@ class Harvest:
                     ),
                 )
                 await Pipeline(
-                    self._store,
+                    WorksToAsk(self._store),
                     fetcher,
                     in_flight=service.limits.concurrency * IN_FLIGHT_PER_REQUEST * provider.works_per_request,
                     stop=self._fetching,

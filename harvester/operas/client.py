@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from harvester.core.clock import Clock
-from harvester.core.errors import CredentialsRefused, GiveUp, TryAgain
+from harvester.core.errors import CredentialsRefused, GiveUp, InvalidJson, TryAgain
 from harvester.core.model import PendingRegistration
 from harvester.core.sanitize import hide
 from harvester.operas.responses import AcknowledgedRow, check_posted, excerpt, read_page, read_token, token_life
@@ -30,6 +30,15 @@ ALL_AT_ONCE = 100_000
 
 PAGE = 500
 """Rows of a page if a single page is not enough."""
+
+
+LOOK_BEYOND_AFTER = 10
+"""Pages after which it is asked once whether there is an end, at a page that no account can have."""
+
+BEYOND = 1_000_000
+
+MOST_PAGES = 10_000
+"""Five million rows: more are taken for pages without end."""
 
 
 MAX_PASSES = 5
@@ -126,7 +135,11 @@ class OperasClient:
         return list(found.values())
 
     async def _read_pages(self, found: dict[str, AcknowledgedRow]) -> None:
-        """Read all pages once, and add their rows to `found`, by DOI."""
+        """Read all pages once, and add their rows to `found`, by DOI.
+
+        Raises:
+            InvalidJson: the pages have no end.
+        """
         rows: list[AcknowledgedRow] = []
         more, number = True, 0
         while more:
@@ -135,6 +148,8 @@ class OperasClient:
             found.update((str(row["raw"]), row) for row in rows)
             if rows == before:
                 break  # a server that ignores `page` would never come to an end
+            if number == MOST_PAGES or (number == LOOK_BEYOND_AFTER and (await self._page(BEYOND, PAGE))[0]):
+                raise InvalidJson(f"its list has no end: {number:,} pages were read, and however many follow")
 
     async def _page(self, number: int, size: int) -> tuple[list[AcknowledgedRow], bool]:
         query = f"uriset?page={number}&per_page={size}"

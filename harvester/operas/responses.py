@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import logging
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,6 +24,8 @@ from harvester.core.errors import (
 from harvester.core.sanitize import safe_line
 from harvester.transport.messages import Response, retry_after
 
+log = logging.getLogger("harvester")
+
 _REFUSALS = frozenset({400, 413, 422, 500})
 """Statuses that may be about the batch itself (O10). Any other comes from something in front of the application and
 says nothing about the entries, so that no DOI is rejected because of a 403 or a 521."""
@@ -30,6 +33,10 @@ says nothing about the entries, so that no DOI is rejected because of a 403 or a
 
 _NOT_THE_API = frozenset({404, 405, 410})
 """Statuses of `get_token` which show that the address is not that of the API."""
+
+
+LONGEST_TOKEN = 64 * 1024
+"""Bytes of an answer that may be a token. Servers take no header that is longer."""
 
 
 _PAGE_BYTES_READ = 4096
@@ -69,8 +76,10 @@ def read_token(response: Response, now: datetime) -> str:
         raise Misconfigured(_wrong_address(f"answers the request for a token with {response.status}"))
     if response.status != 200:
         raise _temporary(response, now)
-    text = response.body.decode("utf-8", "replace").strip()
+    text = response.body[:LONGEST_TOKEN].decode("utf-8", "replace").strip()
     try:
+        if len(response.body) > LONGEST_TOKEN:
+            raise ValueError("too long for a token")
         token_life(text)
     except ValueError:
         raise Misconfigured(_wrong_address("answers the request for a token with something that is none")) from None
@@ -126,7 +135,7 @@ def check_posted(response: Response, now: datetime, secrets: Sequence[str] = ())
 
 
 def read_page(response: Response, now: datetime) -> tuple[list[AcknowledgedRow], bool]:
-    """The rows of a page, and whether there are more pages.
+    """The rows of a page, and whether there are more pages. Every row can be written down again.
 
     Only the presence of `next` counts. The address in it is useless: it is what the server believes to be its own (O8).
 
@@ -145,7 +154,28 @@ def read_page(response: Response, now: datetime) -> tuple[list[AcknowledgedRow],
         raise InvalidJson("the list of OPERAS is not the JSON it should be", status=200) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("raw"), str) for row in rows):
         raise InvalidJson("the list of OPERAS holds rows without a DOI", status=200)
-    return rows, more
+    return _writable(rows), more
+
+
+def _writable(rows: list[AcknowledgedRow]) -> list[AcknowledgedRow]:
+    """The same rows. Members that JSON cannot be made of are left out, with a warning: those nested too deeply."""
+    if _can_be_written(rows):
+        return rows
+    kept = [{name: value for name, value in row.items() if _can_be_written(value)} for row in rows]
+    for row, whole in zip(kept, rows, strict=True):
+        if left_out := ", ".join(sorted(whole.keys() - row.keys())):
+            log.warning(
+                "OPERAS nests %s of %s too deeply; it is left out", *map(printable, (left_out, str(row["raw"])))
+            )
+    return kept
+
+
+def _can_be_written(value: object) -> bool:
+    try:
+        orjson.dumps([value])
+    except (TypeError, RecursionError):
+        return False
+    return True
 
 
 def _refuse_redirect(response: Response) -> None:

@@ -3,8 +3,9 @@
 An answer of 32 MiB may hold ten million empty arrays, which take a gigabyte as objects; or one letter that makes each
 character of a long string take four bytes. So the cost is estimated before anything is built. What costs more than
 `MOST_COST` is checked by msgspec, which skips over values and builds none. Three things that it does not look at are
-checked here, so that in the end the same documents are refused as by orjson: UTF-8, the depth, and numbers that are too
-large for a double. All of it takes time in proportion to the length, and little memory.
+checked here: UTF-8, the depth, and numbers that are too large for a double. So no document is taken that orjson would
+refuse, and none is refused that it would take, except for more than 500 levels and numbers of thousands of digits. All
+of it takes time in proportion to the length, and little memory.
 """
 
 import codecs
@@ -28,8 +29,9 @@ MOST_BYTES_A_CHARACTER = 4
 MOST_IN_SOURCES = 20_000
 """Commas in a large list of sources that is still looked into source by source."""
 
-MOST_DEPTH = 1023
-"""The deepest nesting of a record: in a line of the output it stands one level deeper, and orjson reads 1,024."""
+MOST_DEPTH = 500
+"""The deepest nesting of a document that is too large to be built. orjson reads 1,024 levels; how many msgspec skips
+over depends on Python's stack, but it is more than these."""
 
 PIECE_BYTES = 64 * 1024
 """Of a long document so much is looked at at a time."""

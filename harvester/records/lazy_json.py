@@ -31,7 +31,7 @@ LEAST_BYTES = 4 * 1024
 MOST_BYTES = 1024 * 1024
 """The largest records have 400 kB. The parser keeps its memory, up to twelve times the size of a document."""
 
-CHEAP_BYTES = large_json.MOST_COST // large_json.COST_A_TOKEN
+CHEAP_BYTES = large_json.MOST_COST // (large_json.COST_A_TOKEN + large_json.MOST_BYTES_A_CHARACTER)
 """No document of this size costs too much, whatever is in it."""
 
 _OBJECTS, _ARRAYS = (dict, Object), (list, Array)

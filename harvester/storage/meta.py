@@ -110,7 +110,7 @@ class Meta:
     operas = Value(_text)
     """Base URL of the OPERAS where DOIs are registered."""
 
-    # A run that goes on, or that died; see `harvester.storage.suspects`.
+    # A run that goes on, or that died; see `harvester.harvest.suspects`.
 
     in_hand = Value(_text)
     """What was handed out last, as JSON: the highest id, or a list of ids; None if no run goes on."""

@@ -51,7 +51,6 @@ from harvester.storage.lock import Lock, sidecars
 from harvester.storage.outbox import Outbox
 from harvester.storage.output_file import OutputFile, Seal, Sink, Stdout
 from harvester.storage.publishing import Publishing, refuse_unknown_files
-from harvester.storage.suspects import Suspects
 
 log = logging.getLogger("harvester")
 
@@ -81,15 +80,14 @@ class Store:
         database: the ledger's file.
         ledger: the works in it.
         outbox: the registrations in it.
-        suspects: works in it that were in hand when a run died.
+        state_to_ask: of the works that are asked.
 
-    These four belong to the writer thread: `await store.call(store.ledger.figures)`.
+    The first three belong to the writer thread: `await store.call(store.ledger.figures)`.
     """
 
     database: Database
     ledger: Ledger
     outbox: Outbox
-    suspects: Suspects
 
     def __init__(
         self, path: Path | None, output: Path | None, *, stdout: BinaryIO | None = None, lock: Lock | None = None
@@ -100,7 +98,7 @@ class Store:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._closing = threading.Event()
         self._hooks: list[CommitHook] = []
-        self._state_to_ask = WorkState.DUE
+        self.state_to_ask = WorkState.DUE
         self._unforeseen = 0
 
     async def __aenter__(self) -> Self:
@@ -166,7 +164,6 @@ class Store:
             refuse_unknown_files(self._output, self._path)
         self.database = Database(self._path, lock=self._lock)
         self.ledger, self.outbox = Ledger(self.database), Outbox(self.database)
-        self.suspects = Suspects(self.database)
         try:
             self._claim_output()
         except BaseException:
@@ -242,7 +239,7 @@ class Store:
         Raises:
             PromiseBroken, Misconfigured, Usage, DiskFailed: output and ledger do not fit together; nothing was changed.
         """
-        self._state_to_ask = WorkState.FAILURE if only_failed else WorkState.DUE
+        self.state_to_ask = WorkState.FAILURE if only_failed else WorkState.DUE
         return await self.call(self._begin, service, source, advice, refetch=refetch, retry_failed=retry_failed)
 
     def _begin(self, service: str, source: str, advice: str, *, refetch: bool, retry_failed: bool) -> bool:
@@ -282,7 +279,7 @@ class Store:
         self.database.meta.source = source
 
     def _has_due(self) -> bool:
-        return bool(self.ledger.due(0, 1, self._state_to_ask))
+        return bool(self.ledger.due(0, 1, self.state_to_ask))
 
     async def publish(self) -> None:
         """Give the complete output its name.
@@ -303,25 +300,7 @@ class Store:
 
     async def due(self, after: int, limit: int) -> list[DueWork]:
         """The next works to ask for, in the order of ids: those with an id above `after`, at most `limit`."""
-        return await self.call(lambda: self.ledger.due(after, limit, self._state_to_ask, without=self.suspects.ids()))
-
-    async def groups_of_suspects(self) -> list[list[DueWork]]:
-        """The works to ask after all others, group by group; see `harvester.storage.suspects`."""
-        return await self.call(self.suspects.groups, self._state_to_ask)
-
-    async def hand_out(self, works: Sequence[DueWork], *, suspected: bool) -> None:
-        """Remember that works are in hand from now on, until the run ends."""
-        await self.call(self.suspects.hand_out, works, suspected=suspected)
-
-    async def after_death(self) -> tuple[list[DueWork], list[DueWork]]:
-        """After `begin`: what the last run had in hand if it died, and works that are not to be asked any more."""
-        return await self.call(
-            lambda: (self.suspects.after_death(self._state_to_ask), self.suspects.hopeless(self._state_to_ask))
-        )
-
-    async def end(self, *, last: bool = False) -> None:
-        """Remember that the run ends in an orderly way; `last`: what is in hand is to be asked last the next time."""
-        await self.call(self.suspects.end, self._state_to_ask, last=last)
+        return await self.call(self.ledger.due, after, limit, self.state_to_ask)
 
     async def commit(self, finished: Sequence[Finished]) -> None:
         """Make the results and failures of some works durable, in the order of the theory above.
@@ -370,7 +349,7 @@ class Store:
         chunks = result_chunks(written) if written else iter(())
 
         def record(db: sqlite3.Connection) -> None:
-            if self._state_to_ask is WorkState.FAILURE:  # these works stayed failed until now, see `begin`
+            if self.state_to_ask is WorkState.FAILURE:  # these works stayed failed until now, see `begin`
                 answered = [due.work_id for due, result in finished if isinstance(result, Result)]
                 forget_failures(db, answered, Stage.FETCH)
             for hook in self._hooks:

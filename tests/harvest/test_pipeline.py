@@ -22,6 +22,7 @@ from harvester.harvest.pipeline import (
     Pipeline,
 )
 from harvester.records.result import Finished, Result
+from harvester.transport.room import Place, Room
 from tests.support import a_failure, a_result, in_virtual_time
 
 T = TypeVar("T")
@@ -243,6 +244,20 @@ def test_a_group_of_suspects_does_not_wait_for_a_batch_to_grow_old() -> None:
         return now()
 
     assert virtually(go()) < 1.0
+
+
+def test_a_large_record_leaves_its_room_when_it_is_committed() -> None:
+    class Large(Maker):
+        async def fetch(self, due: DueWork) -> Result | Failure:
+            result = await super().fetch(due)
+            assert isinstance(result, Result)
+            place = Place(room)
+            await place.extend_to(2**20)
+            return result._replace(place=place)
+
+    room = Room(0)
+    running = run(Ledger(5), Large())
+    assert running.tally.results == 5
 
 
 def test_a_stop_is_heard_while_suspects_wait_for_their_turn() -> None:

@@ -350,6 +350,33 @@ async def test_a_server_that_takes_no_notice_of_the_page_does_not_hold_us_for_ev
     assert len(operas.requests) < 10
 
 
+async def test_pages_without_end_are_told_and_not_read_for_ever() -> None:
+    def another_page(request: Request) -> Response:
+        return listing([f"10.5334/{request.url}-{number}" for number in range(5)], more=True)
+
+    operas = FakeOperas(another_page)
+    with pytest.raises(InvalidJson, match="its list has no end: 10 pages were read"):
+        await operas.client.holdings()
+    assert len(operas.requests) < 15
+
+
+async def test_a_row_that_cannot_be_written_again_is_had_without_the_member_that_is_to_blame(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    deep = b"[" * 300 + b"]" * 300
+    body = b'{"data":[{"raw":"10.5334/a","urls":[],"x":%b},{"raw":"10.5334/b","urls":[]}]}' % deep
+    rows = await FakeOperas(always(Response(200, {}, body))).client.holdings()
+    assert rows == [{"raw": "10.5334/a", "urls": []}, {"raw": "10.5334/b", "urls": []}]
+    assert "OPERAS nests x of 10.5334/a too deeply; it is left out" in caplog.text
+
+
+async def test_an_answer_longer_than_any_token_is_none() -> None:
+    operas = FakeOperas(served([]))
+    operas.token_answer = lambda: Response(200, {}, jwt().encode() + b"A" * 100_000)
+    with pytest.raises(Misconfigured, match="something that is none"):
+        await operas.client.token()
+
+
 async def test_a_list_that_is_not_where_it_should_be_is_not_an_empty_one() -> None:
     with pytest.raises(ServerFailed):
         await FakeOperas(always(html(404))).client.holdings()

@@ -4,7 +4,8 @@ Hypothesis makes the names and the records, a corpus the rest; every fault that 
 requests of the tool itself, and each run is held against the request log and the checker. That any text is refused or
 becomes a URL that decodes to its DOI is tested in test_paperbuzz; here it is the request line that counts.
 
-Larger: `HARVESTER_HOSTILE_DOIS=10000 HARVESTER_HOSTILE_SEEDS=1,2,3 pytest tests/promises/test_hostile.py`.
+Larger: `HARVESTER_HOSTILE_DOIS=10000 HARVESTER_HOSTILE_SEEDS=1,2,3 HARVESTER_HOSTILE_MIB=31 pytest
+tests/promises/test_hostile.py`.
 """
 
 import contextlib
@@ -17,14 +18,12 @@ import os
 import pty
 import random
 import re
-import socketserver
 import subprocess
 import sys
-import threading
 import time
 import tty
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from harvester.core.clock import SystemClock
-from harvester.core.doi import doi_path, parse_doi
+from harvester.core.doi import parse_doi
 from harvester.core.errors import InvalidDoi, InvalidJson
 from harvester.core.limits import ServiceLimits
 from harvester.politeness.retry import CONFIRMED
@@ -50,6 +49,7 @@ from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.transport.aiohttp import AiohttpTransport
 from harvester.verify.gather import gather
+from tests.hostile import record_of, scripted, sent_as
 from tests.oracle import Input, violations
 from tests.support import a_result
 from tests.tool import PASSWORD, Tool, dois
@@ -57,6 +57,7 @@ from tests.transport.test_transport import Exchange, ok, serving
 
 DOIS = int(os.environ.get("HARVESTER_HOSTILE_DOIS", "300"))
 SEEDS = [int(seed) for seed in os.environ.get("HARVESTER_HOSTILE_SEEDS", "1").split(",")]
+LARGE_BYTES = int(os.environ.get("HARVESTER_HOSTILE_MIB", "6")) * 2**20
 EMAIL = "demo+a@example.org"
 PATIENT = 110 + DOIS // 4
 """Seconds for one run."""
@@ -194,18 +195,6 @@ def records(draw: st.DrawFn, doi: str = "10.1/x") -> bytes:
     return (draw(SPACE) + "{" + inside + "}" + draw(SPACE)).encode()
 
 
-def sent_as(record: bytes, form: str) -> bytes:
-    """The last answer of a connection, with this record: whole, compressed, or in pieces."""
-    headers = ("Content-Type: application/json", "Connection: close")
-    if form == "gzip":
-        return ok(gzip.compress(record), *headers, "Content-Encoding: gzip")
-    if form == "plain":
-        return ok(record, *headers)
-    head = "\r\n".join(["HTTP/1.1 200 OK", *headers, "Transfer-Encoding: chunked", "", ""]).encode()
-    pieces = [record[start : start + 7] for start in range(0, len(record), 7)]
-    return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""])
-
-
 async def harvested(record: bytes, form: str, doi: str = "10.1/x") -> bytes:
     """The line that becomes of a record which came over a socket."""
 
@@ -276,46 +265,6 @@ async def test_however_deep_a_record_is_a_line_that_is_written_can_be_read(openi
             assert orjson.loads(line)["doi"] == "10.1/x"
             kept += 1
     assert 0 < kept < 16
-
-
-class Scripted(socketserver.ThreadingTCPServer):
-    """A server that says, for each DOI, the bytes it was given; its status page is in order."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self, answers: Mapping[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), _ScriptedHandler)
-        self.answers = {doi_path(doi): answer for doi, answer in answers.items()}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v0/"
-
-
-class _ScriptedHandler(socketserver.StreamRequestHandler):
-    server: Scripted
-
-    def handle(self) -> None:
-        with contextlib.suppress(OSError):
-            target = self.rfile.readline().split(b" ")[1].decode()
-            while self.rfile.readline().strip():
-                pass
-            path = target.partition("?")[0].removeprefix("/v0/")
-            alive = ok(b'{"msg":"Don\'t panic"}', "Content-Type: application/json", "Connection: close")
-            self.wfile.write(alive if not path else self.server.answers.get(path.removeprefix("doi/"), b""))
-
-
-@contextlib.contextmanager
-def scripted(answers: Mapping[str, bytes]) -> Iterator[Scripted]:
-    with Scripted(answers) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def unpacked(path: Path) -> bytes:
@@ -577,15 +526,31 @@ def peak_memory(folder: Path, faults: str) -> int:
     return peak
 
 
-def peak_of(tool: Tool, listed: list[str]) -> int:
-    """Bytes that a run over a list takes at the most."""
-    command = [sys.executable, "-m", "harvester", "run", tool.write("dois.txt", listed), "-o", "out.jsonl"]
+def peak_of(tool: Tool, listed: list[str], *, command: str = "run") -> int:
+    """Bytes that a run or a night over a list takes at the most."""
+    tool.write("dois.txt", listed)
+    tool.write("nights.toml", NIGHTS)
+    arguments = {
+        "run": ["run", "dois.txt", "-o", "out.jsonl"],
+        "nightly": ["nightly", "--config", "nights.toml"],
+        "verify": ["verify", "--deep", "out.jsonl"],
+    }[command]
     subprocess.run(
-        [sys.executable, "-c", MEASURED, *command],
+        [sys.executable, "-c", MEASURED, sys.executable, "-m", "harvester", *arguments],
         cwd=tool.folder, env=tool.environment, check=True, timeout=PATIENT, capture_output=True,
     )  # fmt: skip
     unit = 1 if sys.platform == "darwin" else 1024
     return int((tool.folder / "peak").read_text()) * unit
+
+
+NIGHTS = [
+    "[input]",
+    'files = ["dois.txt"]',
+    "[output]",
+    'path = "{run_id}.jsonl"',
+    "[ledger]",
+    'path = "nights.ledger"',
+]
 
 
 @pytest.fixture(scope="module")
@@ -608,6 +573,59 @@ def test_a_tenth_of_bombs_endless_or_bottomless_answers_costs_little_memory(
     peak = peak_memory(tmp_path / fault, f"paperbuzz.{fault}=0.1")
     print(f"{fault}: {peak / 2**20:.0f} MiB, calm {calm_peak / 2**20:.0f} MiB")  # noqa: T201 - shown with -s
     assert peak - calm_peak < 64 * 2**20
+
+
+def one_mark(doi: str) -> bytes:
+    """One letter by which each of a long text takes four bytes, as Python holds it."""
+    return record_of(doi, metadata='{"x":"💩'.encode() + b"a" * LARGE_BYTES + b'"}')
+
+
+def filled(item: bytes, size: int = LARGE_BYTES) -> Callable[[str], bytes]:
+    """Records of this size, with nothing but an item in them."""
+    return lambda doi: record_of(doi, metadata=b'{"x":[%b1]}' % ((item + b",") * (size // len(item + b","))))
+
+
+COSTLY: dict[str, Callable[[str], bytes]] = {
+    "empty arrays": filled(b"[]"),
+    "small objects": filled(b'{"":0}'),
+    "lines": filled(b'\n"abcdefgh"'),
+    "one mark": one_mark,
+    "sources": lambda doi: record_of(doi, sources=b"[%b{}]" % (b"{}," * (LARGE_BYTES // 3))),
+}
+
+
+@pytest.mark.timeout(PATIENT)
+@pytest.mark.parametrize("command", ["run", "nightly"])
+def test_whatever_a_valid_record_holds_it_costs_little_memory(harvester: Tool, calm_peak: int, command: str) -> None:
+    """All of them are taken. In objects each would take up to thirty times its length."""
+    costly = {f"10.5555/{name.replace(' ', '-')}": record for name, record in COSTLY.items()}
+    answers = {doi: sent_as(record(doi), "gzip") for doi, record in costly.items()}
+    with scripted(answers) as server:
+        harvester.extra["HARVESTER_PAPERBUZZ__BASE_URL"] = server.url
+        peak = peak_of(harvester, list(answers), command=command)
+    [output] = [path for path in harvester.folder.glob("*.jsonl") if "failures" not in path.name]
+    assert len(output.read_bytes().splitlines()) == len(COSTLY)
+    print(f"{command}: {peak / 2**20:.0f} MiB, calm {calm_peak / 2**20:.0f} MiB")  # noqa: T201 - shown with -s
+    assert peak - calm_peak < 64 * 2**20
+
+
+@pytest.mark.timeout(PATIENT)
+def test_many_large_records_at_once_cost_little_memory_and_so_does_reading_them_back(
+    harvester: Tool, calm_peak: int
+) -> None:
+    events = b'{"url":"https://social.example/1","author":"somebody","date":"2026-11-20"},'
+    answer = filled(events[:-1], LARGE_BYTES // 2)
+    large = {f"10.5555/large-{number}": b"" for number in range(40)}
+    answers = {doi: sent_as(answer(doi), "plain") for doi in large}
+    with scripted(answers) as server:
+        harvester.extra["HARVESTER_PAPERBUZZ__BASE_URL"] = server.url
+        harvester.extra["HARVESTER_PAPERBUZZ__CONCURRENCY"] = "64"
+        peak = peak_of(harvester, list(answers))
+    assert harvester.summary()["results"] == 40
+    reading = peak_of(harvester, list(answers), command="verify")
+    print(f"{peak / 2**20:.0f} and {reading / 2**20:.0f} MiB, calm {calm_peak / 2**20:.0f} MiB")  # noqa: T201
+    assert peak - calm_peak < 64 * 2**20
+    assert reading - calm_peak < 64 * 2**20
 
 
 def test_large_answers_that_are_broken_are_let_go_of(harvester: Tool, calm_peak: int) -> None:

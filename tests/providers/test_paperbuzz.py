@@ -1,7 +1,10 @@
 """What we believe about Paperbuzz: how a DOI becomes a request, and an answer a record or an error that says why."""
 
+import asyncio
 import contextlib
+import hashlib
 import json
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+import orjson
 import pytest
 from aioresponses import aioresponses
 from hypothesis import assume, example, given
@@ -29,8 +33,10 @@ from harvester.core.errors import (
     ServerBusy,
     ServerFailed,
     TryAgain,
+    Unforeseen,
 )
 from harvester.core.limits import ServiceLimits
+from harvester.providers import paperbuzz
 from harvester.providers.paperbuzz import PaperbuzzProvider, check_status, follow, read_record
 from harvester.records import lazy_json as jsonview
 from harvester.records.comparable import comparable
@@ -38,6 +44,7 @@ from harvester.records.lazy_json import LEAST_BYTES, look_into
 from harvester.transport.aiohttp import USER_AGENT, AiohttpTransport
 from harvester.transport.messages import Request, Response, retry_after
 from tests.folders import DATA, SHARED
+from tests.hostile import POISONS, hostile_records, record_of
 from tests.support import json_values
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
@@ -561,3 +568,76 @@ async def test_any_text_is_refused_or_asks_for_exactly_its_doi_on_the_same_host(
     assert str(sent) == request.url
     assert request.url.endswith(sent.raw_path_qs)
     assert strictly_parsed(request.url) == ("api.paperbuzz.org", doi.encode(), {"email": email})
+
+
+# What nobody foresaw, and large answers
+
+
+class Answering:
+    """A transport with one answer."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+
+    async def send(self, request: Request) -> Response:  # noqa: ARG002 - whatever it is
+        return self.response
+
+
+def provider(body: bytes, **wanted: bool) -> PaperbuzzProvider:
+    limits = ServiceLimits(BASE, rate=1, timeout=20, max_body=2**25)
+    return PaperbuzzProvider(Answering(answer(body)), limits, "a@b.example", SystemClock(), **wanted)
+
+
+async def test_an_error_that_nobody_foresaw_is_the_failure_of_the_doi_and_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("jane@press.example \x1b[2J")
+
+    monkeypatch.setattr(paperbuzz, "comparable", broken)
+    with pytest.raises(Unforeseen, match="its record cannot be read: ZeroDivisionError: j") as caught:
+        await provider(record_of("10.5555/a"), compares=True).record("10.5555/a")
+    assert caught.value.kind == "internal"
+    assert str(caught.value).isprintable()
+    assert "jane" not in str(caught.value)
+    assert "10.5555/a" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("name", POISONS)
+@pytest.mark.parametrize("compares", [False, True])
+async def test_a_record_that_was_too_much_once_is_taken_and_what_is_kept_of_it_can_be_written(
+    name: str, compares: bool
+) -> None:
+    found = await provider(POISONS[name]("10.5555/a"), compares=compares, landing_urls=True).record("10.5555/a")
+    assert found.sha256 == hashlib.sha256(POISONS[name]("10.5555/a")).hexdigest()
+    if found.comparable:
+        content, history = found.comparable
+        assert len(orjson.dumps([content.counts, [*history]])) < 30_000
+
+
+@given(hostile_records("10.5555/a"))
+async def test_what_is_kept_of_any_valid_record_can_be_written(record: bytes) -> None:
+    found = await provider(record, compares=True, landing_urls=True).record("10.5555/a")
+    assert found.comparable is not None
+    orjson.dumps([found.comparable.content.counts, [*found.comparable.history], found.landing_urls])
+
+
+async def test_a_large_answer_is_read_beside_the_event_loop() -> None:
+    """What else there is to do is done meanwhile, such as hearing a signal."""
+    record = record_of("10.5555/a", metadata=b'{"x":[%b1]}' % (b"[[],[]]," * 1_000_000))
+    reading = asyncio.create_task(provider(record).record("10.5555/a"))
+    longest, last = 0.0, time.perf_counter()
+    while not reading.done():
+        await asyncio.sleep(0)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    begun = time.perf_counter()
+    await provider(record).record("10.5555/a")
+    assert longest < (time.perf_counter() - begun) / 2
+
+
+async def test_line_ends_are_no_part_of_the_digest_of_a_large_record() -> None:
+    record = record_of("10.5555/a", metadata=b'{\r\n"x":\n"%b"}' % (b"a" * 2_000_000))
+    found = await provider(record).record("10.5555/a")
+    assert found.sha256 == hashlib.sha256(record.replace(b"\r", b"").replace(b"\n", b"")).hexdigest()

@@ -301,6 +301,107 @@ async def test_a_hook_that_fails_fails_the_commit_and_nothing_of_it_counts(place
     assert place.records() == {"a": 1}
 
 
+class Odd(CommitHook):
+    """Cannot deal with some works.
+
+    Args:
+        letters: of the works.
+        at: the step that fails.
+    """
+
+    def __init__(self, letters: str, at: str) -> None:
+        self.letters, self.at = letters, at
+        self.recorded, self.adopted = list[str](), list[str]()
+
+    def fail(self, at: str, result: object) -> None:
+        if self.at == at and isinstance(result, Result) and result.doi[-1] in self.letters:
+            raise ZeroDivisionError("a sum of \x1b[2J nothing")
+
+    def prepare(self, finished: Sequence[Finished]) -> Sequence[Finished]:
+        for _, ended in finished:
+            self.fail("prepare", ended)
+        return finished
+
+    def is_written(self, result: Result) -> bool:
+        self.fail("is_written", result)
+        return True
+
+    def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:  # noqa: ARG002
+        for _, ended in finished:
+            self.fail("record", ended)
+        self.recorded = [due.doi[-1] for due, _ in finished]
+
+    def adopt(self) -> None:
+        self.adopted += self.recorded
+
+
+@pytest.mark.parametrize("at", ["prepare", "is_written", "record"])
+async def test_an_error_that_nobody_foresaw_is_the_failure_of_its_work_and_of_no_other(
+    place: Place, at: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with place.store() as store:
+        odd = await store.join(lambda _: Odd("cf", at))
+        await store.enrol(works("abcdefgh"))
+        await store.begin(service="paperbuzz", source=SOURCE)
+        await commit(store, await store.due(0, 10))
+        figures = await store.figures()
+        assert (figures.results, figures.failures, figures.pending) == (6, 2, 0)
+        failed = await store.call(lambda: [(it.doi, it.kind, it.message) for it in store.ledger.failures()])
+        await store.publish()
+    assert failed == [
+        (doi(letter), "internal", "its record cannot be written down: ZeroDivisionError: a sum of \\x1b[2J nothing")
+        for letter in "cf"
+    ]
+    assert place.output.read_bytes() == lines("abdegh")
+    assert sorted(odd.adopted) == list("abcdefgh")
+    assert all(record.exc_info for record in caplog.records)
+    assert doi("c") in caplog.records[0].message
+
+
+async def test_errors_that_nobody_foresaw_of_all_works_are_no_work_s_fault(place: Place) -> None:
+    async with place.store() as store:
+        await store.join(lambda _: Odd("abcdefgh", "record"))
+        await store.enrol(works("abcdefgh"))
+        await store.begin(service="paperbuzz", source=SOURCE)
+        with pytest.raises(ZeroDivisionError):
+            await commit(store, await store.due(0, 10))
+        assert (await store.figures()).pending > 0
+
+
+async def test_a_text_that_the_ledger_cannot_take_fails_its_own_work(place: Place) -> None:
+    async with place.store() as store:
+        await store.enrol(works("ab"))
+        await store.begin(service="paperbuzz", source=SOURCE)
+        first, second = await store.due(0, 10)
+        odd = a_result(first.doi, landing_urls=["https://x.example/\ud800"])
+        await store.commit([(first, odd), (second, a_result(second.doi))])
+        figures = await store.figures()
+        assert (figures.results, figures.failures_by_kind) == (1, {"internal": 1})
+
+
+async def test_a_large_record_is_written_in_chunks_as_one_line(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    units: list[int] = []
+    append = OutputFile.append
+
+    def appending(output: OutputFile, chunk: bytes) -> int:
+        units.append(len(chunk))
+        return append(output, chunk)
+
+    monkeypatch.setattr(OutputFile, "append", appending)
+    record = b'{"doi":"10.5555/a",\r\n"x":"%b"}\n' % (b"a" * 9_000_000)
+    async with place.store() as store:
+        await store.enrol(works("a"))
+        await store.begin(service="paperbuzz", source=SOURCE)
+        [due] = await store.due(0, 10)
+        await store.commit([(due, a_result(due.doi, paperbuzz=record))])
+        await store.publish()
+    assert len(units) > 3
+    assert max(units) < 3 * 2**20
+    [line] = place.output.read_bytes().splitlines()
+    assert json.loads(line)["paperbuzz"] == json.loads(record)
+    assert line.endswith(record.replace(b"\r\n", b"").rstrip() + b"}")
+
+
 async def test_a_record_that_a_hook_withholds_counts_and_has_no_line(place: Place) -> None:
     class Withholding(CommitHook):
         def is_written(self, result: Result) -> bool:

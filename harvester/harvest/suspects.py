@@ -20,6 +20,7 @@ import orjson
 
 from harvester.core.model import DueWork
 from harvester.storage.database import Database, WorkState
+from harvester.storage.store import Store
 
 GROUP: Final = {0: 1_000, 1: 32}
 """Suspects that are asked at a time, by their deaths; after more deaths one."""
@@ -139,3 +140,40 @@ class Suspects:
         with self._file.reading() as db:
             query = "SELECT id FROM work WHERE state = ? AND id IN (SELECT value FROM json_each(?))"
             return {row[0] for row in db.execute(query, (WorkState.RESULT, orjson.dumps([*ids]).decode()))}
+
+
+class WorksToAsk:
+    """The works of a store in the order in which they are asked, for the pipeline: suspects come last.
+
+    Args:
+        store: open, and begun.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._state = store, store.state_to_ask
+        self._suspects = Suspects(store.database)
+        self.commit = store.commit
+
+    async def due(self, after: int, limit: int) -> list[DueWork]:
+        """The next due works by key, those above `after`, without suspects."""
+        return await self._store.call(
+            lambda: self._store.ledger.due(after, limit, self._state, without=self._suspects.ids())
+        )
+
+    async def groups_of_suspects(self) -> list[list[DueWork]]:
+        """The works to ask after all others, group by group."""
+        return await self._store.call(self._suspects.groups, self._state)
+
+    async def hand_out(self, works: Sequence[DueWork], *, suspected: bool) -> None:
+        """Remember that works are in hand from now on, until the run ends."""
+        await self._store.call(self._suspects.hand_out, works, suspected=suspected)
+
+    async def after_death(self) -> tuple[list[DueWork], list[DueWork]]:
+        """At a start: what the last run had in hand if it died, and works that are not to be asked any more."""
+        return await self._store.call(
+            lambda: (self._suspects.after_death(self._state), self._suspects.hopeless(self._state))
+        )
+
+    async def end(self, *, last: bool = False) -> None:
+        """Remember that the run ends in an orderly way; `last`: what is in hand is to be asked last the next time."""
+        await self._store.call(self._suspects.end, self._state, last=last)
