@@ -154,8 +154,13 @@ def last_reading(database: Database, ledger: Ledger) -> Reading:
 
     Raises:
         InputMissing: no list was ever read to its end.
+        LedgerDamaged: it is remembered, but not so that it makes sense.
     """
-    reading = Reading.from_json(database.meta.found)
+    with database.reading():
+        found = database.meta.found
+        reading = Reading.from_json(found)
+        if found and reading is None:
+            raise ValueError(found)
     if reading is None:
         raise InputMissing(
             f"the list of {database.name} was never read to its end, so that it is not known what failed. "

@@ -50,7 +50,7 @@ class Runs:
         return answered == works
 
     def settle(self, finished: list[Finished]) -> None:
-        self.ledger.record(finished, 0)
+        self.ledger.record(finished, lambda: (0, None))
 
     @property
     def left(self) -> int:
