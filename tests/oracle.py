@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 from harvester.reports.summary import Summary
 from harvester.sandbox.requestlog import LoggedRequest
 from harvester.storage.database import RegistrationState, WorkState

@@ -14,7 +14,7 @@ import click
 
 from harvester.cli.streams import guard_streams, leave
 from harvester.core.errors import DiskFailed, PipeClosed, StopRun
-from harvester.core.sanitize import safe_line
+from harvester.core.text.sanitize import safe_line
 from harvester.core.version import __version__
 
 MAX_MESSAGE = 8_192

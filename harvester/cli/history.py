@@ -9,7 +9,7 @@ import orjson
 from harvester.cli.printing import show_json_lines
 from harvester.core.doi import parse_doi
 from harvester.core.errors import GiveUp, Usage
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 from harvester.nightly.visits import visits_of
 
 

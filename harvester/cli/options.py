@@ -11,7 +11,7 @@ from harvester.config.masking import refused_value
 from harvester.config.parsers import as_encoding
 from harvester.config.settings import LOG_FORMATS, LOG_LEVELS, PARSERS
 from harvester.core.model import LIST_FORMATS
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -11,8 +11,8 @@ from harvester.cli.session import begin, work
 from harvester.core.clock import DAY_SECONDS
 from harvester.core.doi import parse_doi
 from harvester.core.errors import GiveUp, Usage
-from harvester.core.sanitize import printable
-from harvester.core.wording import counted
+from harvester.core.text.sanitize import printable
+from harvester.core.text.wording import counted
 from harvester.nightly.cohorts import described
 from harvester.nightly.job import nightly_job
 from harvester.nightly.plan import NightPlan

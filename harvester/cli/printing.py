@@ -13,8 +13,8 @@ from typing import NamedTuple
 import click
 
 from harvester.cli.streams import binary_stdout, require_stdout
-from harvester.core.sanitize import printable
-from harvester.core.terminal import printable_json
+from harvester.core.text.sanitize import printable
+from harvester.core.text.terminal import printable_json
 
 MARK_WIDTH = 10
 

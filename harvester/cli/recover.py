@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from harvester.cli.printing import show
-from harvester.core.sanitize import printable
-from harvester.core.wording import counted
+from harvester.core.text.sanitize import printable
+from harvester.core.text.wording import counted
 from harvester.nightly.files import report_path
 from harvester.recovery.recover import Plan, planned
 from harvester.storage.paths import paths_of

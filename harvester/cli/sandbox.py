@@ -8,7 +8,7 @@ import click
 from harvester.cli.streams import STDOUT
 from harvester.core.background import BackgroundWriter
 from harvester.core.errors import Misconfigured
-from harvester.core.terminal import printable_text
+from harvester.core.text.terminal import printable_text
 
 
 @click.command()

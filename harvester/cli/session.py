@@ -27,10 +27,10 @@ from harvester.core.background import BackgroundWriter
 from harvester.core.clock import SystemClock
 from harvester.core.errors import Interrupted, PipeClosed
 from harvester.core.memory import give_back_large_blocks
-from harvester.core.sanitize import hide, mask_email
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
-from harvester.core.terminal import printable_json
+from harvester.core.text.sanitize import hide, mask_email
+from harvester.core.text.terminal import printable_json
 from harvester.harvest.job import Context
 from harvester.monitoring import logs
 from harvester.monitoring.progress import progress

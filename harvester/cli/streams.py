@@ -10,7 +10,7 @@ from typing import NoReturn, TextIO, cast
 
 from harvester.core.background import BackgroundWriter
 from harvester.core.errors import DiskFailed, PipeClosed
-from harvester.core.terminal import CleanText
+from harvester.core.text.terminal import CleanText
 from harvester.monitoring.stderr import Stderr
 
 JOIN_SECONDS = 0.2

@@ -7,7 +7,7 @@ import click
 from harvester.cli.printing import Marked, show, show_json
 from harvester.core.errors import PromiseBroken
 from harvester.core.memory import give_back_large_blocks
-from harvester.core.wording import counted
+from harvester.core.text.wording import counted
 from harvester.verify.checks import PROMISES, Verdict, WorkCounts, verdict
 from harvester.verify.gather import gather
 

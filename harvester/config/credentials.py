@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 
 log = logging.getLogger("harvester")
 

@@ -16,7 +16,7 @@ from harvester.config.credentials import PASSWORD_VARIABLE, password_origin
 from harvester.config.masking import refused_value
 from harvester.config.settings import KEYS, PARSERS, SECTIONS, Settings
 from harvester.core.errors import Misconfigured
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 
 PREFIX = "HARVESTER_"
 

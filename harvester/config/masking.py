@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from harvester.config.settings import SECRETS
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 
 MAX_SHOWN = 80
 """Characters of a refused value in a message."""

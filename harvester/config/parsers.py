@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from harvester.core.doi import parse_doi
-from harvester.core.encodings import text_codec
 from harvester.core.errors import InvalidDoi
 from harvester.core.model import OUTPUT_ENDINGS
+from harvester.core.text.encodings import text_codec
 
 Parser = Callable[[object], object]
 

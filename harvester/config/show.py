@@ -8,7 +8,7 @@ import orjson
 from harvester.config.load import Loaded
 from harvester.config.masking import masked_address
 from harvester.config.settings import SECRETS, SECTIONS
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 
 
 def show(loaded: Loaded) -> str:

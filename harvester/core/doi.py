@@ -19,7 +19,7 @@ from itertools import groupby
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from harvester.core.errors import InvalidDoi
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 
 MAX_BYTES = 1_000
 """The greatest length of a canonical DOI in UTF-8. The longest of 775,221 real ones has 98 characters. Each byte may

@@ -6,7 +6,7 @@ from datetime import datetime
 from harvester.core.clock import timestamp
 from harvester.core.errors import Unforeseen
 from harvester.core.model import DueWork, Failure, Stage
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 
 
 def died_with(in_hand: Sequence[DueWork]) -> str:

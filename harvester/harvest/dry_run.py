@@ -2,7 +2,7 @@
 
 from contextlib import closing
 
-from harvester.core.wording import counted, in_words
+from harvester.core.text.wording import counted, in_words
 from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context, HarvestJob, Mode
 from harvester.harvest.run import ledger_with_failures

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harvester.core.clock import timestamp
 from harvester.core.errors import InputUnusable
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 from harvester.harvest.job import Context
 from harvester.lists import ListOptions, fingerprint, read_list
 from harvester.storage.database import WorkState

@@ -18,8 +18,8 @@ from harvester.core.errors import (
 )
 from harvester.core.files import remove, write_atomically
 from harvester.core.model import Figures
-from harvester.core.sanitize import printable
 from harvester.core.tally import Tally
+from harvester.core.text.sanitize import printable
 from harvester.harvest.job import Context, HarvestJob, Mode
 from harvester.records.kinds import FAILURES, SUMMARY
 from harvester.records.lines import failure_line

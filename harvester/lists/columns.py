@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harvester.core.errors import InputUnusable
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 from harvester.lists.rows import is_doi, is_nothing, split_urls
 
 MOST_LISTED = 30

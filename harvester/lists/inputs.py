@@ -18,7 +18,7 @@ import zstandard
 
 from harvester.core.errors import InputMissing, InputUnusable, Stopped, Usage
 from harvester.core.ownership import identity
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 from harvester.records.kinds import DATABASE_MAGIC, LOCK, LOCK_ENDING, LOG_MAGICS, is_of_harvester, is_of_sqlite
 
 STDIN = "-"

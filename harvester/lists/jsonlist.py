@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from harvester.core.errors import InputUnusable
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 from harvester.lists.json_text import BadJson, JsonText
 from harvester.lists.rows import TOO_MUCH_KEPT, Row, doi_or_resolver, split_urls
 

@@ -7,9 +7,9 @@ to one byte more than the limit, so that the reader sees that it is too long. Th
 import codecs
 from collections.abc import Callable, Iterable, Iterator
 
-from harvester.core.encodings import text_codec
 from harvester.core.errors import InputUnusable
-from harvester.core.sanitize import printable
+from harvester.core.text.encodings import text_codec
+from harvester.core.text.sanitize import printable
 
 MAX_LINE_BYTES = 1024 * 1024
 """The greatest size of a line of text or of a table. Rows with abstracts reach some tens of KiB."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harvester.core.doi import lost_full_stop, parse_doi
-from harvester.core.encodings import text_codec
 from harvester.core.errors import InputUnusable, InvalidDoi, Usage
 from harvester.core.model import LIST_FORMATS, Blank, Failure, Stage, Work
-from harvester.core.sanitize import printable
+from harvester.core.text.encodings import text_codec
+from harvester.core.text.sanitize import printable
 from harvester.core.version import __version__
 from harvester.lists.bibtex import read_bibtex
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from harvester.core.errors import HarvesterError
-from harvester.core.sanitize import safe_line
+from harvester.core.text.sanitize import safe_line
 from harvester.transport.messages import Request, Transport
 
 log = logging.getLogger("harvester")

@@ -15,8 +15,8 @@ from typing import TextIO
 import orjson
 
 from harvester.core.clock import timestamp
-from harvester.core.sanitize import masked, safe_line
-from harvester.core.wording import counted
+from harvester.core.text.sanitize import masked, safe_line
+from harvester.core.text.wording import counted
 from harvester.monitoring.stderr import Stderr
 
 MAX_LINE = 20_000

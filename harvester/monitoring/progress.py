@@ -15,9 +15,9 @@ from contextlib import asynccontextmanager
 from typing import TextIO
 
 from harvester.core.clock import Clock
-from harvester.core.sanitize import printable
 from harvester.core.tally import Tally
-from harvester.core.wording import in_words
+from harvester.core.text.sanitize import printable
+from harvester.core.text.wording import in_words
 from harvester.monitoring.logs import write_through
 from harvester.monitoring.stderr import Stderr
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from harvester.core.background import BackgroundWriter
-from harvester.core.terminal import CleanText
-from harvester.core.wording import counted
+from harvester.core.text.terminal import CleanText
+from harvester.core.text.wording import counted
 
 LIMIT_BYTES = 256 * 1024
 """Bytes that may wait for a reader: some thousand lines. What comes after them is dropped."""

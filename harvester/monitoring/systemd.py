@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Mapping
 
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 
 
 def notify(environ: Mapping[str, str], *lines: str) -> bool:

@@ -7,8 +7,8 @@ from harvester.config.credentials import Secret, require_email
 from harvester.config.settings import Settings
 from harvester.core.clock import ClockWatch
 from harvester.core.errors import StopRun
-from harvester.core.sanitize import MAX_SHOWN, masked
 from harvester.core.tasks import until_stopped
+from harvester.core.text.sanitize import MAX_SHOWN, masked
 from harvester.harvest.job import Context
 from harvester.monitoring.courtesy import courtesy
 from harvester.monitoring.healthchecks import Signal, ping

@@ -18,9 +18,9 @@ from harvester.core.clock import ClockWatch
 from harvester.core.errors import LockHeld, PromiseBroken, Stopped, TimeIsUp
 from harvester.core.files import remove
 from harvester.core.ownership import size_of
-from harvester.core.sanitize import printable
 from harvester.core.stop import StoppableClock
-from harvester.core.wording import in_words
+from harvester.core.text.sanitize import printable
+from harvester.core.text.wording import in_words
 from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context
 from harvester.harvest.run import Harvest

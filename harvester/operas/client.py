@@ -12,7 +12,7 @@ import orjson
 from harvester.core.clock import Clock
 from harvester.core.errors import CredentialsRefused, GiveUp, InvalidJson, TryAgain
 from harvester.core.model import PendingRegistration
-from harvester.core.sanitize import hide
+from harvester.core.text.sanitize import hide
 from harvester.operas.responses import AcknowledgedRow, check_posted, excerpt, read_page, read_token, token_life
 from harvester.transport.messages import Request, Response, Transport
 

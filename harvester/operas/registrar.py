@@ -31,9 +31,9 @@ from typing import Protocol
 from harvester.core.clock import Clock, timestamp
 from harvester.core.errors import GiveUp, MachineExhausted, NoResources, ServiceDown, Stopped, TimedOut, TryAgain
 from harvester.core.model import Failure, PendingRegistration
-from harvester.core.sanitize import safe_line
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
+from harvester.core.text.sanitize import safe_line
 from harvester.operas.bisect import bisect
 from harvester.operas.rejection import rejection
 from harvester.operas.responses import BatchRefused

@@ -21,7 +21,7 @@ from harvester.core.errors import (
     ServerFailed,
     TryAgain,
 )
-from harvester.core.sanitize import printable, safe_line
+from harvester.core.text.sanitize import printable, safe_line
 from harvester.transport.messages import Response, retry_after
 
 log = logging.getLogger("harvester")

@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 
 from harvester.core.clock import Clock
 from harvester.core.errors import Stopped, StopRun
-from harvester.core.wording import counted
+from harvester.core.text.wording import counted
 
 log = logging.getLogger("harvester.quota")
 

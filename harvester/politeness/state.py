@@ -5,8 +5,8 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
-from harvester.core.address import canonical
 from harvester.core.errors import DiskFailed, Misconfigured
+from harvester.core.text.address import canonical
 
 SET_IT = "Set XDG_STATE_HOME to a folder that all runs share."
 

@@ -28,8 +28,8 @@ from harvester.core.errors import (
     Unforeseen,
 )
 from harvester.core.limits import ServiceLimits
-from harvester.core.sanitize import printable, safe_line
-from harvester.core.wording import in_a_line
+from harvester.core.text.sanitize import printable, safe_line
+from harvester.core.text.wording import in_a_line
 from harvester.providers.base import Record
 from harvester.records.classify import is_truncated, landing_urls_of, outcome_of, says_more
 from harvester.records.comparable import comparable

@@ -13,7 +13,7 @@ import orjson
 
 from harvester.core.errors import InputUnusable
 from harvester.core.model import Failure, Stage
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 from harvester.records.large_json import MOST_COST, cost, seen
 from harvester.records.lazy_json import CHEAP_BYTES
 from harvester.records.packing import Unreadable, raw_lines

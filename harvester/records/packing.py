@@ -16,7 +16,7 @@ import zstandard
 
 from harvester.core.errors import DiskFailed, Usage
 from harvester.core.model import OUTPUT_ENDINGS
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 
 FORMATS = OUTPUT_ENDINGS
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from harvester.core.errors import DiskFailed, InputMissing, LedgerDamaged, Misconfigured, PromiseBroken, StopRun, Usage
 from harvester.core.files import disk_failure_text, sync_data, sync_directory, write_atomically
 from harvester.core.model import Figures
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 from harvester.records.kinds import RESULTS
 from harvester.records.packing import output_format, packer
 from harvester.recovery.rebuild import Lines, Rebuild

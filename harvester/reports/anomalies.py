@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from harvester.core.errors import FailureKind
 from harvester.core.model import Outcome
-from harvester.core.wording import are, counted, in_words
+from harvester.core.text.wording import are, counted, in_words
 from harvester.reports.details import NightDetails, NightRecords, NightTiming
 from harvester.reports.summary import Summary
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from harvester.core.sanitize import printable
-from harvester.core.wording import counted, in_words
+from harvester.core.text.sanitize import printable
+from harvester.core.text.wording import counted, in_words
 from harvester.reports.summary import Summary
 
 

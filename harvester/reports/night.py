@@ -7,7 +7,7 @@ stand, when every work will have been asked, and where the files are.
 Numbers are numbers here, times are timestamps and durations are seconds; only the verdict, claims and advice are
 sentences. How it looks is for whoever prints it: `harvester.reports.text` makes the text page. Paths, examples of
 failures, their messages and the reason for the end are as they came from outside: whoever prints them has to escape
-them, and to mask addresses with `harvester.core.sanitize.safe_line`.
+them, and to mask addresses with `harvester.core.text.sanitize.safe_line`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from harvester.core.sanitize import printable, safe_line
-from harvester.core.wording import counted, in_words
+from harvester.core.text.sanitize import printable, safe_line
+from harvester.core.text.wording import counted, in_words
 from harvester.reports.anomalies import Anomaly
 from harvester.reports.compared import Compared, Number
 from harvester.reports.details import Campaign, NightRecords

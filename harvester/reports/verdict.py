@@ -25,8 +25,8 @@ from harvester.core.errors import (
     ServiceDown,
     TimeIsUp,
 )
-from harvester.core.sanitize import safe_line
-from harvester.core.wording import are, counted
+from harvester.core.text.sanitize import safe_line
+from harvester.core.text.wording import are, counted
 from harvester.reports.anomalies import Anomaly
 from harvester.reports.summary import Summary
 

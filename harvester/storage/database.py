@@ -33,7 +33,7 @@ from harvester.core.errors import (
     PromiseBroken,
 )
 from harvester.core.files import identity_at
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 from harvester.storage.lock import Lock, refuse_strange_sidecars, shared_lock
 from harvester.storage.meta import Meta
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from harvester.core.errors import Unforeseen
 from harvester.core.model import DueWork, Failure, Stage
-from harvester.core.wording import in_a_line
+from harvester.core.text.wording import in_a_line
 from harvester.records.result import Result
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from harvester.core.address import canonical
 from harvester.core.errors import Misconfigured
 from harvester.core.model import Failure, PendingRegistration, Stage
+from harvester.core.text.address import canonical
 from harvester.records.result import Finished, Result
 from harvester.storage.database import Database, RegistrationState, WorkState
 from harvester.storage.failures import add_failures, forget_failures

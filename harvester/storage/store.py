@@ -36,11 +36,11 @@ from types import TracebackType
 from typing import BinaryIO, ParamSpec, Self, TypeVar
 
 from harvester.core import failpoint
-from harvester.core.address import canonical
 from harvester.core.errors import DiskFailed, HarvesterError, Misconfigured
 from harvester.core.files import remove
 from harvester.core.model import DueWork, Stage
-from harvester.core.sanitize import printable
+from harvester.core.text.address import canonical
+from harvester.core.text.sanitize import printable
 from harvester.records.lines import result_chunks
 from harvester.records.result import Finished, Result
 from harvester.storage.database import Database, WorkState

@@ -32,7 +32,7 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from harvester.core.errors import ConnectionLost, NoResources, TimedOut, TooLarge, Unreachable
-from harvester.core.sanitize import safe_line
+from harvester.core.text.sanitize import safe_line
 from harvester.core.version import __version__
 from harvester.transport.deadlines import Block, DeadlineExceeded, Deadlines
 from harvester.transport.gate import Gate

@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 from harvester.core.doi import is_same_doi
 from harvester.core.errors import COMPLETE, TOO_MANY_FAILURES
 from harvester.core.model import Figures, Stage
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 from harvester.reports.summary import Summary, broken_identities
 from harvester.storage.database import RegistrationState, WorkState
 from harvester.storage.status import LedgerWork

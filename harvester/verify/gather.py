@@ -17,7 +17,7 @@ import orjson
 
 from harvester.core.errors import DiskFailed, Misconfigured
 from harvester.core.model import Failure
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 from harvester.records.lines import BadLine, failure_line, read_failure, read_result
 from harvester.records.packing import Unreadable, raw_lines
 from harvester.reports.summary import Summary, from_json

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.core.address import canonical
+from harvester.core.text.address import canonical
 
 PAPERBUZZ = "https://api.paperbuzz.org/v0/"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.core.sanitize import MAX_SHOWN, mask_email, printable, redacted
+from harvester.core.text.sanitize import MAX_SHOWN, mask_email, printable, redacted
 
 
 @given(st.text(st.characters()))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.core.terminal import CleanText, printable_json, printable_text
+from harvester.core.text.terminal import CleanText, printable_json, printable_text
 from tests.support import json_values
 
 OBEYED = [

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from harvester.core import sanitize as text
+from harvester.core.text import sanitize as text
 from harvester.monitoring import logs
 
 log = logging.getLogger("harvester")

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from harvester.core.wording import in_words
+from harvester.core.text.wording import in_words
 from harvester.reports.compared import Compared
 from harvester.reports.night import NightReport, night_report
 from harvester.reports.text import page

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from harvester.core.model import Figures
-from harvester.core.wording import in_words
+from harvester.core.text.wording import in_words
 from harvester.reports.console import closing
 from harvester.reports.summary import Exit, Summary, as_json, broken_identities, from_json
 

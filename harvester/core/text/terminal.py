@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Callable
 
-from harvester.core.sanitize import printable
+from harvester.core.text.sanitize import printable
 
 
 def printable_text(text: str) -> str:

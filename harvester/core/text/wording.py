@@ -1,6 +1,6 @@
 """Numbers and times in words, as people say them."""
 
-from harvester.core.sanitize import safe_line
+from harvester.core.text.sanitize import safe_line
 
 LONGEST_ERROR = 200
 """Characters of an error that are shown in a message."""
