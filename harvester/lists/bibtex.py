@@ -5,28 +5,33 @@ What makes an entry long is an abstract or the references, in which we look for 
 before a long entry is parsed.
 """
 
-import io
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from bibtexparser.entrypoint import parse_string
 from bibtexparser.model import DuplicateFieldKeyBlock, Entry
 
 from harvester.lists.rows import Row, doi_or_resolver, split_urls
-from harvester.lists.tagged import MAX_ENTRY_CHARS
 
-MAX_PARSED_CHARS = 64 * 1024
-"""The greatest length of an entry that is parsed as it is, and of a longer one without its long values."""
+MAX_ENTRY_BYTES = 4 * 1024 * 1024
 
-LONG_VALUE_CHARS = 8_000
+MAX_PARSED_BYTES = 64 * 1024
+"""The greatest size of an entry that is parsed as it is, and of a larger one without its long values."""
+
+LONG_VALUE_BYTES = 8_000
 """A value in braces that is longer is no DOI and no URL."""
 
 MAX_BRACES = 8
 """How many pairs of braces around a value are taken off."""
 
 _BEGIN = re.compile(r"\s*@\s*([A-Za-z]+)\s*[{(]")
-_BRACE = re.compile(r"(?<!\\)[{}]")
+MAX_INNER_BLOCKS = 20
+"""How often a new entry may seem to begin in an entry. The library takes quadratic time for that."""
+
+_INNER_BLOCK = re.compile(r"@\s*+\w*+\s*+[{(]")
+_BRACE = re.compile(rb"(?<!\\)[{}]")
 _NOT_WORKS = frozenset({"string", "comment", "preamble"})
 
 _ESCAPED = re.compile(r"\{?\\([_%&#$])\}?")
@@ -42,39 +47,43 @@ def read_bibtex(lines: Iterable[str]) -> Iterator[Row]:
             yield _row(number, text)
 
 
-def _row(number: int, text: str) -> Row:
-    if len(text) > MAX_ENTRY_CHARS:
-        return Row(number, text[:200], problem=f"an entry longer than {MAX_ENTRY_CHARS >> 20} MiB")
-    if len(text) > MAX_PARSED_CHARS:
-        text = _without_long_values(text)
-    if len(text) > MAX_PARSED_CHARS:
-        return Row(number, text[:200], problem=f"an entry with more than {MAX_PARSED_CHARS >> 10} KiB of short fields")
-    fields = _fields(text)
+def _row(number: int, entry: bytes) -> Row:
+    problem = None
+    if len(entry) > MAX_ENTRY_BYTES:
+        problem = f"an entry longer than {MAX_ENTRY_BYTES >> 20} MiB"
+    elif len(entry) > MAX_PARSED_BYTES:
+        entry = _without_long_values(entry)
+        if len(entry) > MAX_PARSED_BYTES:
+            problem = f"an entry with more than {MAX_PARSED_BYTES >> 10} KiB of short fields"
+    text = entry[: MAX_PARSED_BYTES + 1].decode("utf-8", "replace")
+    fields = None if problem else _fields(text)
     if fields is None:
-        return Row(number, text[:200], problem="the BibTeX entry cannot be read")
+        return Row(number, text[:200], problem=problem or "the BibTeX entry cannot be read")
     addresses = [_plain(fields.get(key, "")) for key in ("url", "howpublished")]
     doi = doi_or_resolver(_plain(fields.get("doi", "")), addresses)
     return Row(number, doi, split_urls(addresses) if doi is not None else ())
 
 
-def _without_long_values(text: str) -> str:
+def _without_long_values(entry: bytes) -> bytes:
     """An entry whose long values in braces are empty."""
-    kept: list[str] = []
+    kept: list[bytes] = []
     done = depth = start = 0
-    for brace in _BRACE.finditer(text):
-        if brace[0] == "{":
+    for brace in _BRACE.finditer(entry):
+        if brace[0] == b"{":
             depth += 1
             start = brace.end() if depth == 2 else start
         else:
             depth -= 1
-            if depth == 1 and brace.start() - start > LONG_VALUE_CHARS:
-                kept.append(text[done:start])
+            if depth == 1 and brace.start() - start > LONG_VALUE_BYTES:
+                kept.append(entry[done:start])
                 done = brace.start()
-    return "".join([*kept, text[done:]])
+    return b"".join([*kept, entry[done:]])
 
 
 def _fields(text: str) -> Mapping[str, str] | None:
     """The fields of one entry by lower-case name, or None if it is broken. Of a repeated field the first counts."""
+    if len(list(islice(_INNER_BLOCK.finditer(text, 1), MAX_INNER_BLOCKS + 1))) > MAX_INNER_BLOCKS:
+        return None
     try:
         library = parse_string(text)
     except Exception:  # noqa: BLE001 - the library may raise anything; only this entry is lost
@@ -97,32 +106,31 @@ def _plain(value: str) -> str:
     return value.removeprefix(r"\url{").removesuffix("}") if value.startswith(r"\url{") else value
 
 
-def _entries(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
-    """Cut a file into entries: the number of the first line, the entry type (`article`) and the text of each.
+def _entries(lines: Iterable[str]) -> Iterator[tuple[int, str, bytes]]:
+    """Cut a file into entries: the number of the first line, the entry type (`article`) and the text of each in UTF-8.
 
     An entry ends where its braces are closed. If they never are, it ends where a line begins the next entry. Of an
     entry over the limit only so much is kept that `_row` sees it.
     """
-    entry: io.StringIO | None = None  # not a list of lines: a short line takes fifty times its length
+    entry = bytearray()  # not a list of lines, since a short line takes fifty times its length
     kind = ""
     start = depth = 0
     for number, line in enumerate(lines, 1):
         begin = _BEGIN.match(line)
-        if begin and (entry is None or line.startswith("@")):
-            if entry is not None:
-                yield start, kind, entry.getvalue()
-            start, kind, entry, depth = number, begin[1].lower(), io.StringIO(newline="\n"), 0
-        elif entry is None:
+        if begin and (not entry or line.startswith("@")):
+            if entry:
+                yield start, kind, bytes(entry)
+            start, kind, entry, depth = number, begin[1].lower(), bytearray(), 0
+        elif not entry:
             continue
-        if entry.tell() <= MAX_ENTRY_CHARS:
-            entry.write(line)
-            entry.write("\n")
+        if len(entry) <= MAX_ENTRY_BYTES:
+            entry += line.encode("utf-8", "replace") + b"\n"
         depth += _depth(line)
         if depth <= 0:
-            yield start, kind, entry.getvalue()
-            entry = None
-    if entry is not None:
-        yield start, kind, entry.getvalue()
+            yield start, kind, bytes(entry)
+            entry = bytearray()
+    if entry:
+        yield start, kind, bytes(entry)
 
 
 def _depth(line: str) -> int:

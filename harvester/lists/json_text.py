@@ -18,16 +18,23 @@ MAX_NAME_BYTES = 1_000
 """Nobody looks for a member with a longer name."""
 
 STEP_BYTES = 64 * 1024
-"""How much of the text is taken up at a time. The search for the end of a value needs memory for each string in it."""
+"""How much of the text is taken up, and searched, at a time. A search needs memory for each string that it passes."""
 
 BATCH_BYTES = 32 * 1024
 """About how many bytes of an array are built at a time: to build each item by itself would take twice as long."""
 
 # Each repetition of a class is possessive (`*+`), so these patterns take linear time.
 _SPACE = re.compile(rb"[ \t\n\r]*+")
-_UP_TO_BRACKET = re.compile(rb'[^]["{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*"[^]["{}]*+)*', re.DOTALL)
+_IN_STRING = rb'[^"\\]*+(?:\\.[^"\\]*+)*'
+_BETWEEN = rb'[^]["{}]*+'
+_FLAT = rb'%b(?:"%b"%b)*' % (_BETWEEN, _IN_STRING, _BETWEEN)
+_UP_TO_QUOTE = re.compile(_IN_STRING, re.DOTALL)
+_UP_TO_BRACKET = re.compile(_FLAT, re.DOTALL)
 """Everything up to the next bracket, whole strings included; or up to a string that has no end yet."""
-_UP_TO_QUOTE = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*', re.DOTALL)
+_UP_TO_NESTED = re.compile(
+    rb'%b(?:(?:"%b"|\[%b\]|\{%b\})%b)*' % (_BETWEEN, _IN_STRING, _FLAT, _FLAT, _BETWEEN), re.DOTALL
+)
+"""The same, but arrays and objects with no other ones in them are included."""
 _SCALAR = re.compile(rb"[-+.0-9Eaeflnrstu]++")
 """The characters of numbers and of `true`, `false` and `null`."""
 
@@ -205,7 +212,7 @@ class JsonText:
                 at = self._further(at, limit)
             else:
                 raise self._unexpected(at)
-            at = _end(_UP_TO_BRACKET, self._held, at)
+            at = _end(_UP_TO_NESTED, self._held, at)
 
     def _end_of_string(self, at: int, limit: int | None) -> int:
         """Where a string ends, from a place in it on."""
@@ -255,6 +262,10 @@ class JsonText:
 
 
 def _end(pattern: re.Pattern[bytes], text: bytearray, at: int) -> int:
-    """Where a match that begins at `at` ends; `at` if there is none."""
-    match = pattern.match(text, at)
-    return match.end() if match else at
+    """Where matches that begin at `at` end; `at` if there are none. Each is bounded, because of the memory it needs."""
+    while True:
+        limit = at + STEP_BYTES
+        match = pattern.match(text, at, limit)
+        at = match.end() if match else at
+        if at + 1 < limit:  # else perhaps only the limit ended it, or a backslash right before the limit
+            return at
