@@ -57,6 +57,10 @@ ADVICE: Final[Mapping[str, Advice]] = {
         "The answer points to another host, or in circles.",
         "The service may have moved: see base_url under [{section}].",
     ),
+    FailureKind.INTERNAL: Advice(
+        "The record made harvester itself fail, in a way that nobody foresaw.",
+        "Please report it with the DOI and the traceback in the log. All other DOIs are as they should be.",
+    ),
     FailureKind.REJECTED: Advice(
         "OPERAS does not take the DOI or one of its URLs; the record was harvested all the same.",
         "Correct the URLs in the list; the failures file says which.",

@@ -16,7 +16,7 @@ LEDGER, NIGHTS = '[ledger]\npath = "n.ledger"', "[nightly]\nkeep_nights = 7"
         ([INPUT, DATED], 78, "[ledger] path"),
         ([INPUT, PLAIN, LEDGER, NIGHTS], 78, "{date}"),
         ([INPUT, PLAIN], 0, "not set up"),
-        ([INPUT, PLAIN.replace("jsonl", "xlsx")], 78, "must end in"),
+        ([INPUT, PLAIN.replace("jsonl", "xlsx")], 78, "a path that ends in .jsonl"),
     ],
 )
 def test_check_ends_as_a_night_would(config: list[str], code: int, told: str, harvester: Tool) -> None:
@@ -24,6 +24,6 @@ def test_check_ends_as_a_night_would(config: list[str], code: int, told: str, ha
     harvester.write("c.toml", config)
     checked = harvester("check", "--offline", "-c", "c.toml")
     assert checked.returncode == code, checked.stdout
-    assert told in checked.stdout
+    assert told in checked.stdout + checked.stderr
     if code:
         assert harvester("nightly", "-c", "c.toml").returncode == code

@@ -17,9 +17,9 @@ from time import thread_time
 
 import pytest
 
-from harvester.core import sanitize
 from harvester.core.doi import doi_path, lost_full_stop, parse_doi
 from harvester.core.errors import InvalidDoi, StopRun
+from harvester.core.text import sanitize
 from harvester.lists import ListOptions, read_list
 from harvester.lists.sniff import sniff_format
 from harvester.operas.validation import clean_url, doi_refusal

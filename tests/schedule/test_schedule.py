@@ -19,7 +19,7 @@ import pytest
 from harvester.cli.schedule import schedule as command
 from harvester.config.credentials import CREDENTIAL_NAME, PASSWORD_VARIABLE
 from harvester.config.load import load, variable_of
-from harvester.config.parsers import as_path, as_path_text, as_path_texts
+from harvester.config.parsers import as_output, as_path, as_path_texts
 from harvester.config.settings import KEYS, PARSERS
 from harvester.core.errors import Misconfigured
 from harvester.schedule import SchedulePlan, files, github
@@ -99,8 +99,8 @@ def changed(text: str, old: str, new: str) -> str:
 
 
 def test_every_setting_with_a_path_is_checked_and_mounted() -> None:
-    keys = {key for key in KEYS if PARSERS[key] in (as_path, as_path_text, as_path_texts)}
-    named = {name for name, _ in all_config_paths(load(None, {}, dict.fromkeys(keys, "/srv/a")).settings)}
+    keys = {key for key in KEYS if PARSERS[key] in (as_path, as_path_texts, as_output)}
+    named = {name for name, _ in all_config_paths(load(None, {}, dict.fromkeys(keys, "/srv/a.jsonl")).settings)}
     assert named == {"[{}] {}".format(*key.split(".")) for key in keys}
 
 
