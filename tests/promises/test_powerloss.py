@@ -121,10 +121,15 @@ class Lab:
     def _list(self, name: str) -> Path:
         return self._folder / f"{name}.txt"
 
+    @property
+    def _state(self) -> Path:
+        """What all runs share is not in the folder that is recorded: what a power loss does to it is another question."""
+        return self._folder / "state"
+
     def tool(self, folder: Path) -> Tool:
         """The tool in a folder."""
-        root = str(ROOT)
-        return Tool(folder, self._sandbox, {"HARVESTER_PAPERBUZZ__MAX_ATTEMPTS": "1", "PYTHONPATH": root})
+        more = {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(self._state)}
+        return Tool(folder, self._sandbox, {"HARVESTER_PAPERBUZZ__MAX_ATTEMPTS": "1", **more})
 
     def arguments(self, command: Command) -> list[str]:
         """What a person types."""
@@ -195,7 +200,8 @@ class Lab:
         mode = Mode.REFETCH if command.refetch else Mode.RESUME
         listed, paths = [self._list(command.listed)], job_paths(str(folder / "out.jsonl"))
         job = harvest_job(load(None, {}, given).settings, listed, paths, mode=mode)
-        context = Context(SystemClock(), Random(SEED), Stop(), Tally(), lambda _: None, io.BytesIO(), io.BytesIO())
+        streams = io.BytesIO(), io.BytesIO()
+        context = Context(SystemClock(), Random(SEED), Stop(), Tally(), lambda _: None, *streams, state=self._state)
         return asyncio.run(run(job, context))
 
     def written(self, image: Image, name: str) -> Path:
