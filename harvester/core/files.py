@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from harvester.core import failpoint
 from harvester.core.errors import DiskFailed
@@ -19,33 +19,6 @@ from harvester.core.ownership import FileKind, objection
 
 CANNOT_TELL: Final = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 """Errors of a file system, or of a sandbox around the process, that does not know how to rename exclusively."""
-
-
-class FileIdentity(NamedTuple):
-    """Tells a file from every other on this machine, whatever its name.
-
-    Args:
-        device: the file system that it is on.
-        inode: its number there.
-    """
-
-    device: int
-    inode: int
-
-
-def identity_at(path: Path) -> FileIdentity | None:
-    """The identity of the file that has this name now; None if no file has it."""
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return FileIdentity(found.st_dev, found.st_ino)
-
-
-def identity_of(descriptor: int) -> FileIdentity:
-    """The identity of an open file, whatever became of its name."""
-    found = os.fstat(descriptor)
-    return FileIdentity(found.st_dev, found.st_ino)
 
 
 NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})

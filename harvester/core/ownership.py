@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from harvester.core.errors import DiskFailed, Usage
 
@@ -32,17 +32,43 @@ class FileKind:
     is_ours: Callable[[bytes], bool]
 
 
-def identity(path: Path) -> tuple[int, int] | str:
-    """What two names have in common exactly if they are names of one file: its device and inode.
+class FileIdentity(NamedTuple):
+    """Tells a file from every other on this machine, whatever its name.
+
+    Args:
+        device: the file system that it is on.
+        inode: its number there.
+    """
+
+    device: int
+    inode: int
+
+
+def identity_at(path: Path) -> FileIdentity | None:
+    """The identity of the file that has this name now; None if no file has it."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return FileIdentity(found.st_dev, found.st_ino)
+
+
+def identity_of(descriptor: int) -> FileIdentity:
+    """The identity of an open file, whatever became of its name."""
+    found = os.fstat(descriptor)
+    return FileIdentity(found.st_dev, found.st_ino)
+
+
+def identity_or_path(path: Path) -> FileIdentity | str:
+    """What two names have in common exactly if they are names of one file: its identity.
 
     That holds for links of both kinds, and for names that a file system takes for the same. A file that is not there
     yet has its absolute path instead.
     """
     try:
-        found = path.stat()
+        return identity_at(path) or os.path.realpath(path)
     except OSError:
         return os.path.realpath(path)
-    return found.st_dev, found.st_ino
 
 
 def is_link(path: Path) -> bool:

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 import zstandard
 
 from harvester.core.errors import InputMissing, InputUnusable, Stopped, Usage
-from harvester.core.ownership import identity
+from harvester.core.ownership import identity_or_path
 from harvester.core.text.sanitize import printable
 from harvester.records.kinds import DATABASE_MAGIC, LOCK, LOCK_ENDING, LOG_MAGICS, is_of_harvester, is_of_sqlite
 
@@ -76,7 +76,7 @@ def expand(inputs: Sequence[str], warn: Callable[[str], None], own: Collection[P
         InputMissing: a file does not exist or cannot be read, an input is a folder, or a glob matches no list.
         Usage: a file that the job writes is named as an input.
     """
-    written = set(map(identity, own))
+    written = set(map(identity_or_path, own))
     found: dict[str, str] = {}
     for name in inputs:
         for path in [name] if name == STDIN else _matches(name, written, warn):
@@ -122,7 +122,7 @@ def _matches(name: str, written: Collection[object], warn: Callable[[str], None]
         if not matches:
             raise InputMissing(f"no file matches {printable(name)}. Check the folder and the pattern.")
         return [_readable(match) for match in _lists_among(matches, name, written, warn)]
-    if identity(path) in written:
+    if identity_or_path(path) in written:
         raise Usage(f"{printable(name)} is a file that this job writes, and no list. Nothing was asked; name another.")
     return [_readable(name)]
 
@@ -135,7 +135,7 @@ def _lists_among(
     Raises:
         InputMissing: none is left.
     """
-    lists = [match for match in matches if identity(Path(match)) not in written and not _is_no_list(match)]
+    lists = [match for match in matches if identity_or_path(Path(match)) not in written and not _is_no_list(match)]
     if len(lists) < len(matches):
         first = printable(next(match for match in matches if match not in set(lists)))
         left_out = f"files of harvester itself and databases, such as {first}"

@@ -32,7 +32,7 @@ from harvester.core.errors import (
     Misconfigured,
     PromiseBroken,
 )
-from harvester.core.files import identity_at
+from harvester.core.ownership import identity_at
 from harvester.core.text.sanitize import printable
 from harvester.storage.lock import Lock, refuse_strange_sidecars, shared_lock
 from harvester.storage.meta import Meta

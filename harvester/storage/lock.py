@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from harvester.core.errors import DiskFailed, LedgerLost, LockHeld, Misconfigured, Usage
-from harvester.core.files import identity_at, identity_of
-from harvester.core.ownership import FileKind, refuse_others_file, size_of
+from harvester.core.ownership import FileKind, identity_at, identity_of, refuse_others_file, size_of
 from harvester.records.kinds import JOURNAL, LOCK, LOCK_ENDING, LOG, SHARED_MEMORY
 
 NETWORK_FILE_SYSTEMS = frozenset(

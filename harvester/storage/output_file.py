@@ -25,7 +25,8 @@ import orjson
 
 from harvester.core import failpoint, files
 from harvester.core.errors import DiskFailed, LockHeld, PipeClosed, PromiseBroken, Usage
-from harvester.core.files import disk_failure_text, identity_at, identity_of
+from harvester.core.files import disk_failure_text
+from harvester.core.ownership import identity_at, identity_of
 from harvester.records.packing import output_format, packer
 
 TAIL_BYTES = 64 * 1024

@@ -9,7 +9,7 @@ from typing import Final
 
 from harvester.core.errors import DiskFailed, Misconfigured, Usage
 from harvester.core.files import temporary_of
-from harvester.core.ownership import identity, is_link, refuse_others_file, size_of
+from harvester.core.ownership import identity_or_path, is_link, refuse_others_file, size_of
 from harvester.records.kinds import FAILURES, SUMMARY
 from harvester.records.packing import FORMATS, output_format
 from harvester.storage.lock import lock_file, sidecars
@@ -152,9 +152,9 @@ def own_files(paths: Paths) -> list[Path]:
 
 def _refuse_same(inputs: Sequence[str], paths: Paths) -> None:
     own = own_files(paths)
-    taken = Counter(map(identity, [*map(Path, inputs), *own]))
+    taken = Counter(map(identity_or_path, [*map(Path, inputs), *own]))
     for path in own:
-        if taken[identity(path)] > 1:
+        if taken[identity_or_path(path)] > 1:
             raise Usage(f"{path} is named twice, among the inputs and the files to be written. Choose another name.")
 
 

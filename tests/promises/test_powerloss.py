@@ -123,7 +123,7 @@ class Lab:
 
     @property
     def _state(self) -> Path:
-        """What all runs share is not in the folder that is recorded: what a power loss does to it is another question."""
+        """What all runs share lies outside of the folder that is recorded: its power loss is another question."""
         return self._folder / "state"
 
     def tool(self, folder: Path) -> Tool:
