@@ -10,7 +10,7 @@ import pytest
 from harvester.core import files
 from harvester.core.errors import DiskFailed, Usage
 from harvester.core.files import move, remove, write_atomically
-from harvester.core.ownership import FileKind, objection, refuse_others_file
+from harvester.core.ownership import FileKind, identity_or_path, objection, refuse_others_file
 
 KIND = FileKind("a note", lambda head: head.startswith(b"note"))
 
