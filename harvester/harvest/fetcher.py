@@ -250,7 +250,10 @@ class Fetcher:
         assert error is not None  # noqa: S101 - it is to blame for one
         message = str(error)
         if self._is_impatient(tries):
-            message += f"; for this DOI it asks for a pause of {asked_pause(error):,.0f} s, longer than we wait for one"
+            asked = f"; for this DOI it asks for a pause of {asked_pause(error):,.0f} s, "
+            message += asked + (
+                "longer than we wait for one" if tries.waited < inf else "and too many DOIs wait already"
+            )
         return Failure(
             doi=due.doi,
             input=due.doi,

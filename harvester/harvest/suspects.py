@@ -28,6 +28,10 @@ GROUP: Final = {0: 1_000, 1: 32}
 HOPELESS: Final = 5
 """Deaths after which a work fails: the first two may have been those of others in hand, the last three were its own."""
 
+MOST_IN_HAND: Final = 3_000
+"""So many works are in memory at a time (`harvester.harvest.pipeline`). Where failed works are asked again, those that
+failed once more look like works in hand; they are not suspected."""
+
 OF_STATE = "SELECT id, doi, origin FROM work WHERE state = {state:d} AND listed >= ?"
 
 
@@ -129,7 +133,8 @@ class Suspects:
         return self._found(f"{OF_STATE.format(state=state)} {among}", orjson.dumps([*ids]).decode())
 
     def _works_up_to(self, state: WorkState, last: int) -> list[DueWork]:
-        return self._found(f"{OF_STATE.format(state=state)} AND id <= ? ORDER BY id", last)
+        query = f"{OF_STATE.format(state=state)} AND id <= ? ORDER BY id DESC LIMIT {MOST_IN_HAND}"
+        return self._found(query, last)[::-1]
 
     def _found(self, query: str, value: str | int) -> list[DueWork]:
         with self._file.reading() as db:

@@ -15,7 +15,7 @@ at the very moment of sending, the request takes its place in the bucket and in 
 for a long time so neither leaves together with others nor is dated wrongly.
 
 A connection that idles is dropped by the server after a while. So at most one request of a run waits at the gate beside
-those that were on their way there, and none for longer than `PATIENCE_SECONDS`: it gives its connection back, and the
+those that were on their way there, and none for longer than `PATIENCE_SECONDS`: then its connection is closed, and the
 run waits until the way is free before it gets another one.
 
 Whoever sends goes through `RateLimited`; nothing else has a way to the wire, so that retries, probes, redirects and
@@ -128,8 +128,9 @@ class RateLimiter:
                     await self._pace()
                     is_paced = True
                 # Last, for what is deducted now has to be used soon.
-                elif self._quota is not None and not self._quota.is_ready and not await self._quota.renew():
-                    await self._quota_free(self._quota)
+                elif self._quota is not None and not self._quota.is_ready:
+                    if not await self._quota.renew():
+                        await self._quota_free(self._quota)
                 else:
                     return
 
@@ -189,6 +190,11 @@ class RateLimiter:
                 told = True
                 reason = f"{self._bucket.holder()}, which is about to ask the same service and does not go on"
                 log.warning("waiting for %s: let it go on (kill -CONT), or end it", reason)
+                self._on_wait(reason)
+            elif wait != HELD and not told and wait > max(HELD_SECONDS, 2 / self._rate):
+                told = True
+                reason = f"the rate, which another run has used up for {wait:,.0f} s"
+                log.warning("waiting for %s", reason)
                 self._on_wait(reason)
             await self._clock.sleep(LATEST_RETRY_SECONDS if wait == HELD else wait - EAGER_SECONDS)
         self._was_sent_back = False

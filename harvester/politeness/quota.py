@@ -108,7 +108,7 @@ class DailyQuota:
         self._book, self._clock, self._block = book, clock, block
         self._held_minute = 0
         self._held_until = 0.0
-        self._visit: asyncio.Task[None] | None = None
+        self._visit: asyncio.Task[bool] | None = None
 
     async def __aenter__(self) -> Self:
         # A deduction and not a look: a book that cannot be written ends the run before anything is asked.
@@ -152,8 +152,7 @@ class DailyQuota:
         """Change the block in hand for a new one; False if the quota is used up."""
         if self._visit is None or self._visit.done():
             self._visit = asyncio.create_task(self._change_block())
-        await _finished(self._visit)
-        return self.held > 0
+        return await _finished(self._visit)
 
     async def give_back(self) -> None:
         """Return what is left of the block in hand.
@@ -170,12 +169,14 @@ class DailyQuota:
         free = datetime.fromtimestamp(await self._book.free_at(minute_of(now)) * 60, UTC)
         return max(free, now + timedelta(minutes=1))
 
-    async def _change_block(self) -> None:
+    async def _change_block(self) -> bool:
+        """Whether there is a new block. It may be used up again when whoever waited for it goes on."""
         await self.give_back()
         minute, until = minute_of(self._clock.now()), self._clock.monotonic() + BLOCK_SECONDS
         grant = await self._book.deduct(self._block, minute)
         self.held, self._held_minute, self._held_until = grant.requests, minute, until
         self.left = grant.left + grant.requests
+        return grant.requests > 0
 
     async def _close(self) -> None:
         """Give back what is left. An error here ends nothing: it costs less than a second's requests of the budget."""

@@ -26,6 +26,7 @@ from typing import Self
 from harvester.core.clock import boot_id, uptime_ns
 from harvester.core.errors import DiskFailed
 from harvester.core.limits import ServiceLimits
+from harvester.core.ownership import identity_at, identity_of
 from harvester.politeness.bucket import HELD, SECOND_NS, cost_ns, default_burst, depth_ns
 from harvester.politeness.state import make_folder, service_file, state_folder
 
@@ -83,7 +84,8 @@ class RateFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with suppress(OSError):  # even if this reports an error, the file is closed and the lock released
-            os.close(self._file)
+            if self._file >= 0:
+                os.close(self._file)
 
     def take(self) -> float:
         """See `Bucket`."""
@@ -142,9 +144,11 @@ class RateFile:
         try:
             # A link in its place is not followed, and a pipe not waited for: neither is ours.
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            self._file = os.open(self._path, flags, 0o600)
-            if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            file = os.open(self._path, flags, 0o600)
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                os.close(file)
                 raise OSError(0, "it is no regular file")
+            self._file = file
         except OSError as error:
             raise self._failed(error) from error
 
@@ -159,10 +163,12 @@ class RateFile:
         return True
 
     def _see(self) -> None:
-        """Open the file anew if somebody deleted it: others would meet in a new one."""
+        """Open the file anew if somebody deleted or renamed it: others would meet in a new one."""
         self._seen_at = self._uptime_ns()
-        if not os.fstat(self._file).st_nlink:
-            os.close(self._file)
+        if identity_at(self._path) != identity_of(self._file):
+            # Not before it is closed for certain, and not twice: its number may belong to another file by then.
+            closed, self._file = self._file, -1
+            os.close(closed)
             make_folder(self._path.parent)
             self._open()
 

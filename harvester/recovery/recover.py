@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from harvester.core.errors import DiskFailed, InputMissing, LedgerDamaged, Misconfigured, PromiseBroken, StopRun, Usage
-from harvester.core.files import disk_failure_text, sync_data, sync_directory, write_atomically
+from harvester.core.files import disk_failure_text, move, sync_data, sync_directory, write_atomically
 from harvester.core.model import Figures
 from harvester.core.text.sanitize import printable
 from harvester.records.kinds import RESULTS
@@ -275,8 +275,10 @@ def _keep(old: Path, aside: Path) -> None:
     """Give a file another name. It keeps the old one as well, so that at no time no file has that."""
     try:
         os.link(old, aside)
+    except FileExistsError:
+        raise
     except OSError:  # some file systems have no links
-        old.rename(aside)
+        move(old, aside)
 
 
 def _sync(path: Path) -> None:

@@ -60,8 +60,12 @@ class Lock:
 
 
 @contextmanager
-def lock(ledger: Path) -> Iterator[Lock]:
+def lock(ledger: Path, *, recovers: bool = False) -> Iterator[Lock]:
     """Hold the lock of a ledger. The lock ends with the process, however the process ends.
+
+    Args:
+        ledger: its path.
+        recovers: the ledger may be gone and its log left; both are put aside.
 
     Raises:
         LockHeld: another process holds it.
@@ -81,7 +85,8 @@ def lock(ledger: Path) -> Iterator[Lock]:
     except OSError as error:
         raise DiskFailed(f"cannot write {path}: {error.strerror}. Nothing was asked; choose another folder.") from error
     try:
-        refuse_strange_sidecars(ledger)
+        if not recovers:
+            refuse_strange_sidecars(ledger)
         yield Lock(path, descriptor)
     finally:
         _close(descriptor)

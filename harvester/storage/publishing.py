@@ -139,7 +139,9 @@ class Publishing:
                 )
             return False
         size, committed = self.path.stat().st_size, self._meta.length
-        if size > committed and self._meta.made and not self._meta.published and self._is_known(self.path):
+        # Without a seal, as in ledgers of earlier versions, nothing tells whose the longer file is.
+        is_ours = self._meta.made and not self._meta.published and (self._meta.seal is not None or not committed)
+        if size > committed and is_ours and self._is_known(self.path):
             move(self.path, partial_of(self.path) if committed else free_name(self.path))
             return False
         if size != committed:

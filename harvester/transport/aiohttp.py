@@ -21,6 +21,7 @@ import re
 import select
 import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from types import MappingProxyType, TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
@@ -46,6 +47,9 @@ DNS_CACHE_SECONDS = 300
 """One host is asked all the time; a lookup every 10 s, as is aiohttp's default, would be a storm."""
 
 USER_AGENT = f"paperbuzz-harvester/{__version__}"
+
+_deadline: ContextVar[Block] = ContextVar("deadline")
+"""Of the attempt that a task makes."""
 
 OF_THIS_MACHINE = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EAGAIN}
@@ -85,6 +89,7 @@ class AiohttpTransport:
         """Send the request once; see `harvester.transport.messages.Transport`."""
         try:
             with self._deadlines.within(request.timeout_seconds) as deadline:
+                _deadline.set(deadline)
                 return await self._exchange(request, deadline)
         except DeadlineExceeded as error:
             raise TimedOut(f"no complete answer within {request.timeout_seconds:g} s") from error
@@ -205,7 +210,10 @@ def _gated(gate: Gate) -> type[aiohttp.ClientRequest]:
     class GatedRequest(aiohttp.ClientRequest):
         async def send(self, conn: Connection) -> aiohttp.ClientResponse:
             """Write the request to a connection."""
+            deadline = _deadline.get()
+            deadline.pause()  # to wait for other runs is not the fault of what is asked
             await gate.enter()
+            deadline.go_on()
             try:
                 response = await super().send(conn)
                 response.sent_at = time.monotonic()  # type: ignore[attr-defined]

@@ -77,8 +77,9 @@ class Block:
 
     def go_on(self) -> None:
         """Let the time go on after `pause`."""
-        self.due = self.task.get_loop().time() + self._seconds
-        self._deadlines.begin(self)
+        if not self.is_late:  # its task was told already
+            self.due = self.task.get_loop().time() + self._seconds
+            self._deadlines.begin(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
