@@ -85,7 +85,7 @@ def planned(paths: Paths, *, nightly: bool, exclusive: bool, anew: bool = False)
             "away and register again. OPERAS keeps what it has, and takes the rest."
         )
     ledger = ledger.resolve()  # a link stays, and what it stands for is replaced
-    with lock(ledger) if exclusive else shared_lock(ledger), ExitStack() as databases:
+    with lock(ledger, recovers=True) if exclusive else shared_lock(ledger), ExitStack() as databases:
         database = databases.enter_context(closing(Database(None)))
         try:
             problem = "is not used" if anew else _problem_of(ledger, output, database)

@@ -375,9 +375,9 @@ where = sys.argv.pop(1)
 async def forgotten(message):
     raise RuntimeError(f"forgotten {message}")
 
-async def broken(self, request):
+async def broken(self, request, *deadline):
     if where not in request.url:
-        return await exchange(self, request)
+        return await exchange(self, request, *deadline)
     authorization = request.headers.get("Authorization", "")
     value, password = authorization.partition(" ")[2], os.environ["HARVESTER_OPERAS__PASSWORD"]
     shown = (request, dict(request.headers), request.url, [value], quote(authorization), password, quote(password))
