@@ -140,6 +140,11 @@ def test_a_daily_budget_of_zero_means_none() -> None:
         ("input.files", [""]),
         ("input.doi_column", ""),
         ("input.format", "docx"),
+        ("input.encoding", "klingon"),
+        ("input.encoding", "idna"),
+        ("input.encoding", "base64"),
+        ("output.path", "out.csv"),
+        ("output.path", "lists/.jsonl"),
         ("log.level", "loud"),
     ],
 )
