@@ -1,13 +1,18 @@
 """Text from outside never commands a terminal and never carries a secret on."""
 
+import json
 import unicodedata
-from time import perf_counter
+from collections.abc import Callable
+from time import thread_time
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.core.text.sanitize import MAX_SHOWN, mask_email, printable, redacted
+from harvester.core.text import sanitize
+from harvester.core.text.sanitize import MAX_SHOWN, hide, mask_email, masked, printable, redacted, safe_line
+from tests.folders import ROOT
 
 
 @given(st.text(st.characters()))
@@ -69,12 +74,56 @@ def test_no_address_survives(address: str, around: str) -> None:
         assert address not in redacted(f"{around} {address} {around}")
 
 
-@pytest.mark.parametrize("piece", ["a", "a.", "%40", "a@", "a@b.", "b-", "eyJ", "Bearer "])
-def test_masking_takes_linear_time(piece: str) -> None:
-    text = piece * (100_000 // len(piece))
-    begun = perf_counter()
-    redacted(text)
-    assert perf_counter() - begun < 2.0
+# Text is cut before it is masked
+
+
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(sanitize, "_hidden", {})
+    hide("!swordfish")
+    return "!swordfish"
+
+
+@pytest.mark.parametrize("before", range(4_180, 4_200))
+def test_a_secret_that_lies_across_a_cut_is_shown_neither_as_a_whole_nor_in_part(secret: str, before: int) -> None:
+    text = "x" * before + secret + "y" * 9_000
+    for shown in (masked(text, 100), safe_line(text, 100)):
+        assert "sword" not in shown
+        assert "fish" not in shown
+
+
+def test_what_is_far_beyond_the_cut_is_not_looked_through() -> None:
+    """Thirty megabytes would take seconds, in which no signal is heard."""
+    begun = thread_time()
+    assert safe_line("a@" * 15_000_000, 120).endswith("…")
+    assert thread_time() - begun < 0.1
+
+
+def test_a_short_text_is_masked_as_a_whole(secret: str) -> None:
+    assert safe_line(f"{secret}\n") == "***\\x0a"
+    assert masked(f"{secret}\n", 100) == "***\n"
+
+
+def test_a_text_of_which_much_is_masked_still_says_that_it_was_cut() -> None:
+    assert safe_line("a@b.example " * 10_000, 120).endswith("…")
+
+
+def test_nobody_cleans_a_text_before_it_is_cut() -> None:
+    """`safe_line` is the one order in which it is right."""
+    modules = (ROOT / "harvester").rglob("*.py")
+    assert [path.name for path in modules if "printable(redacted(" in path.read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize("secret", ["!x", "\\\\!x", "a\\b", "a\\\\b", "%25%", "c\\!\\!d"])
+@pytest.mark.parametrize("spell", [str, repr, json.dumps, lambda text: json.dumps(json.dumps(text)), quote])
+def test_a_password_of_signs_is_masked_however_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, secret: str, spell: Callable[[str], str]
+) -> None:
+    monkeypatch.setattr(sanitize, "_hidden", {})
+    hide(secret)
+    written = spell(secret)
+    assert "***" in redacted(f"<{written}>")
+    assert written.strip("\"'\\") not in redacted(f"<{written}>").replace("***", "")
 
 
 def test_an_address_keeps_its_first_letter_and_its_host() -> None:

@@ -1,6 +1,7 @@
 """Formats: which one a list is in, and what each of its lines, rows and entries becomes."""
 
 import io
+import json
 from contextlib import suppress
 
 import click
@@ -103,6 +104,24 @@ def test_urls_may_follow_a_doi_after_white_space() -> None:
     assert urls(text, format="txt") == [("https://a.example/x", "http://b.example"), ()]
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("10.5555/a,https://a.example/x", ("10.5555/a", ("https://a.example/x",))),
+        ("10.5555/a ;| https://a.example https://b.example", ("10.5555/a", ("https://a.example", "https://b.example"))),
+        ("https://doi.org/10.5555/a https://a.example", ("10.5555/a", ("https://a.example",))),
+        ("10.5555/a,https://a.example;https://b.example", ("10.5555/a", ("https://a.example", "https://b.example"))),
+        ("10.5555/a\u2003https://a.example\u2003", ("10.5555/a", ("https://a.example",))),
+        ("10.5555/a x https://a.example", None),
+        ("10.5555/a https://a.example x", None),
+        ("see 10.5555/a https://a.example", None),
+    ],
+)
+def test_a_doi_and_its_urls_are_told_apart(line: str, expected: tuple[str, tuple[str, ...]] | None) -> None:
+    (item,) = items(line, format="txt")
+    assert (item[:2] if isinstance(item, Work) else None) == expected
+
+
 def test_a_line_with_two_dois_is_invalid() -> None:
     assert told("10.5555/a 10.5555/b\n") == ["invalid"]
 
@@ -182,6 +201,12 @@ def test_several_doi_columns_end_the_reading_with_their_names() -> None:
 @pytest.mark.parametrize("column", ["b_doi", "B_DOI", "2"])
 def test_the_doi_column_can_be_named_or_numbered(column: str) -> None:
     assert told("a_doi,b_doi\n10.5555/a,10.5555/b\n", doi_column=column) == ["10.5555/b"]
+
+
+def test_of_very_many_columns_the_first_are_named() -> None:
+    header = ",".join(f"column{number}" for number in range(5_000))
+    with pytest.raises(InputUnusable, match=r"are column0, .*column29, …\."):
+        told(f"{header}\n{',' * 4_999}\n", format="csv")
 
 
 def test_an_unknown_column_ends_the_reading_with_the_known_ones() -> None:
@@ -273,6 +298,79 @@ def test_a_broken_json_line_costs_itself_only() -> None:
     assert told(text, format="jsonl") == ["10.5555/a", "invalid", "blank", "10.5555/b", "invalid", "blank"]
 
 
+def test_json_lines_of_any_size_are_read_and_only_dois_and_urls_of_large_ones_are_built() -> None:
+    padding = '[{}, 1.5, "\\\\\\" é]}", true],' * 30_000
+    text = (
+        f'{{"title": [{padding} null], "DOI": "10.5555/a", "url": ["https://a.example"]}}\r\n'
+        f'{{"x": [{padding} 0], "ids": {{"y": [{padding} 0], "doi": "10.5555/b"}}}}\n'
+        '"10.5555/c"\n'
+        f'[{padding} 0]\n{{"x": [{padding} }}\n{{"doi": "10.5555/d"}} {padding}\n{"9" * 600_000}\n'
+        f'{{"doi": "10.5555/e", "x": [{padding} 0]}}'
+    )
+    found = ["10.5555/a", "10.5555/b", "10.5555/c", "invalid", "invalid", "invalid", "invalid", "10.5555/e"]
+    assert told(text, format="jsonl") == found
+    assert urls(text, format="jsonl")[0] == ("https://a.example",)
+
+
+def test_a_document_of_any_size_is_read_like_a_small_one() -> None:
+    padding = '[{}, 1.5, "\\\\\\" é]}", true],' * 30_000
+    entries = f'"10.5555/a", null, {{"x": [{padding} 0], "doi": "10.5555/b"}}, [{padding} 0], {{"doi": ["10.5555/c"]}}'
+    found = ["10.5555/a", "blank", "10.5555/b", "invalid", "10.5555/c"]
+    assert told(f"[{entries}]") == found
+    assert told(f'{{"status": "ok", "message": {{"facets": {{"y": [1]}}, "items": [{entries}]}}}}') == found
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{{"a": [{0}], "b": [{0}]}}', "several lists"),
+        ('{{"a": {{"b": "{0}"}}}}', "should be a list"),
+        ('{{"doi": "10.5555/a", "b": [{0}]}}', "one work of more than 1 MiB.*--format jsonl"),
+        ('"{0}"', "should be a list"),
+        ('[{0}', "line 1, after entry.*ends too early"),
+        ('[{0},]', "line 1, after entry.*comma"),
+        ('[{0}] x', "something follows"),
+        ('[{0}, {{"a": tru}}]', "after entry"),
+        ('["a"\n\n{0}]', "line 1: unexpected"),
+    ],
+)  # fmt: skip
+def test_a_large_document_that_is_no_list_ends_the_reading_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(InputUnusable, match=reason):
+        told(text.format("null," * 220_000 + "null"), format="json")
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+@pytest.mark.parametrize("depth", [300, 990])
+def test_json_that_is_nested_deeply_costs_its_entry(form: str, depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    entries = ['"10.5555/a"', deep, f'{{"doi": {deep}}}', '"10.5555/b"']
+    text = "\n".join(entries) if form == "jsonl" else f"[{','.join(entries)}]"
+    assert told(text, format=form) == ["10.5555/a", "invalid", "invalid", "10.5555/b"]
+
+
+@pytest.mark.parametrize(("form", "line"), [("json", 3), ("jsonl", 3), ("csv", 4), ("txt", 3), ("ris", 7)])
+def test_urls_beyond_all_measure_cost_their_row_which_is_named(form: str, line: int) -> None:
+    many = [f"https://a.example/{'x' * 2_000}/{number}" for number in range(100)]
+    rows = [("10.5555/a", many[:2]), ("10.5555/b", []), ("10.5555/c", many)]
+    text = {
+        "json": lambda: json.dumps([{"doi": doi, "url": given} for doi, given in rows]),
+        "jsonl": lambda: "\n".join(json.dumps({"doi": doi, "url": given}) for doi, given in rows),
+        "csv": lambda: "doi,url\n" + "\n".join(f"{doi},{' '.join(given)}" for doi, given in rows),
+        "txt": lambda: "\n".join(f"{doi} {' '.join(given)}" for doi, given in rows),
+        "ris": lambda: "\n".join(
+            "\n".join(["TY  - JOUR", f"DO  - {doi}", *(f"UR  - {url}" for url in given), "ER  - "])
+            for doi, given in rows
+        ),
+    }[form]()
+    *good, bad = items(text, format=form)
+    assert [getattr(item, "doi", None) for item in good] == ["10.5555/a", "10.5555/b"]
+    assert isinstance(bad, Failure)
+    assert (bad.origin.rpartition(":")[2], bad.message) == (
+        str({"ris": 9}.get(form, line)),
+        "its DOI and URLs are longer than 128 KiB",
+    )
+
+
 # RIS, BibTeX, Web of Science
 
 
@@ -283,6 +381,35 @@ def test_ris_entries_are_read_each_for_itself() -> None:
     )
     assert told(text) == ["10.5555/a", "blank", "10.5555/b", "10.5555/c"]
     assert urls(text) == [("https://a.example",), (), ()]
+
+
+def test_values_of_ris_may_go_on_in_further_lines() -> None:
+    text = "TY  - JOUR\nAB  - x\n\n10.5555/no\nDO  - 10.5555/\nDO  - 10.5555/other\nUR  - x\nhttps://a.example\nER  - "
+    assert told(text.replace("10.5555/\n", "10.5555/a\n")) == ["10.5555/a"]
+    assert urls(text.replace("10.5555/\n", "10.5555/a\n")) == [("https://a.example",)]
+
+
+def test_a_long_entry_costs_nothing_but_one_over_the_limit_is_a_failure() -> None:
+    ris = "TY  - JOUR\nAB  - {}\nDO  - 10.5555/a\nER  - \nTY  - JOUR\nDO  - 10.5555/b\nER  - \n"
+    assert told(ris.format("x\n" * 1_000_000)) == ["10.5555/a", "10.5555/b"]
+    assert told(ris.format("xxxx\n" * 1_100_000)) == ["invalid", "10.5555/b"]
+
+
+def test_long_values_of_bibtex_are_left_out_and_short_ones_are_read() -> None:
+    entry = (
+        "@article{{k,\n references = {{{}}},\n doi = {{10.5555/a}}, abstract = {{{}}}, url = {{https://a.example}}\n}}"
+    )
+    text = entry.format("{x}, \\} @ " * 30_000, "y" * 300_000)
+    assert told(text) == ["10.5555/a"]
+    assert urls(text) == [("https://a.example",)]
+
+
+def test_a_bibtex_entry_of_very_many_fields_is_a_failure_and_the_next_one_is_read() -> None:
+    fields = ", ".join(f"f{number} = {{x}}" for number in range(10_000))
+    assert told(f"@article{{k, {fields}, doi = {{10.5555/a}}}}\n@article{{b, doi = {{10.5555/b}}}}") == [
+        "invalid",
+        "10.5555/b",
+    ]
 
 
 def test_bibtex_entries_are_read_each_for_itself() -> None:

@@ -1,12 +1,15 @@
 """Where lists come from: files, globs, stdin; archives; encodings; lines."""
 
 import bz2
+import encodings.aliases
 import gzip
 import io
 import lzma
 import os
+import pkgutil
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,9 +18,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.core.errors import InputMissing, InputUnusable, Usage
+from harvester.core.errors import InputMissing, InputUnusable, Stopped, StopRun, Usage
 from harvester.core.model import Failure, Work
 from harvester.lists import ListOptions, fingerprint, read_list
+from harvester.lists import inputs as module
 from harvester.lists.lines import byte_lines
 
 LIST = b"10.5555/a\n10.5555/b\n"
@@ -121,6 +125,64 @@ def test_a_plain_file_with_the_name_of_an_archive_is_read_with_a_warning(tmp_pat
     assert "not compressed" in reading.warnings[0]
 
 
+def test_an_archive_of_the_highest_level_is_read_unless_it_takes_too_much_memory(
+    monkeypatch: pytest.MonkeyPatch, reading: Reading
+) -> None:
+    monkeypatch.setattr(module, "MAX_WINDOW_BYTES", 4 * 1024 * 1024)
+    for preset, size, is_read in ((4, 5_000_000, True), (6, 1_000, True), (6, 5_000_000, False), (7, 1_000, False)):
+        packed = lzma.compress(LIST + b"#" * size, preset=preset)
+        if is_read:
+            assert reading.dois("-", stdin=packed) == ["10.5555/a", "10.5555/b"]
+        else:
+            with pytest.raises(InputUnusable, match=r"more than 4 MiB of memory to unpack.*usual level of xz"):
+                reading.dois("-", stdin=packed)
+
+
+def test_an_archive_of_zstd_that_refers_back_too_far_is_refused(reading: Reading) -> None:
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=27)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    with pytest.raises(InputUnusable, match=r"more than 32 MiB of memory to unpack.*usual level of zstd"):
+        reading.dois("-", stdin=packer.compress(LIST) + packer.flush())
+
+
+def test_xz_streams_may_be_padded_and_nothing_else_may_follow_them(reading: Reading) -> None:
+    packed = lzma.compress(b"10.5555/a\n")
+    assert reading.dois("-", stdin=packed + bytes(8) + packed) == ["10.5555/a", "10.5555/a"]
+    with pytest.raises(InputUnusable, match="cut off or corrupt"):
+        reading.dois("-", stdin=packed + b"10.5555/b\n")
+
+
+def test_very_many_files_are_refused_before_their_names_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_FILES", 3)
+    for name in "abcd":
+        written(tmp_path / f"{name}.txt", LIST)
+    with pytest.raises(InputUnusable, match="more than 3 files match"):
+        read_list([str(tmp_path / "*.txt")], ListOptions(), warn=lambda _: None, now="")
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [b"10.5555/a\n" * 100_000, gzip.compress(bytes(10_000_000)), b"\x1f\x8b\x08\x08" + b"a" * 99],
+    ids=["plain", "bomb", "name without end"],
+)
+def test_a_stop_breaks_off_a_list_between_two_blocks(packed: bytes) -> None:
+    asked = iter([False] * 3)
+    stdin = io.BytesIO(packed)
+    with pytest.raises(Stopped):
+        list(
+            read_list(
+                ["-"],
+                ListOptions(),
+                warn=lambda _: None,
+                now="",
+                stdin=stdin,
+                is_stopped=lambda: next(asked, True),
+            )
+        )
+
+
 @pytest.mark.parametrize("data", [b"PK\x03\x04xlsx", b"%PDF-1.7", b"\xd0\xcf\x11\xe0doc"])
 def test_a_file_that_is_no_list_is_named_for_what_it_is(data: bytes, tmp_path: Path, reading: Reading) -> None:
     with pytest.raises(InputUnusable, match=r"Save the sheet|Export the list"):
@@ -143,6 +205,31 @@ def test_a_named_encoding_is_used(reading: Reading) -> None:
     assert reading.dois("-", stdin="10.5555/ж\n".encode("cp1251"), encoding="windows-1251") == ["10.5555/ж"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "U16"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_utf_16_and_32_are_read_without_a_mark_in_the_order_their_zeros_tell(
+    encoding: str, order: str, reading: Reading
+) -> None:
+    data = "10.5555/é\n10.5555/ж\n".encode(f"{'utf-32' if '32' in encoding else 'utf-16'}-{order}")
+    assert reading.dois("-", stdin=data, encoding=encoding) == ["10.5555/é", "10.5555/ж"]
+
+
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")  # of unicode-escape
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe\x80\n10.5555/a\n", bytes(range(256)) * 3, b"xn--a\n", b"\\ud800\\U00110000"]
+)
+def test_every_encoding_of_python_reads_a_list_or_refuses_it_in_words(data: bytes, reading: Reading) -> None:
+    known = {module.name for module in pkgutil.iter_modules(encodings.__path__)} | set(encodings.aliases.aliases)
+    for name in known:
+        with suppress(StopRun):
+            reading.dois("-", stdin=data, encoding=name)
+
+
+def test_text_that_waits_for_the_end_of_one_character_is_refused(reading: Reading) -> None:
+    with pytest.raises(InputUnusable, match="not in utf-7"):
+        reading.dois("-", stdin=b"+" + b"A" * 4_000_000, encoding="utf-7")
+
+
 def test_an_unknown_encoding_is_refused_at_once() -> None:
     with pytest.raises(Usage, match="klingon"):
         read_list([], ListOptions(encoding="klingon"), warn=lambda _: None, now="")
@@ -162,6 +249,12 @@ def test_where_blocks_end_changes_no_line(pieces: list[bytes], data: st.DataObje
     expected = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     found = [line for batch in byte_lines(blocks) for line in batch]
     assert found == (expected if expected[-1] else expected[:-1])
+
+
+def test_a_line_in_tiny_blocks_is_cut_like_any_other() -> None:
+    blocks = [b"10.5555/a\n", *[b"x"] * 50, b"\r", b"\n10.5555/b", b"\n", b"y" * 41]
+    found = [line for batch in byte_lines(blocks, 40) for line in batch]
+    assert found == [b"10.5555/a", b"x" * 41, b"10.5555/b", b"y" * 41]
 
 
 def test_a_line_without_end_is_one_failure_and_memory_stays_flat(tmp_path: Path, reading: Reading) -> None:

@@ -91,10 +91,12 @@ def seconds(function: Callable[[str], object], text: str) -> float:
     return thread_time() - begun
 
 
-def growth(function: Callable[[str], object], text_of: Callable[[int], str]) -> float | None:
+def growth(
+    function: Callable[[str], object], text_of: Callable[[int], str], sizes: Sequence[int] = SIZES
+) -> float | None:
     """How much longer the first text takes that takes too long; None if none does. Longer ones are not tried then."""
     times: list[float] = []
-    for size in SIZES:
+    for size in sizes:
         times.append(seconds(function, text_of(size)))
         for shorter, longer in pairwise(times[-2:]):
             if longer > max(IN_NO_TIME, MOST_GROWTH * shorter):
@@ -102,9 +104,11 @@ def growth(function: Callable[[str], object], text_of: Callable[[int], str]) -> 
     return None
 
 
-def is_worse_than_linear(function: Callable[[str], object], text_of: Callable[[int], str]) -> bool:
+def is_worse_than_linear(
+    function: Callable[[str], object], text_of: Callable[[int], str], sizes: Sequence[int] = SIZES
+) -> bool:
     """Whether that is so three times: anything may take long once."""
-    return all(growth(function, text_of) for _ in range(3))
+    return all(growth(function, text_of, sizes) for _ in range(3))
 
 
 def framed(frame: str, piece: str) -> Callable[[int], str]:
@@ -139,6 +143,26 @@ def test_no_text_takes_more_than_linear_time(name: str) -> None:
         if is_worse_than_linear(function, framed(frame, piece))
     ]
     assert slow == []
+
+
+ENTRIES = {
+    "continuation lines of RIS": ("ris", "TY  - JOUR\nDO  - 10.5555/a{}\nER  - \n", "\ny"),
+    "values of RIS": ("ris", "TY  - JOUR\n{}\nER  - \n", "\nUR  - x"),
+    "braces of BibTeX": ("bibtex", "@article{{k, doi = {{{}10.5555/a}}}}\n", "{}"),
+    "open braces of BibTeX": ("bibtex", "@article{{k, doi = {{{}10.5555/a}}}}\n", "{"),
+    "entries in an entry of BibTeX": ("bibtex", "@article{{k, note = {{{}}}}}\n", "\n @a{b,"),
+    "a string of JSON": ("json", '[{{"x": "{}"}}]', "\\\\"),
+    "brackets of JSON": ("json", '[{{"x": [{}0]}}]', "[],"),
+    "a line of JSON": ("jsonl", '{{"x": "{}", "doi": "10.5555/a"}}', "a"),
+    "columns": ("csv", "{}\n", "a,"),
+}
+"""What one entry may be long of: the format, what surrounds it, and what it is long of."""
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_an_entry_of_megabytes_takes_no_more_than_linear_time(name: str) -> None:
+    form, frame, piece = ENTRIES[name]
+    assert not is_worse_than_linear(reading(form), framed(frame, piece), (60_000, 240_000, 960_000))
 
 
 def test_a_function_that_takes_quadratic_time_would_be_found() -> None:

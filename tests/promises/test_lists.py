@@ -112,7 +112,7 @@ def peak(harvester: Tool, name: str) -> int:
 
 
 def rows_with_long_urls() -> Iterator[bytes]:
-    yield b"doi,url\n10.5555/ok-1,\n"
+    yield b"doi,url\n10.5555/ok-1,https://a.example/\n"
     for number in range(LIST_MIB):
         yield b"10.5555/ok-%d,https://a.example/%s\n" % (number, b"a" * (MIB - 1000))
 
@@ -120,7 +120,7 @@ def rows_with_long_urls() -> Iterator[bytes]:
 def rows_with_many_urls() -> Iterator[bytes]:
     yield b"doi,url\n"
     urls = b";".join(b"https://a.example/%d" % url for url in range(4_000))
-    for number in range(2 * LIST_MIB):
+    for number in range(5 * LIST_MIB // 2):
         yield b'10.5555/ok-%d,"%s"\n' % (number, urls)
 
 

@@ -18,6 +18,7 @@ from harvester.core.errors import DiskFailed, LedgerDamaged, LockHeld, Misconfig
 from harvester.core.model import DueWork, Failure, PendingRegistration, Stage, Work
 from harvester.records.result import Result
 from harvester.storage import ledger as ledger_module
+from harvester.storage import outbox as outbox_module
 from harvester.storage.ledger import Ledger
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
 from harvester.storage.outbox import Outbox, OutboxHook
@@ -485,6 +486,25 @@ def test_a_url_that_comes_while_its_work_is_under_way_keeps_it_in(ledger: Opened
     assert again.urls == ("https://a", "https://new")
     assert outbox.settle([again], []) == 0
     assert outbox.waiting(10) == []
+
+
+def test_a_work_with_very_many_urls_is_offered_some_at_a_time(
+    ledger: OpenedLedger, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_URL_CHARS", 40)
+    urls = [f"https://a.example/{number}" for number in range(5)]
+    enrol(ledger, [Work(doi("a"), (url,)) for url in urls] + [Work(doi("b"), ("https://b",))])
+    outbox.fill(harvested_only=False)
+    offered = []
+    while entries := outbox.waiting(10):
+        offered += [(entry.doi, list(entry.urls)) for entry in entries]
+        outbox.settle(entries, [])
+    assert offered == [
+        (doi("a"), urls[:2]),
+        (doi("b"), ["https://b"]),
+        (doi("a"), urls[2:4]),
+        (doi("a"), urls[4:]),
+    ]
 
 
 def test_an_answer_that_was_never_written_down_is_asked_for_again(path: Path) -> None:
