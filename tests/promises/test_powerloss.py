@@ -123,7 +123,7 @@ class Lab:
 
     @property
     def _state(self) -> Path:
-        """What all runs share is not in the folder that is recorded: what a power loss does to it is another question."""
+        """What all runs share is not in the folder that is recorded: no record depends on it."""
         return self._folder / "state"
 
     def tool(self, folder: Path) -> Tool:
