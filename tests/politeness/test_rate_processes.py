@@ -187,6 +187,21 @@ async def test_a_stop_is_heard_while_another_process_is_in_the_way(tmp_path: Pat
     assert wire.sent == 0
 
 
+async def test_a_stop_is_heard_while_a_slow_rate_is_waited_for() -> None:
+    stop = Stop()
+    wire = Wire()
+    limiter = RateLimiter(0.001, StoppableClock(SystemClock(), stop), stop=stop)
+    limited = RateLimited(Gated(limiter, wire), limiter)
+    await limited.send(GET)
+    asking = asyncio.create_task(limited.send(GET))
+    await asyncio.sleep(0.01)
+    stop.request()
+    await asyncio.wait({asking}, timeout=0.5)
+    assert asking.done()
+    assert type(asking.exception()).__name__ == "Stopped"
+    assert wire.sent == 1
+
+
 class QuickClock(SystemClock):
     """Its seconds take ten milliseconds."""
 

@@ -271,6 +271,18 @@ async def test_a_hook_prepares_then_writes_in_the_transaction_and_is_told_when_i
     assert place.records() == {"a": 9}
 
 
+async def test_another_spelling_of_the_address_is_the_same_service_and_another_service_is_not(place: Place) -> None:
+    await place.run("a")
+    async with place.store() as store:
+        await store.begin(service="paperbuzz", source="https://API.paperbuzz.org:443//v0/./")
+        await store.call(store.outbox.claim, "https://altmetrics.operas-eu.org/api/")
+        await store.call(store.outbox.claim, "HTTPS://altmetrics.operas-eu.org.:443/api/")
+        with pytest.raises(Misconfigured, match="were registered with"):
+            await store.call(store.outbox.claim, "https://altmetrics.example/api/")
+        with pytest.raises(Misconfigured, match=r"\[paperbuzz\] base_url is"):
+            await store.begin(service="paperbuzz", source="https://api.paperbuzz.org/v1/")
+
+
 async def test_a_hook_that_left_takes_part_no_more(place: Place) -> None:
     told: list[int] = []
     async with place.store() as store:
