@@ -209,9 +209,9 @@ def entry_of(failure: Failure) -> FailureEntry:
 
 
 def _failures(path: Path) -> Iterator[FailureEntry]:
-    if path.exists():
+    if path.is_file():
         return sorted_on_disk(map(_entry, raw_lines(path)), attrgetter("sort_key"), FailureEntry)
-    missing = f"{path.name} is missing; if it is elsewhere, name it with --failures"
+    missing = f"{path.name} is missing, or no regular file; if it is elsewhere, name it with --failures"
     return iter([FailureEntry("", "", "", "", printable(missing))])
 
 
@@ -227,6 +227,8 @@ def _entry(raw: bytes | Unreadable) -> FailureEntry:
 
 def _summary(path: Path) -> Summary | str:
     """A summary, or why it is none."""
+    if not path.is_file():  # a pipe in its place would be waited for
+        return "is no regular file"
     try:
         return from_json(path.read_bytes())
     except OSError as error:

@@ -1,6 +1,7 @@
 """The checker: what is honest passes, in every state a run may leave, and each single falsehood is found and named."""
 
 import gzip
+import os
 import re
 import shutil
 import sqlite3
@@ -521,6 +522,13 @@ def test_each_figure_of_the_summary_that_is_wrong_is_found(copy: Path, name: str
 def test_a_summary_that_is_none_is_found(copy: Path, content: bytes) -> None:
     (copy / "out.summary.json").write_bytes(content)
     assert [each.promise for each in checked(copy / "out.jsonl")] == ["G1"]
+
+
+@pytest.mark.parametrize("name", ["out.summary.json", "out.failures.jsonl"])
+def test_a_pipe_in_the_place_of_a_file_is_found_and_not_waited_for(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    os.mkfifo(copy / name)
+    assert any("no regular file" in each.words for each in checked(copy / "out.jsonl"))
 
 
 @pytest.mark.parametrize("wrong", ["12", None, 1.5, {"a": "b"}])
