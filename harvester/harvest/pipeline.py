@@ -234,6 +234,8 @@ class Pipeline:
         self._done.append((due, ended))
         self._done_bytes += size
         self._uncommitted_bytes += size
+        if isinstance(ended, Result) and ended.place and ended.place.is_wanted:
+            self._enough.set()
         self._wake()
 
     def _wake(self) -> None:

@@ -6,6 +6,7 @@ come at once, and ordinary answers never wait for each other.
 """
 
 import asyncio
+from collections import deque
 
 FREE_BYTES = 64 * 1024
 """Each body may have so many bytes; most records have no more."""
@@ -23,25 +24,54 @@ class Room:
 
     def __init__(self, shared_bytes: int = SHARED_BYTES) -> None:
         self._left = shared_bytes
-        self._large = asyncio.Lock()
+        self._is_turn_free = True
+        self._waiting: deque[tuple[int, asyncio.Future[bool]]] = deque()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether somebody waits for more."""
+        return bool(self._waiting)
 
     async def take(self, more: int) -> bool:
-        """Take some bytes. If there are no more to share, wait for the turn to go on without a bound.
+        """Take some bytes. If there are no more to share, it may be the turn of this body to go on without a bound.
+
+        Whoever waits is served in the order of coming.
 
         Returns:
             Whether they were shared ones.
         """
-        if more <= self._left:
+        if not self._waiting and more <= self._left:
             self._left -= more
             return True
-        await self._large.acquire()
-        return False
+        served: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((more, served))
+        self._serve()
+        try:
+            return await served
+        except asyncio.CancelledError:
+            if served.done() and not served.cancelled():  # both at once
+                self.give_back(more * served.result(), turn=not served.result())
+            raise
 
     def give_back(self, shared: int, *, turn: bool) -> None:
         """Take back shared bytes, and the turn if it was had."""
         self._left += shared
-        if turn:
-            self._large.release()
+        self._is_turn_free = self._is_turn_free or turn
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting:
+            more, served = self._waiting[0]
+            if served.cancelled():
+                self._waiting.popleft()
+            elif more <= self._left:
+                self._left -= more
+                self._waiting.popleft()[1].set_result(True)
+            elif self._is_turn_free:
+                self._is_turn_free = False
+                self._waiting.popleft()[1].set_result(False)
+            else:
+                return
 
 
 class Place:
@@ -58,6 +88,11 @@ class Place:
     def __init__(self, room: Room) -> None:
         self._room, self._loop = room, asyncio.get_running_loop()
         self._shared, self._has_turn = 0, False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether others wait for what this body takes."""
+        return (self._has_turn or self._shared > 0) and self._room.is_short
 
     async def extend_to(self, size: int) -> None:
         """Take as much as a body of this size needs; wait for it if need be."""
