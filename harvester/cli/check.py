@@ -1,7 +1,6 @@
 """`harvester check`: check settings, files, credentials and services before a run."""
 
 import asyncio
-import os
 from pathlib import Path
 
 import click
@@ -9,7 +8,6 @@ import click
 from harvester.cli import options
 from harvester.cli.printing import Marked, show
 from harvester.cli.session import Session, begin, work
-from harvester.config.credentials import operas_password
 from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured
 from harvester.core.tasks import until_stopped
@@ -59,7 +57,7 @@ def _setup(session: Session) -> Setup:
     settings = session.settings
 
     def with_password() -> Account:
-        return account(settings, operas_password(settings, os.environ))
+        return account(settings, session.password())
 
     return Setup(
         upstream=upstream(settings),

@@ -21,7 +21,7 @@ from harvester.storage.status import status
 from harvester.verify.gather import gather
 from tests.oracle import violations
 from tests.tool import Tool, dois
-from tests.verify.test_verify import REFUSED, Desk
+from tests.verify.test_verify import PROBES, REFUSED, Desk
 
 FAILED = "10.5555/fault-wrong-doi"
 """By its own fault, so that nobody is asked whether the service is down."""
@@ -123,7 +123,9 @@ async def test_a_run_that_was_stopped_goes_on_after_its_ledger_was_lost(packed: 
     before = len(asked(packed))
     assert recovered(partial).figures.results == done > 0
     assert (await packed.run(LINES)).exit.code == 0
-    assert len([doi for doi in asked(packed)[before:] if doi in dois(20)]) == 20 - done
+    again = [doi for doi in asked(packed)[before:] if doi in dois(20)]
+    assert 20 - done <= len(again) <= 20 - done + PROBES
+    assert len(set(again)) <= 20 - done + 1
     held(packed.output)
 
 
