@@ -55,9 +55,7 @@ async def ended(settings: Settings, folder: Path) -> int:
         ({"output.path": "out.jsonl", "ledger.path": "closed/out.ledger"}, 74),
         ({"output.path": "dois.jsonl"}, 2),
         ({"output.path": "-", "operas.enabled": True}, 2),
-        ({"output.path": "out.jsonl", "input.encoding": "no-such-codec"}, 2),
         ({"output.path": "out.jsonl", "input.files": ["nowhere.txt"]}, 66),
-        ({"output.path": "out.xlsx"}, 2),
     ],
 )
 async def test_check_ends_as_a_run_would(
