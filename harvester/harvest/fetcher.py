@@ -117,12 +117,15 @@ class Fetcher:
 
     async def _attempt(self, doi: str, tries: Tries) -> Record | None:
         """Make one attempt, if the service is not suspected; None if it brought no record, `tries` say why."""
-        if tries.made:
+        # One more attempt after an answer that sounds final is not kept back: it is the only one, and a list of many bad
+        # DOIs would take for ever.
+        is_retry = tries.made > 0 and not isinstance(tries.error, GiveUp)
+        if is_retry:
             await self._retries.retry()
         async with self._slots:
             is_trial = tries.made > 0 and tries.charged + 1 >= self._most(tries)
             if self._outage_since(tries) or (is_trial and not await self._witnesses.confirm_before(doi)):
-                if tries.made:
+                if is_retry:
                     self._retries.take_back()
                 return None
             if tries.made:

@@ -1,7 +1,9 @@
 """The services of a run, ready to be asked: what gives records, and the client of OPERAS, each within its limits."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,9 @@ from harvester.politeness.service import Service, open_service
 from harvester.providers.base import Provider
 from harvester.providers.paperbuzz import PaperbuzzProvider
 from harvester.transport.aiohttp import AiohttpTransport
+from harvester.transport.descriptors import connections_possible
+
+log = logging.getLogger("harvester")
 
 OPERAS: Final = "operas"
 
@@ -48,7 +53,7 @@ async def open_provider(
         Misconfigured: the e-mail address that it asks for is not known.
         DiskFailed: the daily budget's file cannot be used.
     """
-    email, limits, provider = require_email(upstream.email), upstream.limits, PROVIDERS[upstream.name]
+    email, limits, provider = require_email(upstream.email), _possible(upstream.limits), PROVIDERS[upstream.name]
     async with (
         AiohttpTransport(connections=_connections(limits)) as transport,
         open_service(
@@ -87,6 +92,18 @@ async def open_operas(account: Account, *, clock: Clock, tally: Tally) -> AsyncI
     ):
         client = OperasClient(service.transport, limits.base_url, account.email, account.password.reveal(), clock)
         yield client, service
+
+
+def _possible(limits: ServiceLimits) -> ServiceLimits:
+    """The limits, with no more requests at a time than this process may have connections."""
+    concurrency = max(1, connections_possible(_connections(limits)) - 1)
+    if concurrency < limits.concurrency:
+        log.warning(
+            "this process may open so few files (ulimit -n) that it asks at most %d at a time, not %d",
+            concurrency,
+            limits.concurrency,
+        )
+    return replace(limits, concurrency=concurrency)
 
 
 def _connections(limits: ServiceLimits) -> int:
