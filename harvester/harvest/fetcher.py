@@ -117,13 +117,13 @@ class Fetcher:
 
     async def _attempt(self, doi: str, tries: Tries) -> Record | None:
         """Make one attempt, if the service is not suspected; None if it brought no record, `tries` say why."""
-        # One more attempt after an answer that sounds final is not kept back: it is the only one, and a list of many bad
-        # DOIs would take for ever.
+        # One more attempt after an answer that sounds final is not kept back: there is no second one, and a list of
+        # many bad DOIs would take for ever.
         is_retry = tries.made > 0 and not isinstance(tries.error, GiveUp)
         if is_retry:
             await self._retries.retry()
         async with self._slots:
-            is_trial = tries.made > 0 and tries.charged + 1 >= self._most(tries)
+            is_trial = tries.charged + 1 >= self._most(tries)
             if self._outage_since(tries) or (is_trial and not await self._witnesses.confirm_before(doi)):
                 if is_retry:
                     self._retries.take_back()
@@ -135,7 +135,7 @@ class Fetcher:
             tries.made += 1
             tries.charged += 1
             try:
-                record = await self._provider.record(doi, fresh=is_trial)
+                record = await self._provider.record(doi, fresh=is_trial and tries.made > 1)
             except (TryAgain, GiveUp) as error:
                 tries.error = error
             else:

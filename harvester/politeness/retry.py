@@ -18,7 +18,7 @@ MAX_ATTEMPTS_500 = 3
 """A plain 500 may belong to one DOI for good (P11), so fewer attempts are worth it."""
 
 CONFIRMED = 2
-"""No answer is believed before it came twice, however certain it sounds: a connection or a gateway may be to blame."""
+"""An answer that sounds final is believed when it came twice: a connection or a gateway may be to blame for it."""
 
 
 SHARE = 0.2
@@ -61,8 +61,7 @@ def most_attempts(error: TryAgain | GiveUp | None, max_attempts: int) -> int:
     """
     if isinstance(error, GiveUp):
         return CONFIRMED
-    most = min(max_attempts, MAX_ATTEMPTS_500) if error and error.status == 500 else max_attempts
-    return max(CONFIRMED, most)
+    return min(max_attempts, MAX_ATTEMPTS_500) if error and error.status == 500 else max_attempts
 
 
 class RetryBudget:

@@ -16,6 +16,8 @@ from harvester.core.errors import (
     DoiMismatch,
     GiveUp,
     InvalidJson,
+    MachineExhausted,
+    NoResources,
     RedirectRefused,
     Refused,
     ServerBusy,
@@ -26,6 +28,7 @@ from harvester.core.errors import (
     TimedOut,
     TooLarge,
     TryAgain,
+    Unreachable,
 )
 from harvester.core.limits import ServiceLimits
 from harvester.core.model import DueWork, Failure, Outcome
@@ -431,6 +434,56 @@ def test_a_pause_longer_than_the_patience_ends_the_run_if_it_is_everybodys() -> 
     assert isinstance(harvested.ended, ServiceDown)
     assert "3,601 s" in str(harvested.ended)
     assert not harvested.outcomes
+
+
+# What this machine lacks
+
+
+def lacking() -> NoResources:
+    return NoResources("this machine can open no further connection: too many open files")
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_what_this_machine_lacks_for_a_while_costs_no_doi_anything_but_time(concurrency: int) -> None:
+    dois = some(50)
+    harvested = harvest(Faulty(outages=[(0.25, 600, lacking)]), dois, concurrency=concurrency)
+    assert harvested.outcomes.keys() == set(dois)
+    assert not harvested.failures
+    assert not harvested.breaker.since
+    assert now_of(harvested.service) < 700
+
+
+def test_a_doi_that_meets_it_again_and_again_while_others_do_not_is_not_to_blame() -> None:
+    service = Faulty({"10.5555/3": lacking})
+    harvested = harvest(service, some(5))
+    assert isinstance(harvested.ended, MachineExhausted)
+    assert not harvested.failures
+
+
+def test_a_machine_that_stays_exhausted_ends_the_run_after_the_patience_and_says_what_to_do() -> None:
+    harvested = harvest(Faulty(outages=[(0.25, 1e9, lacking)]), some(50), concurrency=8)
+    assert isinstance(harvested.ended, MachineExhausted)
+    assert harvested.ended.exit_code == 71
+    for part in ("too many open files", "no DOI was written off", "ulimit -n", "same command again"):
+        assert part in str(harvested.ended)
+    assert PATIENCE <= now_of(harvested.service) <= PATIENCE + 60
+    assert not harvested.failures
+
+
+class Unplugged(Faulty):
+    """No connection can be made for one DOI for half an hour; others have connections."""
+
+    async def _answer(self, what: str) -> None:
+        if what == "10.5555/3" and now() < 1800:
+            self.asked.append((now(), what))
+            raise Unreachable("no connection")
+        await super()._answer(what)
+
+
+def test_where_no_connection_can_be_made_nothing_was_asked_and_nothing_is_charged() -> None:
+    harvested = harvest(Unplugged(), some(60), concurrency=4)
+    assert not harvested.failures
+    assert harvested.outcomes.keys() == set(some(60))
 
 
 # An outage

@@ -78,7 +78,8 @@ def test_the_server_is_never_asked_before_the_time_it_named(named: float, attemp
         (ServerFailed("x", status=500), 2, 2),
         (Refused("x", status=400), 5, 2),
         (InvalidJson("x"), 5, 2),
-        (TimedOut("x"), 1, 2),
+        (TimedOut("x"), 1, 1),
+        (InvalidJson("x"), 1, 2),
     ],
 )
 def test_a_500_gets_fewer_attempts_than_other_faults_and_what_sounds_final_gets_two(
