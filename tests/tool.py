@@ -113,6 +113,13 @@ class Tool:
         return content
 
 
+def spoil(sandbox: Sandbox, *dois: str) -> None:
+    """Let these DOIs get the record of another one from now on, and no others."""
+    setattr(  # noqa: B010 - a method, for this sandbox alone
+        sandbox.paperbuzz, "named_fault", lambda key, _: "wrong-doi" if key in dois else None
+    )
+
+
 def records(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a JSON Lines file, split at LF and nowhere else."""
     with path.open("rb") as file:

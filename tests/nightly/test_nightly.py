@@ -36,7 +36,6 @@ from harvester.nightly.revisit import Reason
 from harvester.nightly.run import nightly
 from harvester.nightly.visits import Visits
 from harvester.reports.summary import Summary, broken_identities, from_json
-from harvester.sandbox.faults.rates import parse_faults
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
@@ -47,7 +46,7 @@ from harvester.verify.gather import gather
 from tests.jobs import harvest_job
 from tests.opened import OpenedLedger, OpenedStore
 from tests.oracle import violations as broken
-from tests.tool import Tool, dois, records
+from tests.tool import Tool, dois, records, spoil
 
 FIRST = datetime(2026, 3, 27, 2, 17, tzinfo=UTC)
 
@@ -254,10 +253,10 @@ async def test_a_night_that_was_not_finished_is_finished_first(nights: Nights) -
 
 
 async def test_the_nights_learn_what_became_of_failures_that_were_asked_by_hand(nights: Nights) -> None:
-    nights.sandbox.set_faults(parse_faults("paperbuzz.wrong-doi=1"))
+    spoil(nights.sandbox, "10.5555/ok-1", "10.5555/ok-2")
     nights.listed(["10.5555/ok-1", "10.5555/ok-2"])
     night = await nights.night()
-    nights.sandbox.set_faults(parse_faults(""))
+    spoil(nights.sandbox)
     paths = job_paths(night.files["output"], ledger=nights.folder / "nights.ledger")
     nights.clock.wall -= timedelta(hours=20)
     job = harvest_job(nights.settings, [], paths, mode=Mode.ONLY_FAILED)

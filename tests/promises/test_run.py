@@ -21,7 +21,7 @@ from harvester.sandbox.faults.rates import parse_faults
 from harvester.sandbox.options import SandboxOptions
 from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
-from tests.tool import Tool, dois
+from tests.tool import Tool, dois, spoil
 
 LISTED = ["10.5555/ok-1", "https://doi.org/10.5555/OK-1", "doi:10.5555/quiet-2", "", "not a doi", "10.5555/500-3"]
 
@@ -101,11 +101,11 @@ def test_refetch_starts_over_and_keeps_the_old_output(harvester: Tool) -> None:
 
 
 def test_failed_dois_are_asked_again_on_request(harvester: Tool, sandbox: Sandbox) -> None:
-    sandbox.set_faults(parse_faults("wrong-doi=1"))
+    spoil(sandbox, *dois(3))
     command = ("run", harvester.write("dois.txt", dois(3)), "-o", "out.jsonl")
     assert harvester(*command).returncode == 0
     assert harvester.summary()["failures_by_kind"] == {"doi-mismatch": 3}
-    sandbox.set_faults(parse_faults(""))
+    spoil(sandbox)
     assert harvester(*command, "--retry-failed").returncode == 0
     assert harvester.summary()["failures"] == 0
     assert harvester.summary()["results"] == 3
@@ -113,9 +113,9 @@ def test_failed_dois_are_asked_again_on_request(harvester: Tool, sandbox: Sandbo
 
 def some_that_heal(harvester: Tool) -> list[str]:
     """A run in which one DOI failed that would not do so again, and one that always will."""
-    harvester.sandbox.set_faults(parse_faults("wrong-doi=1"))
+    spoil(harvester.sandbox, "10.5555/ok-7")
     assert harvester("run", harvester.write("dois.txt", ["10.5555/ok-7"]), "-o", "out.jsonl").returncode == 0
-    harvester.sandbox.set_faults(parse_faults(""))
+    spoil(harvester.sandbox)
     listed = ["10.5555/ok-7", "10.5555/ok-1", "10.5555/ok-1", "", "not a doi", "10.5555/500-3"]
     assert harvester("run", harvester.write("dois.txt", listed), "-o", "out.jsonl").returncode == 0
     assert harvester.summary()["failures"] == 2
