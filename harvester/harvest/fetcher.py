@@ -93,6 +93,7 @@ class Fetcher:
         self._lack = Lack(clock, random, service.limits.patience)
         self._known_good = known_good
         self._witnesses = Witnesses(provider, service, known_good=known_good, lack=self._lack, clock=clock)
+        self._is_one_enough = service.limits.max_attempts == 1
         self._turn = asyncio.Lock()
         self._resting = 0
 
@@ -123,7 +124,7 @@ class Fetcher:
         if is_retry:
             await self._retries.retry()
         async with self._slots:
-            is_trial = tries.charged + 1 >= self._most(tries)
+            is_trial = self._is_one_enough or (tries.made > 0 and tries.charged + 1 >= self._most(tries))
             if self._outage_since(tries) or (is_trial and not await self._witnesses.confirm_before(doi)):
                 if is_retry:
                     self._retries.take_back()

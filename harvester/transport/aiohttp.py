@@ -151,25 +151,24 @@ class _Connector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
             assert protocol is not None  # noqa: S101 - it has just been opened
-            opened_in = self._opened_in.setdefault(protocol, -1)
-            if opened_in < 0:
+            opened_in = self._opened_in.get(protocol)
+            if opened_in is None:
                 self._opened_in[protocol] = self._generation
                 if not protocol.should_close:
                     return connection
                 connection.close()
                 raise ConnectionLost("the server sent an answer before it was asked")
-            if opened_in == self._generation and not protocol.should_close and not _is_readable(connection):
+            if opened_in == self._generation and not protocol.should_close and not _is_readable(protocol):
                 return connection
             connection.close()
 
 
-def _is_readable(connection: Connection) -> bool:
+def _is_readable(protocol: ResponseHandler) -> bool:
     """Whether something waits on an idle connection: an answer that nobody asked for, or its end."""
-    transport = connection.transport
-    if transport is None:
+    if protocol.transport is None:
         return True
     poll = select.poll()
-    poll.register(transport.get_extra_info("socket"), select.POLLIN)
+    poll.register(protocol.transport.get_extra_info("socket"), select.POLLIN)
     return bool(poll.poll(0))
 
 
