@@ -1,13 +1,11 @@
 """`harvester check`: check settings, files, credentials and services before a run."""
 
-import os
 from pathlib import Path
 
 import click
 
 from harvester.cli import options
 from harvester.cli.session import Session, begin, work
-from harvester.config.credentials import operas_password
 from harvester.core.tasks import until_stopped
 from harvester.harvest.check import Finding, Setup
 from harvester.harvest.check import check as findings
@@ -54,7 +52,7 @@ def _setup(session: Session) -> Setup:
     settings = session.settings
 
     def with_password() -> Account:
-        return account(settings, operas_password(settings, os.environ))
+        return account(settings, session.password())
 
     return Setup(
         upstream=upstream(settings),

@@ -70,10 +70,11 @@ async def check(setup: Setup, clock: Clock, *, offline: bool) -> AsyncIterator[F
     looks = {"e-mail": _email, "inputs": _inputs, "output": _output, "metrics": _metrics, "daily budget": _budget}
     for what, look in looks.items():
         yield _found(what, partial(look, setup))
+    # Looked up before anything is asked: once the password was read it is masked in all that is told.
+    account = _found("OPERAS account", partial(_account, setup.account)) if setup.account else None
     if offline:
-        if setup.account:
-            account = setup.account
-            yield _found("OPERAS account", lambda: account().email + ", with a password")
+        if account:
+            yield account
         yield Finding("services", "not asked (--offline)")
         return
     base_url = setup.upstream.limits.base_url
@@ -83,6 +84,10 @@ async def check(setup: Setup, clock: Clock, *, offline: bool) -> AsyncIterator[F
         yield await _asked_operas(setup.account, clock)
     else:
         yield Finding("OPERAS", "registration is off; switch it on with --register or [operas] enabled = true")
+
+
+def _account(account: Callable[[], Account]) -> str:
+    return account().email + ", with a password"
 
 
 def _found(what: str, look: Callable[[], str]) -> Finding:
