@@ -468,7 +468,8 @@ async def test_a_reading_can_be_broken_off_and_drops_nothing(place: Place, monke
     async with place.store() as store:
         stopped = threading.Event()
         assert await store.enrol(until(stopped, works("axyz"), "y"), stopped.is_set) == Reading()
-        assert [due.doi[-1] for due in await store.due(0, 10)] == ["b", "c", "x"]
+        # Whether what was read just before was enrolled is left to the two threads.
+        assert "".join(due.doi[-1] for due in await store.due(0, 10)) in ("bc", "bcx")
 
 
 def until(stopped: threading.Event, listed: list[Work], letter: str) -> Iterator[Work]:
