@@ -52,12 +52,16 @@ def _lists(items: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.lists(items, max_size=4).map(lambda made: f"[{','.join(made)}]")
 
 
-DAYS = _lists(_objects({"date": DATES | VALUES, "count": NUMBERS}) | VALUES)
+COUNTS = st.sampled_from(["18446744073709551615", "9223372036854775807"]) | NUMBERS
+NAMES = st.sampled_from(['"a"', '"b"']) | TEXTS.map(json.dumps)
+"""Few names, so that there are sums."""
+
+DAYS = _lists(_objects({"date": DATES | VALUES, "count": COUNTS}) | VALUES)
 SOURCES = _lists(
     _objects(
         {
-            "source_id": TEXTS.map(json.dumps) | VALUES,
-            "events_count": NUMBERS,
+            "source_id": NAMES | VALUES,
+            "events_count": COUNTS,
             "events_count_by_day": DAYS | VALUES,
             "events": _lists(VALUES),
         }

@@ -100,7 +100,7 @@ def cost(document: bytes | memoryview) -> int:
     tokens, is_ascii = 0, True
     for piece in _pieces(document):
         tokens += len(piece.translate(None, _NO_TOKENS))
-        is_ascii = is_ascii and piece.isascii() and b"\\u" not in piece
+        is_ascii = is_ascii and piece.isascii() and b"\\u" not in piece and not piece.endswith(b"\\")
         if tokens * COST_A_TOKEN > MOST_COST:
             break
     return tokens * COST_A_TOKEN + len(document) * (1 if is_ascii else MOST_BYTES_A_CHARACTER)

@@ -580,9 +580,9 @@ def one_mark(doi: str) -> bytes:
     return record_of(doi, metadata='{"x":"💩'.encode() + b"a" * LARGE_BYTES + b'"}')
 
 
-def filled(item: bytes, size: int = LARGE_BYTES) -> Callable[[str], bytes]:
-    """Records of this size, with nothing but an item in them."""
-    return lambda doi: record_of(doi, metadata=b'{"x":[%b1]}' % ((item + b",") * (size // len(item + b","))))
+def filled(item: bytes) -> Callable[[str], bytes]:
+    """Records with so many of an item."""
+    return lambda doi: record_of(doi, metadata=b'{"x":[%b1]}' % ((item + b",") * (LARGE_BYTES // len(item + b","))))
 
 
 COSTLY: dict[str, Callable[[str], bytes]] = {
@@ -614,14 +614,14 @@ def test_many_large_records_at_once_cost_little_memory_and_so_does_reading_them_
     harvester: Tool, calm_peak: int
 ) -> None:
     events = b'{"url":"https://social.example/1","author":"somebody","date":"2026-11-20"},'
-    answer = filled(events[:-1], LARGE_BYTES // 2)
-    large = {f"10.5555/large-{number}": b"" for number in range(40)}
+    answer = filled(events[:-1])
+    large = {f"10.5555/large-{number}": b"" for number in range(30)}
     answers = {doi: sent_as(answer(doi), "plain") for doi in large}
     with scripted(answers) as server:
         harvester.extra["HARVESTER_PAPERBUZZ__BASE_URL"] = server.url
         harvester.extra["HARVESTER_PAPERBUZZ__CONCURRENCY"] = "64"
         peak = peak_of(harvester, list(answers))
-    assert harvester.summary()["results"] == 40
+    assert harvester.summary()["results"] == 30
     reading = peak_of(harvester, list(answers), command="verify")
     print(f"{peak / 2**20:.0f} and {reading / 2**20:.0f} MiB, calm {calm_peak / 2**20:.0f} MiB")  # noqa: T201
     assert peak - calm_peak < 64 * 2**20

@@ -2,8 +2,11 @@
 
 Valid records in which everything is odd, and every fault of the sandbox at once, go through a run, two nights, another
 try of what failed, and registration. Then there is a DOI that kills the process each time.
+
+Larger: `HARVESTER_POISON_EXAMPLES=50 pytest tests/promises/test_poison.py`.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from harvester.core.doi import doi_path
@@ -82,7 +85,12 @@ async def test_records_that_were_too_much_once_are_kept_by_runs_and_by_every_nig
     assert nights.warnings == []
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=int(os.environ.get("HARVESTER_POISON_EXAMPLES", "3")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],  # to make an example smaller takes many nights
+)
 @given(st.data())
 async def test_whatever_a_valid_record_holds_night_after_night_nothing_fails(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

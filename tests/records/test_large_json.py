@@ -129,6 +129,11 @@ def test_one_character_may_make_a_long_text_cost_four_times_as_much() -> None:
         assert cost(b'"%b%b"' % (letter.encode(), text)) > MOST_COST
 
 
+def test_an_escape_that_is_cut_in_two_is_one_as_well() -> None:
+    text = b"a" * (large_json.PIECE_BYTES - 2) + b"\\u4e2d" + b"a" * (MOST_COST // 2)
+    assert cost(b'"%b"' % text) > MOST_COST
+
+
 def test_no_short_document_costs_too_much() -> None:
     for byte in b"[{,:":
         assert cost(bytes([byte]) * CHEAP_BYTES) <= MOST_COST
