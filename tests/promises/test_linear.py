@@ -7,6 +7,7 @@ times the time.
 Larger, with more random texts: `HARVESTER_HOSTILE_TEXTS=1000 pytest tests/promises/test_linear.py`.
 """
 
+import gc
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -130,6 +131,15 @@ def _hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sanitize, "_hidden", {})
     for secret in SECRETS:
         sanitize.hide(secret)
+
+
+@pytest.fixture(autouse=True)
+def _only_what_is_measured_is_collected() -> Iterator[None]:
+    """The whole collection begins at some size only, and would look through all that thousands of tests before left."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.mark.timeout(120 + RANDOM_TEXTS)
