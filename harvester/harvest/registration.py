@@ -184,7 +184,7 @@ async def register(job: RegistrationJob, context: Context) -> Summary:
     """
     check_paths(job.inputs, job.paths)
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext() as held:
-        async with Store(job.paths.ledger, None, lock=held) as store:
+        async with Store(job.paths.ledger, None, lock=held, stop=context.stop) as store:
             return await _register(job, context, store)
 
 
