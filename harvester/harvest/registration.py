@@ -130,7 +130,7 @@ class Registration:
         """
         context = self._context
         operas, service = await services.enter_async_context(
-            open_operas(self._account, clock=self._clock, tally=context.tally, state=context.state)
+            open_operas(self._account, clock=self._clock, tally=context.tally, stop=context.stop, state=context.state)
         )
         try:
             await until_stopped(self._check_credentials(operas), context.stop, grace_seconds=0)
@@ -228,7 +228,8 @@ async def holdings(account: Account, context: Context) -> list[dict[str, object]
         StopRun: it cannot be had.
     """
     clock = StoppableClock(context.clock, context.stop)
-    async with open_operas(account, clock=clock, tally=context.tally, state=context.state) as (operas, _):
+    opened = open_operas(account, clock=clock, tally=context.tally, stop=context.stop, state=context.state)
+    async with opened as (operas, _):
         try:
             rows = await until_stopped(operas.holdings(), context.stop, grace_seconds=0)
         except (TryAgain, GiveUp) as error:
