@@ -5,7 +5,7 @@ They are asked over connections of their own, so that their answers are theirs.
 
 import asyncio
 from bisect import insort
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 
 from harvester.core.clock import Clock
@@ -24,15 +24,15 @@ class KnownGood:
 
     Args:
         reference: the latter; it is asked for where no other is known to be good.
-        earlier: a DOI that had a record in an earlier run; None if there is none.
+        earlier: DOIs that had a record in an earlier run, a few at most.
 
     Attributes:
         slowest: a DOI that was answered in less than this, in seconds, is worth being added.
     """
 
-    def __init__(self, reference: str, earlier: str | None = None) -> None:
+    def __init__(self, reference: str, earlier: Iterable[str] = ()) -> None:
         self._reference = reference
-        self._quick: list[tuple[float, str]] = [] if earlier is None else [(inf, earlier)]
+        self._quick: list[tuple[float, str]] = [(inf, doi) for doi in earlier][:MOST]
         self._misses = 0
         self.slowest = inf
 
@@ -77,8 +77,8 @@ class Witnesses:
         self.known_good = known_good
         self._provider, self._clock, self._lack = provider, clock, lack
         self._breaker, self._limiter, self._limits = service.breaker, service.limiter, service.limits
-        self._overload = service.overload
-        self._asking = asyncio.Lock()
+        self._overload, self._retries = service.overload, service.retries
+        self._asking, self._allowing = asyncio.Lock(), asyncio.Lock()
         self._paused_until = 0.0
 
     async def confirm_before(self, doubted: str) -> bool:
@@ -91,6 +91,16 @@ class Witnesses:
         if problem is not None:
             self._breaker.trip(str(problem))
         return problem is None
+
+    async def allow_retry(self, doubted: str) -> bool:
+        """Whether a retry may be sent. If there are many, a known-good DOI has to get its record before."""
+        if self._retries.take():
+            return True
+        async with self._allowing:
+            while not self._retries.take():
+                if not await self.confirm(doubted):
+                    return False
+        return True
 
     async def is_own_pause(self, doubted: str, seconds: float) -> bool:
         """Whether a pause that the service asked for concerns one DOI alone; if it does not, everybody pauses.
@@ -111,7 +121,7 @@ class Witnesses:
         return problem is None
 
     async def probe(self, waiting: str) -> bool:
-        """Ask the status page, a known-good DOI and a waiting one, in this order, until it is clear whether it is up.
+        """Ask for a known-good DOI, the status page and a waiting DOI, in this order, until it is clear what is up.
 
         Returns:
             Whether the waiting one was asked for.
@@ -119,10 +129,10 @@ class Witnesses:
         Raises:
             ServiceDown: it asks for a longer pause than our patience.
         """
-        page = await self._error_of(self._provider.alive)
         canary = await self._error_of_known_good(waiting)
         if canary is None:
             return False
+        page = await self._error_of(self._provider.alive)
         if page is not None:
             self._found_down(str(page), page, canary)
             return False
@@ -160,7 +170,9 @@ class Witnesses:
 
     async def _error_of_known_good(self, doubted: str) -> TryAgain | GiveUp | None:
         error = await self._error_of_record(self.known_good.besides(doubted))
-        if error is not None:
+        if error is None:
+            self._retries.earn()
+        else:
             self.known_good.missed()
         return error
 
