@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 
 from harvester.core.clock import Clock
-from harvester.core.errors import GiveUp, NoResources, ServiceDown, TryAgain
+from harvester.core.errors import GiveUp, Misconfigured, NoResources, ServiceDown, TryAgain
 from harvester.politeness.lack import Lack
 from harvester.politeness.retry import asked_pause
 from harvester.politeness.service import Service
 from harvester.providers.base import Provider
+
+NOT_FOUND = 404
+"""The service gives no DOI this answer (P4)."""
 
 MOST = 3
 """So many good DOIs are remembered: one of them may become bad itself."""
@@ -128,6 +131,7 @@ class Witnesses:
 
         Raises:
             ServiceDown: it asks for a longer pause than our patience.
+            Misconfigured: there are no DOIs at this address.
         """
         canary = await self._error_of_known_good(waiting)
         if canary is None:
@@ -138,8 +142,23 @@ class Witnesses:
             return False
         own = await self._error_of_record(waiting)
         if own is not None:
+            self._refuse_wrong_address(canary, own)
             self._found_down(f"the status page answers, but DOIs get no record: {own}", canary, own)
         return True
+
+    def _refuse_wrong_address(self, *errors: TryAgain | GiveUp) -> None:
+        """End the run where a healthy status page stands at an address that has no DOIs, and never had as far as known.
+
+        Raises:
+            Misconfigured: so it is, for the second time.
+        """
+        never_found = all(error.status == NOT_FOUND for error in errors)
+        if never_found and not self.known_good.is_proven and self._breaker.outages:
+            raise Misconfigured(
+                f"{self._limits.base_url} has a status page, but answers 404 for every DOI: the address is wrong. "
+                f"Look at [{self._provider.name}] base_url; that of the public service ends with /v0/. Nothing was "
+                "written off."
+            )
 
     def _found_down(self, reason: str, *errors: TryAgain | GiveUp) -> None:
         advice = ""

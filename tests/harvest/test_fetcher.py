@@ -18,6 +18,7 @@ from harvester.core.errors import (
     GiveUp,
     InvalidJson,
     MachineExhausted,
+    Misconfigured,
     NoResources,
     RedirectRefused,
     Refused,
@@ -411,6 +412,25 @@ def test_where_no_doi_is_known_to_be_good_broken_ones_end_the_run_after_the_pati
     assert "reference_doi" in str(harvested.ended)
     assert not harvested.outcomes
     assert now_of(service) <= PATIENCE + 60
+
+
+def absent() -> ServerFailed:
+    return ServerFailed("the server answers 404", status=404)
+
+
+def test_an_address_with_a_status_page_and_404_for_every_doi_is_wrong_and_ends_the_run_at_once() -> None:
+    harvested = harvest(Faulty(outages=[(0, 1e9, absent)], page_stays=True), some(20), concurrency=4)
+    assert isinstance(harvested.ended, Misconfigured)
+    assert "base_url" in str(harvested.ended)
+    assert not harvested.outcomes
+    assert now_of(harvested.service) < 30
+
+
+def test_an_address_that_gave_records_before_is_not_wrong() -> None:
+    harvested = harvest(Faulty(outages=[(0, 600, absent)], page_stays=True), some(20), known_good="10.1/earlier")
+    assert harvested.ended is None
+    assert harvested.outcomes.keys() == set(some(20))
+    assert not harvested.failures
 
 
 # Retry-After
