@@ -233,7 +233,8 @@ class Fetcher:
             tries.made += await self._witnesses.probe(due.doi)
             return
         breaker = self._breaker
-        self._tally.waiting_for = f"{self._provider.title}, down since {breaker.since}, until {breaker.gives_up}"
+        since, until = (f"{moment[:16]}Z" for moment in (breaker.since, breaker.gives_up))
+        self._tally.waiting_for = f"{self._provider.title}, down since {since}; gives up at {until}"
         try:
             await self._clock.sleep(breaker.next_pause())
             if breaker.is_open:

@@ -681,7 +681,7 @@ def test_while_everybody_waits_it_is_said_what_for() -> None:
         return said
 
     said = in_virtual_time(look())
-    assert re.fullmatch(r"Paperbuzz, down since 2026-\S+Z, until 2026-\S+Z", said)
+    assert re.fullmatch(r"Paperbuzz, down since 2026-\S{11}Z; gives up at 2026-\S{11}Z", said)
 
 
 # Stopping
