@@ -49,6 +49,7 @@ Whatever fits none of these states is refused before anything is changed.
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_IMODE, S_IWUSR
 
 import orjson
 
@@ -244,7 +245,8 @@ class Publishing:
         """Open the partial output (step 1), or a copy of the published one (step 3)."""
         if published:
             self._meta.grows_from = orjson.dumps([self._meta.length, self._meta.seal]).decode()
-            write_atomically(partial_of(self.path), _chunks(self.path), copy_of(self.path))
+            mode = S_IMODE(self.path.stat().st_mode) | S_IWUSR  # who may read it stays as somebody set it
+            write_atomically(partial_of(self.path), _chunks(self.path), copy_of(self.path), mode=mode)
             self._meta.published = False
         is_ours = self._meta.made
         if not is_ours:

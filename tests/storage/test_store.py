@@ -1201,6 +1201,27 @@ async def test_an_output_that_was_to_grow_and_was_refetched_is_kept_with_what_wa
     assert (place.folder / "out.jsonl.1").read_bytes() == lines("abc")
 
 
+async def test_an_output_that_grew_may_be_read_by_whom_it_might_before(place: Place) -> None:
+    await place.run("ab")
+    place.output.chmod(0o640)
+    await place.run("abc")
+    assert place.output.stat().st_mode & 0o777 == 0o640
+
+
+async def test_a_disk_that_has_no_room_for_the_copy_leaves_all_as_it_was(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await place.run("ab")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_data", disk_full)
+        with pytest.raises(DiskFailed):
+            await place.run("abc")
+    assert (place.names, place.output.read_bytes()) == ({"out.jsonl"}, lines("ab"))
+    assert not violations_in(place)
+    await place.run("abc")
+    assert place.output.read_bytes() == lines("abc")
+
+
 async def test_a_finished_output_that_somebody_changed_while_it_grew_is_not_replaced(place: Place) -> None:
     await place.run("ab")
     await place.run("abcd", limit=1)
