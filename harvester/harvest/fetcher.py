@@ -8,7 +8,7 @@ work is written off only in a *trial*. This is its last attempt, made over a con
 2. after it, at once, a known-good DOI gets its record.
 
 A known-good DOI is one that had a record before, or the service's reference DOI. If it gets none, the service is
-suspected. So it is if many different works fail in a row (`harvester.politeness.breaker`). Then everybody stops, and
+in doubt. So it is if many different works fail in a row (`harvester.politeness.breaker`). Then everybody stops, and
 the waiting works take turns in probing:
 
 1. a known-good DOI. If it gets its record the service is up, whatever the status page says;
@@ -129,7 +129,7 @@ class Fetcher:
             await self._pause(due.doi, tries)
 
     async def _attempt(self, doi: str, tries: Tries) -> Record | None:
-        """Make one attempt, if the service is not suspected; None if it brought no record, `tries` say why."""
+        """Make one attempt, if the service is not in doubt; None if it brought no record, `tries` say why."""
         # One more attempt after an answer that sounds final is not kept back: there is no second one, and a list of
         # many bad DOIs would take for ever.
         is_retry = tries.made > 0 and not isinstance(tries.error, GiveUp)
@@ -162,7 +162,7 @@ class Fetcher:
         return None
 
     def _outage_since(self, tries: Tries) -> bool:
-        """Whether an outage is suspected now, or was found while the work slept."""
+        """Whether the service is in doubt now, or was found while the work slept."""
         return self._breaker.is_open or self._breaker.outages > tries.outages
 
     def _most(self, tries: Tries) -> int:
@@ -228,7 +228,7 @@ class Fetcher:
         tries.outages = self._breaker.outages
 
     async def _pause_and_probe(self, due: DueWork, tries: Tries) -> None:
-        """Probe at once where the service is only suspected, and after a pause where it was found down."""
+        """Probe at once where the service is only in doubt, and after a pause where it was found down."""
         if not self._breaker.is_found_down:
             tries.made += await self._witnesses.probe(due.doi)
             return

@@ -18,7 +18,7 @@ from harvester.core.errors import ServiceDown
 log = logging.getLogger("harvester.breaker")
 
 OUTAGE_THRESHOLD = 5
-"""Different works that fail in a row until a service is suspected."""
+"""Different works that fail in a row until a service is in doubt."""
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
@@ -47,7 +47,7 @@ class CircuitBreaker:
         self._pause = FIRST_PAUSE_SECONDS
         self._reason = self._advice = ""
         self.is_found_down = False
-        """Whether a probe found the service down since its last good answer; before that it is only suspected."""
+        """Whether a probe found the service down since its last good answer; before that it is only in doubt."""
         self.since = ""
         """When it opened last, as a timestamp."""
         self.gives_up = ""
@@ -55,7 +55,7 @@ class CircuitBreaker:
         self.successes = 0
         """Successes so far."""
         self.outages = 0
-        """Probes so far that found the service down: an open breaker only suspects it, a failed probe shows it."""
+        """Probes so far that found the service down: an open breaker only doubts it, a failed probe shows it."""
 
     @property
     def is_open(self) -> bool:
