@@ -162,7 +162,7 @@ class Fetcher:
         return None
 
     def _outage_since(self, tries: Tries) -> bool:
-        """Whether the service is in doubt now, or was found while the work slept."""
+        """Whether the service is in doubt now, or an outage was found while the work slept."""
         return self._breaker.is_open or self._breaker.outages > tries.outages
 
     def _most(self, tries: Tries) -> int:
