@@ -48,8 +48,8 @@ class OpenedStore(Store):
     async def figures(self) -> Figures:
         return await self.call(self.ledger.figures)
 
-    async def known_good(self) -> str | None:
-        return await self.call(self.ledger.known_good)
+    async def known_good(self) -> list[str]:
+        return await self.call(self.ledger.known_good, 3)
 
     async def fill_outbox(self, *, harvested_only: bool) -> int:
         return await self.call(self.outbox.fill, harvested_only=harvested_only)

@@ -40,6 +40,21 @@ def move(source: Path, target: Path) -> None:
         raise DiskFailed(disk_failure_text(target, error)) from error
 
 
+def replace(source: Path, target: Path) -> None:
+    """Put a file in the place of another one in its folder, and sync the folder.
+
+    Raises:
+        DiskFailed: the file system reports an error.
+    """
+    try:
+        failpoint.hit("before-rename")
+        source.replace(target)
+        failpoint.hit("after-rename")
+        sync_directory(target.parent)
+    except OSError as error:
+        raise DiskFailed(disk_failure_text(target, error)) from error
+
+
 def write_atomically(path: Path, chunks: Iterable[bytes], kind: FileKind, *, mode: int | None = None) -> None:
     """Replace a file as a whole: after a crash it is either the old one or the new one.
 

@@ -26,7 +26,7 @@ async def until_stopped(job: Coroutine[None, None, T], stop: Stop, grace_seconds
         grace_seconds: how long the job may go on after a stop before it is cancelled.
 
     Returns:
-        The result of the job; None if it was cancelled.
+        The result of the job; None if it was cancelled, or ended at the stop by itself.
     """
     task = asyncio.create_task(job)
     stopped = asyncio.create_task(stop.wait())
@@ -38,7 +38,7 @@ async def until_stopped(job: Coroutine[None, None, T], stop: Stop, grace_seconds
         stopped.cancel()
         task.cancel()
     await asyncio.wait({task})
-    return None if task.cancelled() else task.result()
+    return None if task.cancelled() or isinstance(task.exception(), Stopped) else task.result()
 
 
 async def run_together(jobs: Sequence[Coroutine[None, None, None]]) -> None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from harvester.core.ownership import refuse_others_file
 from harvester.core.tally import Tally
 from harvester.harvest.job import Account, Upstream
 from harvester.harvest.services import PROVIDERS, open_operas, open_provider
+from harvester.harvest.witnesses import NOT_FOUND
 from harvester.lists import ListOptions, check_options
 from harvester.lists.inputs import expand
 from harvester.monitoring.prometheus import METRICS
@@ -21,6 +22,9 @@ from harvester.politeness.state import state_folder
 from harvester.records.kinds import LOCK
 from harvester.storage.lock import lock_file, refuse_network, refuse_strange_sidecars
 from harvester.storage.paths import Paths, check_paths, own_files, require_ledger
+
+API_VERSION = "v0/"
+"""The last part of the service's address, which is easily forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +128,33 @@ async def _asked(name: str, well: str, ask: Awaitable[None], base_url: str) -> F
 
 async def _ask_provider(upstream: Upstream, clock: Clock) -> None:
     """Ask for the status page and for one record: other addresses of the same server have the same status page."""
+    base_url = upstream.limits.base_url
     async with open_provider(upstream, clock=clock, tally=Tally()) as (provider, _):
         await provider.alive()
         try:
             await provider.record(upstream.reference_doi)
         except (TryAgain, GiveUp) as error:
-            raise ServiceDown(
-                f"{upstream.limits.base_url} answers, but gives no record of {upstream.reference_doi}: {error}. Is the "
-                "address right, and does the service know this DOI ([paperbuzz] reference_doi)? Otherwise try again "
-                "later."
-            ) from None
+            problem = error
+        else:
+            return
+    if problem.status == NOT_FOUND:
+        raise Misconfigured(f"{base_url} has a status page, but no DOIs (404). {await _better(upstream, clock)}")
+    raise ServiceDown(
+        f"{base_url} answers, but gives no record of {upstream.reference_doi}: {problem}. Is the address right, and "
+        "does the service know this DOI ([paperbuzz] reference_doi)? Otherwise try again later."
+    )
+
+
+async def _better(upstream: Upstream, clock: Clock) -> str:
+    """What to do about an address without DOIs: perhaps only its last part is missing."""
+    base_url = upstream.limits.base_url + API_VERSION
+    longer = replace(upstream, limits=replace(upstream.limits, base_url=base_url))
+    async with open_provider(longer, clock=clock, tally=Tally()) as (provider, _):
+        try:
+            await provider.record(upstream.reference_doi)
+        except (TryAgain, GiveUp):
+            return f"Look at [{upstream.name}] base_url."
+    return f"They are at {base_url}: make that [{upstream.name}] base_url."
 
 
 async def _ask_operas(account: Account, clock: Clock) -> None:

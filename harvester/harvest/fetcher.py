@@ -8,16 +8,16 @@ work is written off only in a *trial*. This is its last attempt, made over a con
 2. after it, at once, a known-good DOI gets its record.
 
 A known-good DOI is one that had a record before, or the service's reference DOI. If it gets none, the service is
-suspected. So it is if many different works fail in a row (`harvester.politeness.breaker`). Then everybody stops, and
+in doubt. So it is if many different works fail in a row (`harvester.politeness.breaker`). Then everybody stops, and
 the waiting works take turns in probing:
 
-1. the status page, which costs the service nothing;
-2. a known-good DOI. If it gets its record the service is up, whatever the status page says. If it fails, the service
-   is down if the status page fails as well;
+1. a known-good DOI. If it gets its record the service is up, whatever the status page says;
+2. the status page, which costs the service nothing. If both fail the service is down;
 3. if the status page answers, the waiting work itself. If it gets its record the service is up, otherwise it is down.
 
-If the first probe succeeds the service was up all the time: attempts that were spent stay spent. If one failed, each
-work gets back all attempts that it had spent until then, also a work that slept through the outage.
+The first probe comes at once, each further one after a pause. If the first one succeeds the service was up all the
+time: attempts that were spent stay spent. If one failed, each work gets back all attempts that it had spent until then,
+also a work that slept through the outage.
 
 The same question is asked of a pause that the server wants (`Retry-After`): it is everybody's unless a known-good DOI
 gets its record meanwhile. A refusal (429) counts against no work while other works that were refused get their records
@@ -56,7 +56,7 @@ class Tries:
         charged: those of them that count against it.
         waited: seconds of pauses that the server asked for, for this work alone.
         error: why the last attempt failed.
-        is_to_blame: whether it failed its trial.
+        is_to_blame: whether it failed its trial, and the service was up.
     """
 
     outages: int
@@ -129,12 +129,12 @@ class Fetcher:
             await self._pause(due.doi, tries)
 
     async def _attempt(self, doi: str, tries: Tries) -> Record | None:
-        """Make one attempt, if the service is not suspected; None if it brought no record, `tries` say why."""
+        """Make one attempt, if the service is not in doubt; None if it brought no record, `tries` say why."""
         # One more attempt after an answer that sounds final is not kept back: there is no second one, and a list of
         # many bad DOIs would take for ever.
         is_retry = tries.made > 0 and not isinstance(tries.error, GiveUp)
-        if is_retry:
-            await self._retries.retry()
+        if is_retry and not await self._witnesses.allow_retry(doi):
+            return None
         async with self._slots:
             is_trial = self._is_one_enough or (tries.made > 0 and tries.charged + 1 >= self._most(tries))
             if self._outage_since(tries) or (is_trial and not await self._witnesses.confirm_before(doi)):
@@ -162,7 +162,7 @@ class Fetcher:
         return None
 
     def _outage_since(self, tries: Tries) -> bool:
-        """Whether an outage is suspected now, or was found while the work slept."""
+        """Whether the service is in doubt now, or an outage was found while the work slept."""
         return self._breaker.is_open or self._breaker.outages > tries.outages
 
     def _most(self, tries: Tries) -> int:
@@ -184,7 +184,7 @@ class Fetcher:
         log.debug("attempt %d failed: %s", tries.made, error, extra={"doi": doi})
         self._breaker.failed(doi, str(error))
         self._overload.failed(doi, error)
-        if self._breaker.is_open:  # the probes find out the rest
+        if self._breaker.is_open and not is_trial:  # the probes find out the rest
             return
         seconds = asked_pause(error)
         if is_refusal(error) and self._overload.concerns_all:
@@ -228,10 +228,16 @@ class Fetcher:
         tries.outages = self._breaker.outages
 
     async def _pause_and_probe(self, due: DueWork, tries: Tries) -> None:
-        self._tally.waiting_for = f"{self._provider.title}, without a good answer since {self._breaker.since}"
+        """Probe at once where the service is only in doubt, and after a pause where it was found down."""
+        if not self._breaker.is_found_down:
+            tries.made += await self._witnesses.probe(due.doi)
+            return
+        breaker = self._breaker
+        since, until = (f"{moment[:16]}Z" for moment in (breaker.since, breaker.gives_up))
+        self._tally.waiting_for = f"{self._provider.title}, down since {since}; gives up at {until}"
         try:
-            await self._clock.sleep(self._breaker.next_pause())
-            if self._breaker.is_open:
+            await self._clock.sleep(breaker.next_pause())
+            if breaker.is_open:
                 tries.made += await self._witnesses.probe(due.doi)
         finally:
             self._tally.waiting_for = ""

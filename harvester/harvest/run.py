@@ -34,9 +34,9 @@ from harvester.harvest.registration import Registration
 from harvester.harvest.services import open_provider
 from harvester.harvest.summarize import Summarizer, exit_of_harvest, problem_of, show
 from harvester.harvest.suspects import WorksToAsk
-from harvester.harvest.witnesses import KnownGood
+from harvester.harvest.witnesses import MOST, KnownGood
 from harvester.reports.summary import Summary
-from harvester.storage.database import Database
+from harvester.storage.database import Database, WorkState
 from harvester.storage.hooks import CommitHook
 from harvester.storage.ingest import Reading, last_reading
 from harvester.storage.lock import lock
@@ -126,6 +126,8 @@ class Harvest:
         before = await self._figures()
         if self._job.mode is Mode.ONLY_FAILED:
             before = replace(before, pending=before.failures, failures=0)
+        elif WorkState.FAILURE in self._store.states_to_ask:
+            before = replace(before, pending=before.pending + before.failures, failures=0)
         self._show(before)
         has_work = bool(before.pending or (before.registration_pending and self._registration))
         problem = await self._problem_of_work(before) if has_work else None
@@ -187,9 +189,13 @@ class Harvest:
 
     async def _heed_death(self) -> None:
         """If the last run died, tell what it had in hand; let works fail that were alone in hand too often."""
-        in_hand, hopeless = await WorksToAsk(self._store).after_death()
+        in_hand = await WorksToAsk(self._store).after_death()
         if in_hand:
             self._context.warn(died_with(in_hand))
+        await self._give_up_hopeless()
+
+    async def _give_up_hopeless(self) -> None:
+        hopeless = await WorksToAsk(self._store).hopeless()
         if hopeless:
             await self._store.commit([(due, died_each_time(due, self._context.clock.now())) for due in hopeless])
 
@@ -232,17 +238,28 @@ class Harvest:
                     clock=clock,
                     random=context.random,
                     known_good=KnownGood(
-                        self._job.upstream.reference_doi, await self._store.call(self._store.ledger.known_good)
+                        self._job.upstream.reference_doi, await self._store.call(self._store.ledger.known_good, MOST)
                     ),
                 )
-                await Pipeline(
-                    WorksToAsk(self._store),
-                    fetcher,
-                    in_flight=service.limits.concurrency * IN_FLIGHT_PER_REQUEST * provider.works_per_request,
-                    stop=self._fetching,
-                    tally=context.tally,
-                ).run()
+                in_flight = service.limits.concurrency * IN_FLIGHT_PER_REQUEST * provider.works_per_request
+                await self._ask(fetcher, in_flight)
         except Stopped:
             pass  # before the first request; the stop itself says why
         finally:
             harvested.set()
+
+    async def _ask(self, fetcher: Fetcher, in_flight: int) -> None:
+        """Ask the works of one state after those of the other: what fails now is not asked twice."""
+        for state in self._store.states_to_ask:
+            if self._fetching.requested:
+                return
+            if state is not self._store.state_to_ask:
+                self._store.state_to_ask = state
+                await self._give_up_hopeless()
+            await Pipeline(
+                WorksToAsk(self._store),
+                fetcher,
+                in_flight=in_flight,
+                stop=self._fetching,
+                tally=self._context.tally,
+            ).run()

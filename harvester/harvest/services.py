@@ -34,6 +34,9 @@ PROVIDERS: Final = {PaperbuzzProvider.name: PaperbuzzProvider}
 SOCKETS_PER_CONNECTION: Final = 2
 """Where connections are kept, those that idle have sockets beside those that carry a request of their own."""
 
+WITNESSES: Final = 2
+"""Connections for what is asked beside the works: one for a probe, one for a known-good DOI before more retries."""
+
 OPERAS_SOCKETS: Final = 2
 """OPERAS may be asked beside: one batch, and one question about it, none of them over a connection that is kept."""
 
@@ -119,7 +122,7 @@ async def open_operas(
 def _possible(limits: ServiceLimits) -> ServiceLimits:
     """The limits, with no more requests at a time than this process may have connections."""
     wanted = _connections(limits) * SOCKETS_PER_CONNECTION + OPERAS_SOCKETS
-    concurrency = max(1, (connections_possible(wanted) - OPERAS_SOCKETS) // SOCKETS_PER_CONNECTION - 1)
+    concurrency = max(1, (connections_possible(wanted) - OPERAS_SOCKETS) // SOCKETS_PER_CONNECTION - WITNESSES)
     if concurrency < limits.concurrency:
         log.warning(
             "this process may open so few files (ulimit -n) that it asks at most %d at a time, not %d",
@@ -130,5 +133,5 @@ def _possible(limits: ServiceLimits) -> ServiceLimits:
 
 
 def _connections(limits: ServiceLimits) -> int:
-    """One for each request that may be under way, and one for a probe."""
-    return limits.concurrency + 1
+    """One for each request that may be under way, and those for witnesses."""
+    return limits.concurrency + WITNESSES

@@ -49,8 +49,8 @@ async def problem_of(work: Callable[[], Awaitable[None]], store: Store, paths: P
     Raises:
         DiskFailed, PipeClosed, LedgerLost: then there is nowhere to write a summary to.
     """
-    if paths.summary:
-        await store.call(remove, paths.summary, SUMMARY)  # that of an earlier run would pass for this one's
+    if paths.summary and not await store.call(_stands, paths):  # that of an earlier run would pass for this one's
+        await store.call(remove, paths.summary, SUMMARY)
     try:
         await work()
     except (DiskFailed, PipeClosed, LedgerLost):
@@ -58,6 +58,11 @@ async def problem_of(work: Callable[[], Awaitable[None]], store: Store, paths: P
     except StopRun as problem:
         return problem
     return None
+
+
+def _stands(paths: Paths) -> bool:
+    """Whether a finished output is there: as long as it is, its summary is, too."""
+    return paths.output is not None and paths.output.exists()
 
 
 class Summarizer:

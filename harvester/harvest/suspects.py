@@ -47,15 +47,16 @@ class Suspects:
 
     # While a run goes on
 
-    def hand_out(self, works: Sequence[DueWork], *, suspected: bool) -> None:
+    def hand_out(self, works: Sequence[DueWork], state: WorkState = WorkState.DUE, *, suspected: bool) -> None:
         """Remember that works are in hand from now on.
 
         Args:
             works: they come in the order of their ids, so that all before them have been handed out as well.
+            state: of these works.
             suspected: they are a group of suspects, and nothing else is in hand.
         """
         ids = [due.work_id for due in works]
-        self._meta.in_hand = orjson.dumps(ids if suspected else max(ids)).decode()
+        self._meta.in_hand = orjson.dumps({"state": state, "works": ids if suspected else max(ids)}).decode()
 
     def ids(self) -> str:
         """The works that are asked last, as a JSON list."""
@@ -84,34 +85,36 @@ class Suspects:
 
     # At its ends
 
-    def after_death(self, state: WorkState) -> list[DueWork]:
+    def after_death(self) -> list[DueWork]:
         """At a start: suspect what the last run had in hand, if it died.
 
         Returns:
             The works that it had in hand; empty if it did not die.
         """
-        return self._suspect(state, deaths=1)
+        return self._suspect(deaths=1)
 
-    def end(self, state: WorkState, *, last: bool) -> None:
+    def end(self, *, last: bool) -> None:
         """At an orderly end: nothing is in hand any more.
 
         Args:
-            state: of the works that the run asked.
             last: ask what was in hand last, the next time: perhaps one of these works was why the run ended.
         """
         if last:
-            self._suspect(state, deaths=0)
+            self._suspect(deaths=0)
         elif self._meta.in_hand is not None:
             self._meta.in_hand = None
         deaths = self._deaths()
         if answered := self._answered(deaths):
             self._remember({work: times for work, times in deaths.items() if work not in answered})
 
-    def _suspect(self, state: WorkState, *, deaths: int) -> list[DueWork]:
+    def _suspect(self, *, deaths: int) -> list[DueWork]:
         in_hand = self._meta.in_hand
         if in_hand is None:
             return []
-        known, handed_out = self._deaths(), orjson.loads(in_hand)
+        known, mark = self._deaths(), orjson.loads(in_hand)
+        if not isinstance(mark, dict):  # written by an earlier version
+            mark = {"state": WorkState.DUE, "works": mark}
+        state, handed_out = WorkState(mark["state"]), mark["works"]
         if isinstance(handed_out, int):
             found = [due for due in self._works_up_to(state, handed_out) if due.work_id not in known]
         else:
@@ -171,14 +174,16 @@ class WorksToAsk:
 
     async def hand_out(self, works: Sequence[DueWork], *, suspected: bool) -> None:
         """Remember that works are in hand from now on, until the run ends."""
-        await self._store.call(self._suspects.hand_out, works, suspected=suspected)
+        await self._store.call(self._suspects.hand_out, works, self._state, suspected=suspected)
 
-    async def after_death(self) -> tuple[list[DueWork], list[DueWork]]:
-        """At a start: what the last run had in hand if it died, and works that are not to be asked any more."""
-        return await self._store.call(
-            lambda: (self._suspects.after_death(self._state), self._suspects.hopeless(self._state))
-        )
+    async def after_death(self) -> list[DueWork]:
+        """At a start: what the last run had in hand if it died."""
+        return await self._store.call(self._suspects.after_death)
+
+    async def hopeless(self) -> list[DueWork]:
+        """Works that are not to be asked any more."""
+        return await self._store.call(self._suspects.hopeless, self._state)
 
     async def end(self, *, last: bool = False) -> None:
         """Remember that the run ends in an orderly way; `last`: what is in hand is to be asked last the next time."""
-        await self._store.call(self._suspects.end, self._state, last=last)
+        await self._store.call(self._suspects.end, last=last)

@@ -5,15 +5,18 @@ They are asked over connections of their own, so that their answers are theirs.
 
 import asyncio
 from bisect import insort
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 
 from harvester.core.clock import Clock
-from harvester.core.errors import GiveUp, NoResources, ServiceDown, TryAgain
+from harvester.core.errors import GiveUp, Misconfigured, NoResources, ServiceDown, TryAgain
 from harvester.politeness.lack import Lack
 from harvester.politeness.retry import asked_pause
 from harvester.politeness.service import Service
 from harvester.providers.base import Provider
+
+NOT_FOUND = 404
+"""The service gives no DOI this answer (P4)."""
 
 MOST = 3
 """So many good DOIs are remembered: one of them may become bad itself."""
@@ -24,15 +27,15 @@ class KnownGood:
 
     Args:
         reference: the latter; it is asked for where no other is known to be good.
-        earlier: a DOI that had a record in an earlier run; None if there is none.
+        earlier: DOIs that had a record in an earlier run, a few at most.
 
     Attributes:
         slowest: a DOI that was answered in less than this, in seconds, is worth being added.
     """
 
-    def __init__(self, reference: str, earlier: str | None = None) -> None:
+    def __init__(self, reference: str, earlier: Iterable[str] = ()) -> None:
         self._reference = reference
-        self._quick: list[tuple[float, str]] = [] if earlier is None else [(inf, earlier)]
+        self._quick: list[tuple[float, str]] = [(inf, doi) for doi in earlier][:MOST]
         self._misses = 0
         self.slowest = inf
 
@@ -77,8 +80,8 @@ class Witnesses:
         self.known_good = known_good
         self._provider, self._clock, self._lack = provider, clock, lack
         self._breaker, self._limiter, self._limits = service.breaker, service.limiter, service.limits
-        self._overload = service.overload
-        self._asking = asyncio.Lock()
+        self._overload, self._retries = service.overload, service.retries
+        self._asking, self._allowing = asyncio.Lock(), asyncio.Lock()
         self._paused_until = 0.0
 
     async def confirm_before(self, doubted: str) -> bool:
@@ -91,6 +94,16 @@ class Witnesses:
         if problem is not None:
             self._breaker.trip(str(problem))
         return problem is None
+
+    async def allow_retry(self, doubted: str) -> bool:
+        """Whether a retry may be sent. If there are many, a known-good DOI has to get its record before."""
+        if self._retries.take():
+            return True
+        async with self._allowing:
+            while not self._retries.take():
+                if not await self.confirm(doubted):
+                    return False
+        return True
 
     async def is_own_pause(self, doubted: str, seconds: float) -> bool:
         """Whether a pause that the service asked for concerns one DOI alone; if it does not, everybody pauses.
@@ -111,25 +124,41 @@ class Witnesses:
         return problem is None
 
     async def probe(self, waiting: str) -> bool:
-        """Ask the status page, a known-good DOI and a waiting one, in this order, until it is clear whether it is up.
+        """Ask for a known-good DOI, the status page and a waiting DOI, in this order, until it is clear what is up.
 
         Returns:
             Whether the waiting one was asked for.
 
         Raises:
             ServiceDown: it asks for a longer pause than our patience.
+            Misconfigured: there are no DOIs at this address.
         """
-        page = await self._error_of(self._provider.alive)
         canary = await self._error_of_known_good(waiting)
         if canary is None:
             return False
+        page = await self._error_of(self._provider.alive)
         if page is not None:
             self._found_down(str(page), page, canary)
             return False
         own = await self._error_of_record(waiting)
         if own is not None:
+            self._refuse_wrong_address(canary, own)
             self._found_down(f"the status page answers, but DOIs get no record: {own}", canary, own)
         return True
+
+    def _refuse_wrong_address(self, *errors: TryAgain | GiveUp) -> None:
+        """End the run where a healthy status page stands at an address that has no DOIs, and never had as far as known.
+
+        Raises:
+            Misconfigured: so it is, for the second time.
+        """
+        never_found = all(error.status == NOT_FOUND for error in errors)
+        if never_found and not self.known_good.is_proven and self._breaker.outages:
+            raise Misconfigured(
+                f"{self._limits.base_url} has a status page, but answers 404 for every DOI: the address is wrong. "
+                f"Look at [{self._provider.name}] base_url; that of the public service ends with /v0/. Nothing was "
+                "written off."
+            )
 
     def _found_down(self, reason: str, *errors: TryAgain | GiveUp) -> None:
         advice = ""
@@ -160,7 +189,9 @@ class Witnesses:
 
     async def _error_of_known_good(self, doubted: str) -> TryAgain | GiveUp | None:
         error = await self._error_of_record(self.known_good.besides(doubted))
-        if error is not None:
+        if error is None:
+            self._retries.earn()
+        else:
             self.known_good.missed()
         return error
 

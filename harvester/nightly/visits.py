@@ -18,7 +18,7 @@ from harvester.nightly.revisit import Candidate, VisitState
 from harvester.records.changes import Content
 from harvester.records.events import EventHistory
 from harvester.storage.database import Database, WorkState
-from harvester.storage.status import opened_ledger
+from harvester.storage.status import LedgerWork, opened_ledger, work_of
 
 KEYS_A_QUERY = 500
 """How many works are looked up in one query. SQLite takes at least 999 parameters."""
@@ -133,22 +133,23 @@ class Visits:
                 yield _candidate(key, state, tried_at, good_at, misses, facts)
 
 
-def visits_of(path: Path, doi: str) -> list[tuple[int, dict[str, int]]]:
-    """How the counts of a DOI grew over the nights.
+def visits_of(path: Path, doi: str) -> tuple[list[tuple[int, dict[str, int]]], LedgerWork | None]:
+    """How the counts of a DOI grew over the nights, and what else is known of it.
 
     Args:
         path: of a ledger, or of the output beside it.
         doi: canonical.
 
     Returns:
-        A time in seconds since 1970, and the events of each source; the earliest first.
+        A time in seconds since 1970, and the events of each source, the earliest first; and the work, None if the
+        ledger does not know it.
 
     Raises:
         InputMissing: there is no ledger.
         Misconfigured: the file is no ledger.
     """
     with opened_ledger(path) as database:
-        return Visits(database).counts_over_time(doi)
+        return Visits(database).counts_over_time(doi), work_of(database, doi)
 
 
 def add_visits(db: sqlite3.Connection, visits: Sequence[Visit]) -> None:

@@ -10,6 +10,7 @@ The breaker decides and remembers; it neither waits nor sends. `harvester.harves
 """
 
 import logging
+from datetime import timedelta
 
 from harvester.core.clock import Clock, timestamp
 from harvester.core.errors import ServiceDown
@@ -17,7 +18,7 @@ from harvester.core.errors import ServiceDown
 log = logging.getLogger("harvester.breaker")
 
 OUTAGE_THRESHOLD = 5
-"""Different works that fail in a row until a service is suspected."""
+"""Different works that fail in a row until a service is in doubt."""
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
@@ -45,13 +46,16 @@ class CircuitBreaker:
         self._opened_at: float | None = None
         self._pause = FIRST_PAUSE_SECONDS
         self._reason = self._advice = ""
-        self._is_told = False
+        self.is_found_down = False
+        """Whether a probe found the service down since its last good answer; before that it is only in doubt."""
         self.since = ""
         """When it opened last, as a timestamp."""
+        self.gives_up = ""
+        """When the patience is over then, as a timestamp."""
         self.successes = 0
         """Successes so far."""
         self.outages = 0
-        """Probes so far that found the service down: an open breaker only suspects it, a failed probe shows it."""
+        """Probes so far that found the service down: an open breaker only doubts it, a failed probe shows it."""
 
     @property
     def is_open(self) -> bool:
@@ -66,9 +70,9 @@ class CircuitBreaker:
     def succeeded(self) -> None:
         """Note a good answer: the service is up."""
         self.successes += 1
-        if self._is_told:
+        if self.is_found_down:
             log.warning("%s answers again", self._service)
-            self._is_told = False
+            self.is_found_down = False
         if self._failing or self.is_open:
             self._failing.clear()
             self._opened_at = None
@@ -95,8 +99,9 @@ class CircuitBreaker:
         self._reason, self._advice = reason, advice
         if self._opened_at is None:
             self._opened_at = self._clock.monotonic()
-            self.since = timestamp(self._clock.now())
-            log.info("%s may be down (%s); asking it before going on", self._service, reason)
+            now = self._clock.now()
+            self.since, self.gives_up = timestamp(now), timestamp(now + timedelta(seconds=self._patience))
+            log.debug("%s may be down (%s); asking it before going on", self._service, reason)
 
     def still_down(self, reason: str, advice: str = "") -> None:
         """Note a probe that found the service down.
@@ -107,9 +112,11 @@ class CircuitBreaker:
         """
         self.outages += 1
         self._reason, self._advice = reason, advice
-        if not self._is_told:
-            log.warning("%s is down (%s); waiting for it", self._service, reason)
-            self._is_told = True
+        if not self.is_found_down:
+            log.warning(
+                "%s is down (%s); waiting for it until %s, then the run ends", self._service, reason, self.gives_up
+            )
+            self.is_found_down = True
 
     def next_pause(self, *, at_least: float = 0.0) -> float:
         """Seconds to wait before the next probe; they grow from call to call.

@@ -32,6 +32,9 @@ SHARE = 0.2
 LEAST = 10
 """Retries that are allowed in a minute in any case: otherwise a short list with one bad DOI would never end."""
 
+EARNED = 2
+"""Retries for which one record of a known-good DOI stands."""
+
 WINDOW_SECONDS = 60.0
 
 
@@ -87,8 +90,11 @@ class RetryBudget:
     requests of that minute, or `LEAST`. Requests are counted by the second, and a second that lies in the minute only
     in part is left out: that allows a little less than the share, never more.
 
+    Beyond that, each record that a known-good DOI gets allows `EARNED` retries within a minute: a server that gives it
+    is not ailing, and DOIs that are broken for good would have to wait for each other.
+
     Args:
-        clock: time; its sleep ends when the run does.
+        clock: measures the minute.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -97,6 +103,7 @@ class RetryBudget:
         self._seconds: deque[list[int]] = deque()
         """Each second in which requests were sent, and how many: a minute has too many to remember each."""
         self._requests = 0
+        self._earned: deque[float] = deque()
 
     def request(self) -> None:
         """Note a first attempt that is sent."""
@@ -107,26 +114,30 @@ class RetryBudget:
         self._seconds[-1][1] += 1
         self._requests += 1
 
-    async def retry(self) -> None:
-        """Wait until another retry may be sent; from then on it counts as sent."""
-        while not self._may_retry():
-            await self._clock.sleep(1.0)
-        self._retries.append(self._clock.monotonic())
+    def earn(self) -> None:
+        """Note that a known-good DOI had its record."""
+        self._earned.extend([self._clock.monotonic()] * EARNED)
 
-    def take_back(self) -> None:
-        """Undo the last `retry()`: it was allowed, but not sent."""
-        if self._retries:
-            self._retries.pop()
-
-    def _may_retry(self) -> bool:
+    def take(self) -> bool:
+        """Whether another retry may be sent; if so it counts as sent."""
         self._forget()
         retries = len(self._retries) + 1
-        return retries <= max(LEAST, SHARE * (self._requests + retries))
+        if retries > max(LEAST, SHARE * (self._requests + retries)) + len(self._earned):
+            return False
+        self._retries.append(self._clock.monotonic())
+        return True
+
+    def take_back(self) -> None:
+        """Undo the last `take()`: it was allowed, but not sent."""
+        if self._retries:
+            self._retries.pop()
 
     def _forget(self) -> None:
         """Drop what is older than the window."""
         since = self._clock.monotonic() - WINDOW_SECONDS
         while self._retries and self._retries[0] <= since:
             self._retries.popleft()
+        while self._earned and self._earned[0] <= since:
+            self._earned.popleft()
         while self._seconds and self._seconds[0][0] <= since:
             self._requests -= self._seconds.popleft()[1]

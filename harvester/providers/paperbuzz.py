@@ -31,7 +31,7 @@ from harvester.core.limits import ServiceLimits
 from harvester.core.text.sanitize import printable, safe_line
 from harvester.core.text.wording import in_a_line
 from harvester.providers.base import Record
-from harvester.records.classify import is_truncated, landing_urls_of, outcome_of, says_more
+from harvester.records.classify import doi_of_metadata, is_truncated, landing_urls_of, outcome_of, says_more
 from harvester.records.comparable import comparable
 from harvester.records.lazy_json import elements, is_object, look_into, members, names
 from harvester.records.lines import PIECE_BYTES, without_line_ends
@@ -267,6 +267,12 @@ def _record(doi: str, response: Response, content: object, landing_urls: bool) -
     sources = elements(listed)
     if sources is None:
         raise InvalidJson("the record has no list altmetrics_sources", status=response.status)
+    named = doi_of_metadata(metadata)
+    if named is not None and not is_same_doi(named, doi):
+        log.warning(
+            "metadata of %s came with the record of %s; they count as none", printable(named, 120), printable(doi)
+        )
+        metadata = open_access = None
     body, digest = response.body, hashlib.sha256()
     if len(body) <= PIECE_BYTES:
         body = body.replace(b"\n", b"").replace(b"\r", b"")

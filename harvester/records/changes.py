@@ -1,6 +1,7 @@
 """What changed between two records of a DOI, decided by their content and not by their bytes.
 
-Three differences do not count. The order of lists: Paperbuzz gives events in no defined order (P6). Members that change
+Four differences do not count. The order of lists: Paperbuzz gives events in no defined order (P6). The order of authors
+in the one text that names them all, which differs from one start of the service to the next (P14). Members that change
 without the work, see `VOLATILE`. A missing part: Crossref or oaDOI may have been down behind the service (P4), so the
 part that was seen before stays.
 
@@ -62,7 +63,7 @@ def content_of(record: Mapping[str, object]) -> Content:
     sources = record.get("altmetrics_sources")
     return Content(
         _digest_of_events(sources),
-        _digest_of_part(record.get("metadata")),
+        _digest_of_part(_in_order(record.get("metadata"))),
         _digest_of_part(record.get("open_access")),
         counts_of(sources),
     )
@@ -123,6 +124,14 @@ def _digest_of_part(part: object) -> bytes:
     """The digest of a part; empty if there is nothing in it."""
     stable = None if isinstance(part, Unbuilt) else _stable_or_none(part)
     return _digest(stable) if stable else b""
+
+
+def _in_order(metadata: object) -> object:
+    """The metadata, with the authors in an order of their own."""
+    authors = metadata.get("author") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(authors, str):
+        return metadata
+    return metadata | {"author": ", ".join(sorted(authors.split(", ")))}
 
 
 def _digest(stable: object) -> bytes:

@@ -13,9 +13,10 @@ EVENT_CAP = 2_500
 """The server collects at most this many raw events of a DOI (P6)."""
 
 
-MERGED_CAP = 2_000
-"""From this count on it cannot be known whether the cap was reached, because the server merges Wikipedia pages: once
-2,500 raw events were shown as 2,009 (P6)."""
+MERGED_CAP = 834
+"""From this count on it cannot be known whether the cap was reached, where Wikipedia is among the sources: the server
+keeps one raw event for each page and action, there are up to three actions, and a page is shown once. So 2,500 raw
+events may be shown as 834 (P6)."""
 
 
 LONGEST_URL = 4096
@@ -42,6 +43,15 @@ def is_truncated(sources: list[object]) -> bool | None:
     if total >= EVENT_CAP:
         return True
     return None if total >= MERGED_CAP and "wikipedia" in each_member(sources, "source_id") else False
+
+
+def doi_of_metadata(metadata: object) -> str | None:
+    """The DOI that the metadata themselves name; None if they name none.
+
+    The server cuts the address at which it looks metadata up: of `10.5555/a?b` it gives those of `10.5555/a` (P13).
+    """
+    named = member(metadata, "DOI")
+    return named if isinstance(named, str) else None
 
 
 def landing_urls_of(metadata: object, open_access: object) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ class Rebuild:
         meta = self._meta
         with self._file.transaction():
             meta.output, meta.made, meta.published = output.name, True, published
-            meta.length, meta.seal, meta.archive = length, seal.as_text(), None
+            meta.length, meta.seal, meta.archive, meta.grows_from = length, seal.as_text(), None, None
             if night_is_open is not None:
                 meta.night, meta.night_path = night_is_open, str(output)
             if night_is_open is False and meta.outputs is None:

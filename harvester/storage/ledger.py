@@ -208,14 +208,14 @@ class Ledger:
             count = "SELECT COUNT(*) FROM work INDEXED BY work_figures WHERE state = ?"
             return int(db.execute(count, (WorkState.RESULT,)).fetchone()[0])
 
-    def known_good(self) -> str | None:
-        """A DOI that had a complete record, tonight or before; None if there is none yet."""
+    def known_good(self, most: int) -> list[str]:
+        """DOIs that had a complete record, tonight or before; the first ones, at most so many."""
         with self._file.reading() as db:
-            row = db.execute(
-                "SELECT doi FROM work WHERE state IN (?, ?) AND outcome = ? ORDER BY id LIMIT 1",
-                (WorkState.RESULT, WorkState.RESTING, Outcome.OK),
-            ).fetchone()
-        return row[0] if row else None
+            rows = db.execute(
+                "SELECT doi FROM work WHERE state IN (?, ?) AND outcome = ? ORDER BY id LIMIT ?",
+                (WorkState.RESULT, WorkState.RESTING, Outcome.OK, most),
+            ).fetchall()
+        return [doi for (doi,) in rows]
 
     def record(
         self,
@@ -251,19 +251,6 @@ class Ledger:
             length, seal = append()
             self._meta.length, self._meta.seal = length, seal.as_text() if seal else None
 
-    def retry_failed(self) -> int:
-        """Make the failed works of the last reading due again; returns how many."""
-        failed = (WorkState.FAILURE, self._meta.reading)
-        with self._file.transaction() as db:
-            db.execute(
-                "DELETE FROM failure WHERE stage = ? "
-                "AND work_id IN (SELECT id FROM work WHERE state = ? AND listed >= ?)",
-                (Stage.FETCH, *failed),
-            )
-            return db.execute(
-                "UPDATE work SET state = ? WHERE state = ? AND listed >= ?", (WorkState.DUE, *failed)
-            ).rowcount
-
     def start_over(self, archive: str | None, base_url: str) -> None:
         """Make every listed work due for a new output; the old output, if any, is to be renamed to `archive`.
 
@@ -281,13 +268,13 @@ class Ledger:
                 "UPDATE work SET state = ?, outcome = NULL, harvested_at = NULL, sha256 = NULL", (WorkState.DUE,)
             )
             self._meta.length, self._meta.seal = 0, None
-            self._meta.published, self._meta.refetching = False, True
+            self._meta.published, self._meta.refetching, self._meta.grows_from = False, True, None
             self._meta.archive, self._meta.source = archive, base_url
 
     def mark_published(self) -> None:
         """Remember that the output is complete under its name, and that no refetch is under way."""
         with self._file.transaction():
-            self._meta.published, self._meta.refetching = True, False
+            self._meta.published, self._meta.refetching, self._meta.grows_from = True, False, None
 
     def begin_output(self, output: str, works: Iterable[int], *, also: Callable[[], None] = lambda: None) -> None:
         """Make some works due for a new output, and let all others rest, in one transaction.
@@ -303,7 +290,7 @@ class Ledger:
             db.executemany("UPDATE work SET state = ? WHERE id = ?", ((WorkState.DUE, work) for work in works))
             self._meta.output = output
             self._meta.length, self._meta.seal = 0, None
-            self._meta.published, self._meta.made = False, False
+            self._meta.published, self._meta.made, self._meta.grows_from = False, False, None
             self._meta.archive, self._meta.refetching = None, False
             also()
 

@@ -81,7 +81,7 @@ class Meta:
     invalid_up_to = Value(_number)
     """The highest id of a failure when the last reading was completed."""
 
-    # The output, and the services; see `harvester.storage.publishing` for the first six.
+    # The output, and the services; see `harvester.storage.publishing` for the first seven.
 
     length = Value(_number)
     """Committed bytes of the output."""
@@ -94,6 +94,10 @@ class Meta:
 
     published = Value(_flag)
     """Whether the output is complete under its name."""
+
+    grows_from = Value(_text)
+    """What the finished output is known by that keeps its name while more is added to a copy of it, as JSON: its length
+    and seal; None if none does."""
 
     refetching = Value(_flag)
     """Whether a refetch is under way."""

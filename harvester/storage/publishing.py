@@ -1,23 +1,28 @@
 """One output through its states: partial, published, reopened, archived; in step with what the ledger remembers of it.
 
-Theory. The ledger remembers six things about the output: its committed `length`, the `seal` by which these bytes are
-known again, whether this ledger ever `made` the partial file, whether the output is `published`, whether a refetch is
-under way (`refetching`), and the name to which an old output is still to be renamed (`archive`). Each box shows the
-file, and what the ledger says of it:
+Theory. The ledger remembers seven things about the output: its committed `length`, the `seal` by which these bytes are
+known again, whether this ledger ever `made` the partial file, whether the output is `published`, by what the finished
+output is known that keeps its name while a copy grows (`grows_from`), whether a refetch is under way (`refetching`),
+and the name to which an old output is still to be renamed (`archive`). Each box shows the file, and what the ledger
+says of it:
 
     ┌──────────────┐   1 open    ┌────────────────────────┐   2 publish   ┌────────────────────────┐
     │ (no file)    │ ──────────▶ │ NAME.partial           │ ────────────▶ │ NAME                   │
-    │ made 0       │             │ made 1, published 0    │ ◀──────────── │ made 1, published 1    │
-    │ published 0  │             │ length: what is        │   3 reopen    │ length: the whole file │
+    │ made 0       │             │ made 1, published 0    │               │ made 1, published 1    │
+    │ published 0  │             │ length: what is        │               │ length: the whole file │
     │ length 0     │             │ committed (the file    │               │                        │
     └──────────────┘             │ may have a torn tail)  │               │                        │
                                  └────────────────────────┘               └────────────────────────┘
-                                    ▲ 1 open     │ 4 archive                  │ 4 archive
-                                    │            ▼                            ▼
-                                 ┌─────────────────────────────────────────────────────────────────┐
-                                 │ NAME.1, and no other file                                       │
-                                 │ made 1, published 0, length 0, refetching 1                     │
-                                 └─────────────────────────────────────────────────────────────────┘
+                                    ▲ 1 open     │ 4 archive    4 archive   │   3 grow │    ▲ 2 publish
+                                    │            ▼                          ▼          ▼    │
+                                 ┌──────────────────────────────────────────────┐ ┌─────────────────────┐
+                                 │ NAME.1, and no other file                    │ │ NAME, NAME.partial  │
+                                 │ made 1, published 0, length 0, refetching 1  │ │ made 1, published 0 │
+                                 └──────────────────────────────────────────────┘ │ grows_from: NAME's  │
+                                                                                  └─────────────────────┘
+
+A finished output keeps its name, and all of its bytes, until the one that replaces it is complete. To add records (a
+longer list, failed works that are asked again) a copy of it grows as the partial output.
 
 Each step changes the ledger and the folder, one after the other. The order is such that the next start can tell what
 was meant if a crash comes in between:
@@ -26,7 +31,8 @@ was meant if a crash comes in between:
     1 open     made 1                         create NAME.partial           creates it
     2 publish  rename NAME.partial to NAME    published 1, refetching 0     finds NAME with all of `length` bytes, and
                                                                             notes that it is published (`is_published`)
-    3 reopen   published 0                    rename NAME to NAME.partial   the same; reopens it if works are due
+    3 grow     grows_from                     copy NAME to NAME.partial     removes the copy; grows it if works are due
+               then published 0 in the ledger: from there on the copy counts
     4 archive  length 0, published 0,         rename NAME or NAME.partial   renames it, as `archive` is set (`recover`)
                refetching 1, archive NAME.1   to NAME.1, archive none
 
@@ -41,15 +47,22 @@ Whatever fits none of these states is refused before anything is changed.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from stat import S_IMODE, S_IWUSR
+
+import orjson
 
 from harvester.core import failpoint
 from harvester.core.errors import PromiseBroken, Usage
-from harvester.core.files import move
+from harvester.core.files import move, remove, replace, temporary_of, write_atomically
+from harvester.core.ownership import HEAD_BYTES, FileKind
 from harvester.storage.ledger import Ledger
 from harvester.storage.meta import Meta
 from harvester.storage.output_file import WAY_OUT, OutputFile, Seal, open_output, partial_of
+
+COPIED_BYTES = 1024 * 1024
+"""How much of a finished output is copied at a time."""
 
 
 class Publishing:
@@ -66,12 +79,13 @@ class Publishing:
         self._meta, self._ledger = meta, ledger
 
     def recover(self) -> None:
-        """Finish an archiving that a crash interrupted, and refuse files that no run leaves behind.
+        """Finish an archiving, or undo a copy, that a crash interrupted; refuse files that no run leaves behind.
 
         Raises:
-            PromiseBroken: both a partial and a published output are there.
+            PromiseBroken: both a partial and a published output are there, and neither grows from the other.
         """
         self._finish_archiving()
+        self._drop_unused_copy()
         self._refuse_both()
 
     def archive(self, base_url: str) -> None:
@@ -81,6 +95,8 @@ class Publishing:
             base_url: of the service that the records of the new one come from.
         """
         self._cut_torn_tail()
+        if self._is_growing():  # what was added so far belongs to the old output
+            replace(partial_of(self.path), self.path)
         self._ledger.start_over(free_name(self.path).name, base_url)
         failpoint.hit("start-over")
         self._finish_archiving()
@@ -102,7 +118,8 @@ class Publishing:
             file.require_whole(is_stopped)
         finally:
             file.close()
-        move(partial_of(self.path), self.path)
+        put_in_place = replace if self._is_growing() else move
+        put_in_place(partial_of(self.path), self.path)
         failpoint.hit("published")
         self._ledger.mark_published()
 
@@ -118,6 +135,18 @@ class Publishing:
         partial, committed = partial_of(self.path), self._meta.length
         if _size(partial) > committed and self._is_known(partial):
             open_output(self.path, committed).close()
+
+    def _is_growing(self) -> bool:
+        """Whether the partial output is a copy of the finished one, to which more is added."""
+        return self._meta.grows_from is not None and self.path.exists() and partial_of(self.path).exists()
+
+    def _drop_unused_copy(self) -> None:
+        """Remove a copy that a crash kept from being used."""
+        if self._meta.grows_from is not None and self._meta.published:
+            remove(temporary_of(partial_of(self.path)), copy_of(self.path))
+            if _size(partial_of(self.path)) == self._meta.length and self._is_known(partial_of(self.path)):
+                remove(partial_of(self.path))
+            self._meta.grows_from = None
 
     def _finish_archiving(self) -> None:
         """Rename the old output, if that is still to be done."""
@@ -137,6 +166,8 @@ class Publishing:
         Raises:
             PromiseBroken: the output was published and is gone, or it is not the one that the ledger knows.
         """
+        if self._is_growing():
+            return False
         if not self.path.exists():
             if self._meta.published:
                 raise PromiseBroken(
@@ -160,6 +191,14 @@ class Publishing:
         return True
 
     def _refuse_both(self) -> None:
+        if self._is_growing():
+            length, seal = orjson.loads(self._meta.grows_from or "[0, null]")
+            if _size(self.path) != length or not (seal is None or Seal.from_text(seal).fits(self.path, length)):
+                raise PromiseBroken(
+                    f"something else changed {self.path} while more was added to a copy of it. Nothing was changed; "
+                    f"move it away, and the same command gives its name to {partial_of(self.path).name} at the end."
+                )
+            return
         if self.path.exists() and partial_of(self.path).exists():
             raise PromiseBroken(
                 f"both {self.path} and {partial_of(self.path).name} exist, which no run leaves behind. "
@@ -208,10 +247,12 @@ class Publishing:
         return is_known(path, self._meta)
 
     def open(self, *, published: bool) -> OutputFile:
-        """Open the partial output (step 1); a published one becomes partial again first (step 3)."""
+        """Open the partial output (step 1), or a copy of the published one (step 3)."""
         if published:
+            self._meta.grows_from = orjson.dumps([self._meta.length, self._meta.seal]).decode()
+            mode = S_IMODE(self.path.stat().st_mode) | S_IWUSR  # who may read it stays as somebody set it
+            write_atomically(partial_of(self.path), _chunks(self.path), copy_of(self.path), mode=mode)
             self._meta.published = False
-            move(self.path, partial_of(self.path))
         is_ours = self._meta.made
         if not is_ours:
             self._meta.made = True  # before the file: after a crash a file of this name must be known as ours
@@ -229,6 +270,18 @@ def is_known(path: Path, meta: Meta) -> bool:
     if _size(path) < committed:
         return False
     return seal.fits(path, committed) if seal and path.exists() else not (seal and seal.tail)
+
+
+def copy_of(path: Path) -> FileKind:
+    """The kind of files that begin as this one does, whole or cut off."""
+    with path.open("rb") as file:
+        return FileKind(f"a copy of {path.name}", file.read(HEAD_BYTES).startswith)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(COPIED_BYTES):
+            yield chunk
 
 
 def _seal(meta: Meta) -> Seal | None:

@@ -117,21 +117,30 @@ def ledger_at(path: Path) -> Iterator[Database]:
         database.require_unchanged()
 
 
-WORKS_BY_DOI = """
+WORKS = """
 SELECT doi, work.state, listed >= :reading, outcome, harvested_at, sha256,
        EXISTS (SELECT 1 FROM failure WHERE failure.work_id = work.id AND stage = :fetch),
        registration.state,
        EXISTS (SELECT 1 FROM failure WHERE failure.work_id = work.id AND stage = :register)
-FROM work LEFT JOIN registration ON registration.work_id = work.id ORDER BY doi
+FROM work LEFT JOIN registration ON registration.work_id = work.id
 """
 
 
 def works_by_doi(database: Database) -> Iterator[LedgerWork]:
     """All works of a ledger in the order of their DOIs, which SQLite compares as Python does: by code points."""
+    return _works(database, f"{WORKS} ORDER BY doi")
+
+
+def work_of(database: Database, doi: str) -> LedgerWork | None:
+    """The work of a canonical DOI as a ledger knows it; None if it does not."""
+    return next(_works(database, f"{WORKS} WHERE doi = :doi", doi=doi), None)
+
+
+def _works(database: Database, query: str, **given: str) -> Iterator[LedgerWork]:
     stages = {"fetch": Stage.FETCH, "register": Stage.REGISTER}
     with database.reading() as db:
         for doi, state, listed, outcome, harvested_at, sha256, failed, registration, refused in db.execute(
-            WORKS_BY_DOI, {"reading": database.meta.reading, **stages}
+            query, {"reading": database.meta.reading, **stages, **given}
         ):
             if not isinstance(doi, str):
                 raise TypeError("a DOI that is no text")

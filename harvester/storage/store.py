@@ -82,7 +82,8 @@ class Store:
         database: the ledger's file.
         ledger: the works in it.
         outbox: the registrations in it.
-        state_to_ask: of the works that are asked.
+        states_to_ask: of the works that this run asks, in this order: all of one state, then all of the next.
+        state_to_ask: of the works that are asked now.
 
     The first three belong to the writer thread: `await store.call(store.ledger.figures)`.
     """
@@ -107,6 +108,7 @@ class Store:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._closing = threading.Event()
         self._hooks: list[CommitHook] = []
+        self.states_to_ask: tuple[WorkState, ...] = (WorkState.DUE,)
         self.state_to_ask = WorkState.DUE
         self._unforeseen = 0
 
@@ -244,8 +246,9 @@ class Store:
             source: its base URL; the records of two services are not mixed.
             advice: what to do if the known records came from another base URL.
             refetch: start a new output; the old one is kept as `NAME.1`. A refetch that was interrupted goes on.
-            retry_failed: make failed works due again.
-            only_failed: ask the failed works again and no others. A work stays failed until it has a record.
+            retry_failed: ask the failed works again, and then those that are due. A work stays failed until it has a
+                record, or another failure.
+            only_failed: ask the failed works again and no others.
 
         Returns:
             Whether anything is due.
@@ -253,10 +256,12 @@ class Store:
         Raises:
             PromiseBroken, Misconfigured, Usage, DiskFailed: output and ledger do not fit together; nothing was changed.
         """
-        self.state_to_ask = WorkState.FAILURE if only_failed else WorkState.DUE
-        return await self.call(self._begin, service, source, advice, refetch=refetch, retry_failed=retry_failed)
+        failed = (WorkState.FAILURE,) if retry_failed or only_failed else ()
+        self.states_to_ask = failed if only_failed else (*failed, WorkState.DUE)
+        self.state_to_ask = self.states_to_ask[0]
+        return await self.call(self._begin, service, source, advice, refetch=refetch)
 
-    def _begin(self, service: str, source: str, advice: str, *, refetch: bool, retry_failed: bool) -> bool:
+    def _begin(self, service: str, source: str, advice: str, *, refetch: bool) -> bool:
         failpoint.hit("begin")
         self.database.require_in_place()  # reading the list may have taken long
         known = self.database.meta.source
@@ -266,8 +271,6 @@ class Store:
         if self._output is None:
             if refetch:
                 self.ledger.start_over(None, source)
-            if retry_failed:
-                self.ledger.retry_failed()
             return self._has_due()
         output = Publishing(self._output, self.database.meta, self.ledger)
         output.recover()  # first: the checks below expect no step that a crash left half done
@@ -277,8 +280,6 @@ class Store:
         if not published:
             output.check_partial()
         output.check_records()
-        if retry_failed:
-            self.ledger.retry_failed()
         due = self._has_due()
         if due or not published:  # a published output to which nothing is added stays as it is
             self._sink = output.open(published=published)
@@ -293,7 +294,7 @@ class Store:
         self.database.meta.source = source
 
     def _has_due(self) -> bool:
-        return bool(self.ledger.due(0, 1, self.state_to_ask))
+        return any(self.ledger.due(0, 1, state) for state in self.states_to_ask)
 
     async def publish(self) -> None:
         """Give the complete output its name.
@@ -364,7 +365,7 @@ class Store:
         chunks = result_chunks(written) if written else iter(())
 
         def record(db: sqlite3.Connection) -> None:
-            if self.state_to_ask is WorkState.FAILURE:  # these works stayed failed until now, see `begin`
+            if self.state_to_ask is WorkState.FAILURE:  # these works stayed failed until now
                 answered = [due.work_id for due, result in finished if isinstance(result, Result)]
                 forget_failures(db, answered, Stage.FETCH)
             for hook in self._hooks:

@@ -163,10 +163,13 @@ def _merged(left: Iterable[object], right: Iterable[object], key: Callable[[Any]
 
 
 def _of_file(output: OutputEvidence) -> Iterator[Violation]:
-    """Where the output is and how long; the cases: both names, none, the partial one, the published one."""
+    """Where the output is and how long; the cases: one grows beside the other, both names, none, one."""
     name, partial = printable(output.name), f"{printable(output.name)}.partial"
     known = f"the ledger knows {output.committed:,} to be committed"
-    if output.size is not None and output.partial_size is not None:
+    if output.grows:
+        if not output.published and (output.partial_size or 0) < output.committed:
+            yield Violation("G3", f"{partial} holds {output.partial_size or 0:,} bytes, but {known}")
+    elif output.size is not None and output.partial_size is not None:
         yield Violation("G3", f"both {name} and {partial} exist, which no run leaves behind")
     elif output.size is None and output.published:
         yield Violation("G3", f"{name} is gone, but the ledger knows it to be complete")

@@ -40,6 +40,7 @@ class OutputEvidence:
         published: whether the ledger knows it to be published.
         size: bytes of the file with its name; None if there is no such file.
         partial_size: bytes of the file with its partial name; None if there is no such file.
+        grows: whether the finished output keeps its name while more is added to a copy of it, the partial output.
         is_known: whether the bytes that were committed last are where the ledger knows them.
         lines: its lines up to the committed length, sorted by DOI.
     """
@@ -51,6 +52,7 @@ class OutputEvidence:
     partial_size: int | None
     is_known: bool = True
     lines: Iterable[Line] = ()
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

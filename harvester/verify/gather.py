@@ -128,12 +128,14 @@ def _output(meta: Meta, path: Path, *, deep: bool) -> OutputEvidence:
     if meta.archive is not None and not path.with_name(meta.archive).exists():
         # What has the output's name is the old output, which is still to be renamed.
         return OutputEvidence(path.name, 0, published=False, size=None, partial_size=None)
-    at = path if path.exists() else partial_of(path)
+    grows = meta.grows_from is not None and path.exists() and partial_of(path).exists()
+    at = path if path.exists() and (meta.published or not grows) else partial_of(path)
     lines = sorted_on_disk(read_lines(at, meta.length, deep=deep), attrgetter("doi"), Line) if at.exists() else ()
     known = False
     with suppress(OSError):  # what cannot be read is found out by reading its lines
         known = is_known(at, meta)
-    return OutputEvidence(path.name, meta.length, meta.published, _size(path), _size(partial_of(path)), known, lines)
+    sizes = _size(path), _size(partial_of(path))
+    return OutputEvidence(path.name, meta.length, meta.published, *sizes, known, lines, grows)
 
 
 def _size(path: Path) -> int | None:

@@ -9,10 +9,11 @@ import pytest
 from harvester.config.load import load
 from harvester.config.settings import Settings
 from harvester.core.clock import SystemClock
-from harvester.core.errors import StopRun
-from harvester.harvest.check import Setup, check
+from harvester.core.errors import Misconfigured, StopRun
+from harvester.harvest.check import Finding, Setup, check
 from harvester.harvest.from_settings import list_options, paths, upstream
 from harvester.harvest.run import run
+from harvester.sandbox.server import Sandbox
 from tests.jobs import an_account, harvest_job
 from tests.records.test_schema import outside
 
@@ -65,3 +66,24 @@ async def test_check_ends_as_a_run_would(
     given = {"paperbuzz.email": "you@press.example", "input.files": ["dois.jsonl"], **changes}
     settings = load(None, {}, given).settings
     assert (await checked(settings), await ended(settings, tmp_path)) == (code, code)
+
+
+async def asked(settings: Settings) -> Finding:
+    """What `harvester check` finds when it asks for a record."""
+    setup = Setup(upstream(settings), None, (), list_options(settings), None, None)
+    found = [finding async for finding in check(setup, SystemClock(), offline=False)]
+    return next(finding for finding in found if finding.what == "Paperbuzz")
+
+
+async def test_a_base_url_without_its_version_is_found_and_the_right_one_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+) -> None:
+    """The root of the server has the same status object, so that only a DOI tells."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    root = sandbox.paperbuzz_url.removesuffix("v0/")
+    given = {"paperbuzz.email": "you@press.example", "paperbuzz.base_url": root}
+    finding = await asked(load(None, {}, given).settings)
+    assert isinstance(finding.problem, Misconfigured)
+    assert f"They are at {sandbox.paperbuzz_url}" in finding.message
+    well = await asked(load(None, {}, given | {"paperbuzz.base_url": sandbox.paperbuzz_url}).settings)
+    assert well.problem is None

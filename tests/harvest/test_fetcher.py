@@ -1,6 +1,7 @@
 """Fetching one work: who is to blame for a failure, the work or the service, and what that costs."""
 
 import asyncio
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -17,6 +18,7 @@ from harvester.core.errors import (
     GiveUp,
     InvalidJson,
     MachineExhausted,
+    Misconfigured,
     NoResources,
     RedirectRefused,
     Refused,
@@ -131,7 +133,7 @@ class Faulty:
 class Generous(RetryBudget):
     """Retries without end: what they are limited to is told in tests/politeness/test_retry.py."""
 
-    def _may_retry(self) -> bool:
+    def take(self) -> bool:
         return True
 
 
@@ -166,14 +168,21 @@ class NoTransport:
 class Harvest:
     """A fetcher and those who use it; `outcomes` and `ended` tell what came of it."""
 
-    def __init__(self, service: Faulty, *, max_attempts: int = 5, known_good: str | None = None) -> None:
+    def __init__(
+        self,
+        service: Faulty,
+        *,
+        max_attempts: int = 5,
+        known_good: str | None = None,
+        retries: Callable[[Clock], RetryBudget] = Generous,
+    ) -> None:
         self.service = service
         self.stop = Stop()
         self.tally = Tally()
         self.pauses: list[float] = []
         self.outcomes: dict[str, Result | Failure] = {}
         self.ended: StopRun | None = None
-        self._max_attempts, self._known_good = max_attempts, known_good
+        self._max_attempts, self._known_good, self._retries = max_attempts, known_good, retries
 
     async def run(self, dois: Iterable[str], concurrency: int) -> None:
         clock = StoppableClock(LoopClock(), self.stop)
@@ -184,7 +193,7 @@ class Harvest:
             limiter=Unhurried(clock, self.pauses),
             slots=Unlimited(ConcurrencyLimit(1, clock)),
             breaker=self.breaker,
-            retries=Generous(clock),
+            retries=self._retries(clock),
             overload=Overload(clock),
             limits=ServiceLimits("https://api.example/v0/", 1, max_attempts=self._max_attempts, patience=PATIENCE),
         )
@@ -194,7 +203,7 @@ class Harvest:
             tally=self.tally,
             clock=clock,
             random=Random(1),
-            known_good=KnownGood(REFERENCE, self._known_good),
+            known_good=KnownGood(REFERENCE, [self._known_good] if self._known_good else []),
         )
         todo = iter(list(dois))
 
@@ -224,8 +233,9 @@ def harvest(
     concurrency: int = 1,
     max_attempts: int = 5,
     known_good: str | None = None,
+    retries: Callable[[Clock], RetryBudget] = Generous,
 ) -> Harvest:
-    harvested = Harvest(service, max_attempts=max_attempts, known_good=known_good)
+    harvested = Harvest(service, max_attempts=max_attempts, known_good=known_good, retries=retries)
     in_virtual_time(asyncio.wait_for(harvested.run(dois, concurrency), 100 * PATIENCE))
     return harvested
 
@@ -374,6 +384,53 @@ def test_it_is_not_a_slow_doi_that_is_asked_for_to_know_whether_the_service_is_u
     service = Faulty(dict.fromkeys(dois[20::2], internal), slow={dois[19]: 4.0, dois[21]: 4.0})
     harvest(service, dois)
     assert len(service.times(dois[19])) == 1
+
+
+@pytest.mark.parametrize("others", [0, 300])
+@pytest.mark.parametrize("known_good", ["10.1/earlier", None])
+def test_dois_that_are_broken_for_good_cost_three_attempts_each_and_seconds_together(
+    others: int, known_good: str | None
+) -> None:
+    """Where a known-good DOI gets its record: one of an earlier run, or the reference DOI."""
+    broken = [f"10.5555/broken-{n}" for n in range(30)]
+    service = Faulty(dict.fromkeys(broken, internal))
+    dois = [*some(others)[::2], *broken, *some(others)[1::2]]
+    harvested = harvest(service, dois, concurrency=32, known_good=known_good, retries=RetryBudget)
+    assert harvested.ended is None
+    assert harvested.failures.keys() == set(broken)
+    assert {failure.attempts for failure in harvested.failures.values()} == {3}
+    assert all(len(service.times(doi)) == 3 for doi in broken)
+    assert now_of(service) < 15
+    assert len(service.asked) < others + 30 * 3 + 30 * 3
+
+
+def test_where_no_doi_is_known_to_be_good_broken_ones_end_the_run_after_the_patience_and_none_is_written_off() -> None:
+    broken = [f"10.5555/broken-{n}" for n in range(30)]
+    service = Faulty(dict.fromkeys([*broken, REFERENCE], internal))
+    harvested = harvest(service, broken, concurrency=32, retries=RetryBudget)
+    assert isinstance(harvested.ended, ServiceDown)
+    assert "reference_doi" in str(harvested.ended)
+    assert not harvested.outcomes
+    assert now_of(service) <= PATIENCE + 60
+
+
+def absent() -> ServerFailed:
+    return ServerFailed("the server answers 404", status=404)
+
+
+def test_an_address_with_a_status_page_and_404_for_every_doi_is_wrong_and_ends_the_run_at_once() -> None:
+    harvested = harvest(Faulty(outages=[(0, 1e9, absent)], page_stays=True), some(20), concurrency=4)
+    assert isinstance(harvested.ended, Misconfigured)
+    assert "base_url" in str(harvested.ended)
+    assert not harvested.outcomes
+    assert now_of(harvested.service) < 30
+
+
+def test_an_address_that_gave_records_before_is_not_wrong() -> None:
+    harvested = harvest(Faulty(outages=[(0, 600, absent)], page_stays=True), some(20), known_good="10.1/earlier")
+    assert harvested.ended is None
+    assert harvested.outcomes.keys() == set(some(20))
+    assert not harvested.failures
 
 
 # Retry-After
@@ -609,7 +666,7 @@ def test_in_an_outage_one_at_a_time_probes_with_growing_pauses() -> None:
     harvest(service, some(100), concurrency=8)
     probes = service.times(PAGE)
     gaps = [later - earlier - 2 * LATENCY for earlier, later in pairwise(probes)]
-    assert gaps == pytest.approx([2, 4, 8, 16, 32, 64, 128, 256, *[300] * (len(gaps) - 9), gaps[-1]])
+    assert gaps == pytest.approx([1, 2, 4, 8, 16, 32, 64, 128, 256, *[300] * (len(gaps) - 10), gaps[-1]])
     assert len([when for when, _ in service.asked if when > probes[0]]) < 2 * len(probes)
 
 
@@ -623,7 +680,8 @@ def test_while_everybody_waits_it_is_said_what_for() -> None:
         assert harvested.tally.waiting_for == ""
         return said
 
-    assert in_virtual_time(look()).startswith("Paperbuzz, without a good answer since 2026-")
+    said = in_virtual_time(look())
+    assert re.fullmatch(r"Paperbuzz, down since 2026-\S{11}Z; gives up at 2026-\S{11}Z", said)
 
 
 # Stopping

@@ -30,7 +30,7 @@ class Runs:
 
     def run(self, page: int = 1000) -> list[int] | None:
         """A run that asks works in the order of the pipeline; None if it dies, else the works that failed unasked."""
-        self.suspects.after_death(DUE)
+        self.suspects.after_death()
         hopeless = self.suspects.hopeless(DUE)
         self.settle([(due, a_failure(due.doi)) for due in hopeless])
         while works := self.ledger.due(0, page, without=self.suspects.ids()):
@@ -39,7 +39,7 @@ class Runs:
         for group in self.suspects.groups(DUE):
             if not self.ask(group, suspected=True):
                 return None
-        self.suspects.end(DUE, last=False)
+        self.suspects.end(last=False)
         return [due.work_id for due in hopeless]
 
     def ask(self, works: list[DueWork], *, suspected: bool) -> bool:
@@ -68,14 +68,14 @@ def runs() -> Iterator[Runs]:
 
 def test_a_run_that_ends_well_suspects_nobody(runs: Runs) -> None:
     assert runs.run() == []
-    assert runs.suspects.after_death(DUE) == []
+    assert runs.suspects.after_death() == []
     assert runs.suspects.ids() == "[]"
 
 
 def test_one_death_costs_the_works_in_hand_their_place_and_no_other(runs: Runs) -> None:
     runs.deadly = {1500}
     assert runs.run() is None
-    in_hand = [due.work_id for due in runs.suspects.after_death(DUE)]
+    in_hand = [due.work_id for due in runs.suspects.after_death()]
     assert in_hand == list(range(1500, 2001))
     assert [due.work_id for due in runs.ledger.due(0, 5, without=runs.suspects.ids())] == [2001, 2002, 2003, 2004, 2005]
 
@@ -107,9 +107,11 @@ def test_a_work_that_failed_so_is_asked_once_more_when_it_is_wanted_again(runs: 
     runs.deadly = {5}
     while runs.run() is None:
         pass
-    runs.ledger.retry_failed()
-    assert runs.run() is None
-    assert runs.run() == [5]
+    [wanted] = runs.ledger.due(0, 9, WorkState.FAILURE)
+    assert runs.suspects.hopeless(WorkState.FAILURE) == []
+    runs.suspects.hand_out([wanted], WorkState.FAILURE, suspected=True)
+    assert runs.suspects.after_death() == [wanted]
+    assert runs.suspects.hopeless(WorkState.FAILURE) == [wanted]
 
 
 def test_whoever_gets_its_record_is_suspected_no_more(runs: Runs) -> None:
@@ -123,8 +125,8 @@ def test_whoever_gets_its_record_is_suspected_no_more(runs: Runs) -> None:
 def test_what_was_in_hand_when_a_service_was_down_is_asked_last_and_not_suspected(runs: Runs) -> None:
     runs.deadly = {1500}
     runs.run()
-    runs.suspects.end(DUE, last=True)
-    assert runs.suspects.after_death(DUE) == []
+    runs.suspects.end(last=True)
+    assert runs.suspects.after_death() == []
     [group] = runs.suspects.groups(DUE)
     assert [due.work_id for due in group] == list(range(1500, 2001))
 
@@ -132,6 +134,6 @@ def test_what_was_in_hand_when_a_service_was_down_is_asked_last_and_not_suspecte
 def test_failed_works_that_are_asked_again_are_suspected_as_well(runs: Runs) -> None:
     failed = runs.ledger.due(0, 40)
     runs.settle([(due, a_failure(due.doi)) for due in failed])
-    runs.suspects.hand_out(failed, suspected=False)
-    assert len(runs.suspects.after_death(WorkState.FAILURE)) == 40
+    runs.suspects.hand_out(failed, WorkState.FAILURE, suspected=False)
+    assert len(runs.suspects.after_death()) == 40
     assert [len(group) for group in runs.suspects.groups(WorkState.FAILURE)] == [32, 8]

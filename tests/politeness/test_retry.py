@@ -21,6 +21,7 @@ from harvester.core.errors import (
 from harvester.politeness.retry import (
     BASE_SECONDS,
     CAP_SECONDS,
+    EARNED,
     LEAST,
     SHARE,
     RetryBudget,
@@ -91,6 +92,11 @@ def test_a_500_gets_fewer_attempts_than_other_faults_and_what_sounds_final_gets_
 # The retry budget
 
 
+async def allowed(budget: RetryBudget) -> None:
+    while not budget.take():
+        await LoopClock().sleep(1)
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     fails=st.floats(0, 1),
@@ -111,7 +117,7 @@ def test_whenever_a_retry_is_sent_at_most_a_fifth_of_the_last_minute_were_retrie
                 sent.append((clock.monotonic(), False))
                 await clock.sleep(pause * (0.5 + chance.random()))
                 while chance.random() < fails and clock.monotonic() < 200:
-                    await budget.retry()
+                    await allowed(budget)
                     sent.append((clock.monotonic(), True))
                     await clock.sleep(pause * (0.5 + chance.random()))
 
@@ -130,7 +136,7 @@ def test_a_service_that_fails_always_sees_no_more_retries_than_the_least() -> No
         budget = RetryBudget(LoopClock())
         budget.request()
         for _ in range(3 * LEAST):
-            await budget.retry()
+            await allowed(budget)
         return asyncio.get_running_loop().time()
 
     assert 120 <= in_virtual_time(go()) <= 125
@@ -142,7 +148,7 @@ def test_few_failures_are_tried_again_without_waiting() -> None:
         for _ in range(100):
             for _ in range(9):
                 budget.request()
-            await budget.retry()
+            await allowed(budget)
         return asyncio.get_running_loop().time()
 
     assert in_virtual_time(go()) == 0
@@ -152,8 +158,20 @@ def test_a_retry_that_was_not_sent_after_all_costs_nothing() -> None:
     async def go() -> float:
         budget = RetryBudget(LoopClock())
         for _ in range(10 * LEAST):
-            await budget.retry()
+            await allowed(budget)
             budget.take_back()
         return asyncio.get_running_loop().time()
 
     assert in_virtual_time(go()) == 0
+
+
+def test_each_record_of_a_known_good_doi_allows_some_more_for_a_minute() -> None:
+    async def go() -> tuple[int, int]:
+        budget = RetryBudget(LoopClock())
+        for _ in range(5):
+            budget.earn()
+        at_once = sum(budget.take() for _ in range(100))
+        await asyncio.sleep(61)
+        return at_once, sum(budget.take() for _ in range(100))
+
+    assert in_virtual_time(go()) == (LEAST + 5 * EARNED, LEAST)

@@ -21,7 +21,7 @@ from harvester.sandbox.run import run_in_thread
 from harvester.sandbox.server import Sandbox
 from harvester.verify.gather import gather
 from tests.oracle import violations
-from tests.tool import Tool, dois
+from tests.tool import Tool, dois, spoil
 
 DOIS = int(os.environ.get("HARVESTER_CRASH_DOIS", "20000"))
 KILLS = int(os.environ.get("HARVESTER_CRASH_KILLS", "150"))
@@ -107,6 +107,32 @@ def test_a_refetch_may_be_killed_and_goes_on(harvester: Tool, place: str) -> Non
     assert old in [path.read_bytes() for path in archived]
     assert {record["doi"] for record in harvester.lines("out.jsonl")} == set(listed)
     assert harvester("verify", "out.jsonl", "--deep").returncode == 0
+
+
+@pytest.mark.parametrize("output", ["out.jsonl", "out.jsonl.gz"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("begin", "before-rename", "after-rename", "before-write", "mid-write"),
+        *("after-sync", "in-transaction", "after-commit", "published"),
+    ],
+)
+def test_a_retry_may_be_killed_and_the_finished_output_keeps_its_name(
+    harvester: Tool, sandbox: Sandbox, place: str, output: str
+) -> None:
+    listed = dois(30)
+    command = ["run", harvester.write("dois.txt", listed), "-o", output, "--register", "--quiet"]
+    spoil(sandbox, *listed[3:6])
+    assert harvester(*command).returncode == 0
+    spoil(sandbox)
+    before = done_in(harvester, output)
+    assert run_until(harvester, place, *command, "--retry-failed") == KILLED
+    assert len(before) == 27
+    assert done_in(harvester, output)[:27] == before
+    assert harvester("verify", output, "--deep").returncode == 0
+    assert harvester(*command, "--retry-failed").returncode == 0
+    assert len(done_in(harvester, output)) == 30
+    check(harvester, sandbox, listed, output, kills=1)
 
 
 @pytest.mark.timeout(900)

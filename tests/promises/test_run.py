@@ -140,6 +140,38 @@ def test_only_what_failed_is_asked_again_and_no_list_is_needed(harvester: Tool) 
     assert harvester("verify", "out.jsonl").returncode == 0
 
 
+def test_the_history_of_a_doi_with_a_record_does_not_say_that_nothing_is_known(harvester: Tool) -> None:
+    listed = ["10.5555/ok-1", "10.5555/500-3"]
+    assert harvester("run", harvester.write("dois.txt", listed), "-o", "out.jsonl").returncode == 0
+    said = {doi: harvester("history", doi, "out.jsonl").stderr for doi in (*listed, "10.5555/ok-2")}
+    assert "has a record of 2" in said["10.5555/ok-1"]
+    assert "has no record yet, it failed" in said["10.5555/500-3"]
+    assert "is not in this ledger" in said["10.5555/ok-2"]
+
+
+def test_a_retry_leaves_the_finished_output_and_the_reasons_of_failures_in_place(harvester: Tool) -> None:
+    """Also if it is stopped, or killed, in the middle."""
+    listed = some_that_heal(harvester)
+    output, failures = harvester.folder / "out.jsonl", harvester.lines("out.failures.jsonl")
+    before = output.read_bytes()
+    harvester.sandbox.set_outage("paperbuzz")
+    process = harvester.start("run", harvester.write("dois.txt", listed), "-o", "out.jsonl", "--retry-failed")
+    wait_for(lambda: (harvester.folder / "out.jsonl.partial").exists())
+    assert (output.read_bytes(), harvester.summary()["failures"]) == (before, 2)
+    process.kill()
+    process.wait()
+    assert output.read_bytes() == before
+    assert harvester("verify", "out.jsonl", "--deep").returncode == 0
+    assert json.loads(harvester("status", "out.jsonl", "--json").stdout)["failures"] == 2
+    harvester.sandbox.set_outage("paperbuzz", None)
+    assert harvester("run", "dois.txt", "-o", "out.jsonl").returncode == 0
+    assert output.read_bytes() == before
+    assert not (harvester.folder / "out.jsonl.partial").exists()
+    assert harvester.lines("out.failures.jsonl") == failures
+    assert harvester("run", "dois.txt", "-o", "out.jsonl", "--retry-failed").returncode == 0
+    assert [record["doi"] for record in harvester.lines("out.jsonl")] == ["10.5555/ok-1", "10.5555/ok-7"]
+
+
 def test_what_was_never_asked_stays_so_when_only_failed_ones_are_wanted(harvester: Tool) -> None:
     listed = some_that_heal(harvester)
     harvester.write("dois.txt", [*listed, "10.5555/ok-9"])

@@ -152,13 +152,37 @@ def test_the_outcome_says_what_is_missing(
 
 
 @pytest.mark.parametrize(
+    ("doi", "named", "is_its_own"),
+    [
+        ("10.1/x", "10.1/X", True),
+        ("10.1/x?utm_source=y", "10.1/x", False),
+        ("10.1/x", "10.1/x.2", False),
+        ("10.1/x", 7, True),
+    ],
+)
+def test_metadata_that_name_another_work_count_as_none(
+    doi: str, named: object, is_its_own: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fact P13."""
+    metadata = {"crossref_url": "x", "title": "T", "DOI": named, "URL": "https://press.example/1"}
+    open_access = {"oadoi_url": "x", "is_oa": True}
+    content = body(doi=doi, metadata=metadata, altmetrics_sources=[], open_access=open_access)
+    record = read_record(doi, answer(content), NOW, landing_urls=True)
+    assert record.outcome == ("ok" if is_its_own else "empty")
+    assert bool(record.landing_urls) is is_its_own
+    assert (f"metadata of {named} came with the record of {doi}" in caplog.text) is not is_its_own
+
+
+@pytest.mark.parametrize(
     ("sources", "truncated"),
     [
         ([source(2499)], False),
         ([source(2500)], True),
         ([source(1250), source(1250, "reddit")], True),
-        ([source(1999, "wikipedia")], False),
-        ([source(1999), source(1, "wikipedia")], None),
+        ([source(833, "wikipedia")], False),
+        ([source(834, "wikipedia")], None),
+        ([source(1999)], False),
+        ([source(833), source(1, "wikipedia")], None),
         ([source(2009, "wikipedia")], None),
         ([source(2499), source(1, "wikipedia")], True),
         ([source("2500"), source(None), "text", None], False),

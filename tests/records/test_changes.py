@@ -52,6 +52,16 @@ def test_the_order_of_lists_is_no_change(seed: int) -> None:
     assert content_of(shuffled(RECORD, random.Random(seed))) == content_of(RECORD)
 
 
+def test_the_order_of_authors_is_no_change_and_another_author_is_one() -> None:
+    def by(authors: object) -> dict[str, Any]:
+        return RECORD | {"metadata": RECORD["metadata"] | {"author": authors}}
+
+    before = content_of(by("Di Eng, Cy Dahl, Ann Li"))
+    assert content_of(by("Ann Li, Di Eng, Cy Dahl")) == before
+    assert content_of(by("Ann Li, Di Eng")) != before
+    assert content_of(by(None)) != before
+
+
 @pytest.mark.parametrize(
     "part",
     [

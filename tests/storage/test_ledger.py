@@ -19,7 +19,7 @@ from harvester.core.model import DueWork, Failure, PendingRegistration, Stage, W
 from harvester.records.result import Result
 from harvester.storage import ledger as ledger_module
 from harvester.storage import outbox as outbox_module
-from harvester.storage.database import Database
+from harvester.storage.database import Database, WorkState
 from harvester.storage.ledger import Ledger
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
 from harvester.storage.outbox import Outbox, OutboxHook
@@ -187,8 +187,8 @@ def test_invalid_lines_are_those_of_the_last_reading(ledger: OpenedLedger) -> No
 def test_invalid_lines_stay_whatever_failures_were_forgotten_before(ledger: OpenedLedger) -> None:
     enrol(ledger, "abc")
     record(ledger, failures="abc")
+    ledger.start_over(None, SOURCE)
     enrol(ledger, "abcd")
-    ledger.retry_failed()
     record(ledger, "abcd")
     enrol(ledger, "abcd", an_invalid_line("x"), an_invalid_line("y"))
     assert reasons(ledger) == [("input", "x"), ("input", "y")]
@@ -308,50 +308,25 @@ def test_figures_count_results_by_outcome_and_failures_by_kind(ledger: OpenedLed
 
 def test_a_known_good_doi_is_one_with_a_complete_record(ledger: OpenedLedger) -> None:
     enrol(ledger, "abc")
-    assert ledger.known_good() is None
+    assert not ledger.known_good(3)
     record(ledger, failures="a")
     due = ledger.due(0, 10)
     ledger.record([(due[0], a_result(doi("b"), outcome="degraded"))], lambda: (0, None))
-    assert ledger.known_good() is None
+    assert not ledger.known_good(3)
     record(ledger, "c")
-    assert ledger.known_good() == doi("c")
+    assert ledger.known_good(3) == [doi("c")]
     ledger.begin_output("tonight.jsonl", [due[0].work_id])
-    assert ledger.known_good() == doi("c"), "nights begin with what earlier ones know"
+    assert ledger.known_good(3) == [doi("c")], "nights begin with what earlier ones know"
 
 
 # Once more
-
-
-def test_failed_works_are_due_again_on_request_and_their_reasons_gone(ledger: OpenedLedger) -> None:
-    enrol(ledger, "abc", an_invalid_line("x"))
-    record(ledger, "a", "bc")
-    assert ledger.retry_failed() == 2
-    assert (letters_due(ledger), reasons(ledger)) == ("bc", [("input", "x")])
-
-
-def test_a_success_moves_a_work_from_failures_to_results(ledger: OpenedLedger) -> None:
-    enrol(ledger, "a")
-    record(ledger, failures="a")
-    ledger.retry_failed()
-    record(ledger, "a")
-    figures = ledger.figures()
-    assert (figures.results, figures.failures, figures.failures_by_kind) == (1, 0, {})
 
 
 def test_failed_works_that_left_the_list_are_not_asked_again(ledger: OpenedLedger) -> None:
     enrol(ledger, "ab")
     record(ledger, failures="ab")
     enrol(ledger, "b")
-    assert (ledger.retry_failed(), letters_due(ledger)) == (1, "b")
-
-
-def test_a_retry_keeps_what_operas_refused(ledger: OpenedLedger, outbox: Outbox) -> None:
-    enrol(ledger, "a")
-    outbox.fill(harvested_only=False)
-    outbox.settle([], [(entry, a_failure(entry.doi, stage=Stage.REGISTER)) for entry in outbox.waiting(1)])
-    record(ledger, failures="a")
-    ledger.retry_failed()
-    assert reasons(ledger) == [("register", doi("a"))]
+    assert [due.doi for due in ledger.due(0, 9, WorkState.FAILURE)] == [doi("b")]
 
 
 def test_starting_over_makes_every_listed_work_due_and_forgets_the_others(ledger: OpenedLedger) -> None:
@@ -365,7 +340,7 @@ def test_starting_over_makes_every_listed_work_due_and_forgets_the_others(ledger
     meta = ledger.database.meta
     assert (meta.length, meta.published, meta.archive) == (0, False, "out.jsonl.1")
     assert [stage for stage, _ in reasons(ledger)] == ["input"]
-    assert ledger.known_good() is None
+    assert not ledger.known_good(3)
 
 
 def test_starting_over_does_not_register_anew(ledger: OpenedLedger, outbox: Outbox) -> None:
@@ -908,12 +883,6 @@ class Life(RuleBasedStateMachine):
         waiting = self.ledger.figures().registration_pending
         assert record(self.ledger, results, failures) == self.ledger.figures().registration_pending - waiting
         self.states |= dict.fromkeys(results, "result") | dict.fromkeys(failures, "failure")
-
-    @rule()
-    def retry(self) -> None:
-        failed = self.in_state("failure")
-        assert self.ledger.retry_failed() == len(failed)
-        self.states |= dict.fromkeys(failed, "pending")
 
     @precondition(lambda self: self.listed)
     @rule()

@@ -47,7 +47,9 @@ from harvester.storage.lock import lock
 from harvester.storage.meta import Value
 from harvester.storage.outbox import OutboxHook
 from harvester.storage.output_file import OutputFile, Seal, partial_of
+from harvester.verify.gather import gather
 from tests.opened import OpenedLedger, OpenedStore
+from tests.oracle import violations
 from tests.support import ANY, a_failure, a_result, an_invalid_line
 
 SOURCE = "https://api.paperbuzz.org/v0/"
@@ -117,9 +119,11 @@ class Place:
         async with self.store() as store:
             await store.enrol(works(letters))
             await store.begin(service="paperbuzz", source=SOURCE, refetch=refetch, retry_failed=retry_failed)
-            due = await store.due(0, limit)
-            for first in range(0, len(due), 2):
-                await commit(store, due[first : first + 2], failing=failing, attempts=attempts)
+            for state in store.states_to_ask:
+                store.state_to_ask = state
+                due = await store.due(0, limit)
+                for first in range(0, len(due), 2):
+                    await commit(store, due[first : first + 2], failing=failing, attempts=attempts)
             if not (await store.figures()).pending:
                 await store.publish()
 
@@ -636,8 +640,9 @@ async def test_new_dois_are_added_to_a_finished_output(place: Place) -> None:
     async with place.store() as store:
         await store.enrol(works("abc"))
         assert await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=False)
-        assert place.names == {"out.jsonl.partial"}
+        assert place.names == {"out.jsonl", "out.jsonl.partial"}
         assert (await store.figures()).pending == 1
+    assert place.output.read_bytes() == lines("ab"), "the finished output keeps its name and its bytes"
     await place.run("abc", attempts=2)
     assert place.output.read_bytes() == lines("ab") + lines("c", 2)
     assert place.names == {"out.jsonl"}
@@ -1031,9 +1036,9 @@ class Countdown:
     def __init__(self, point: int, patch: pytest.MonkeyPatch) -> None:
         self.left = point
         steps: dict[Any, str] = {
-            output_module: "move open_output",
+            output_module: "move replace write_atomically remove open_output",
             OutputFile: "append",
-            Ledger: "begin_reading enrol end_reading start_over retry_failed record mark_published",
+            Ledger: "begin_reading enrol end_reading start_over record mark_published",
             Value: "__set__",
         }
         for owner, name in ((owner, name) for owner, names in steps.items() for name in names.split()):
@@ -1162,6 +1167,83 @@ def test_whatever_step_a_run_is_cut_off_at_the_same_command_ends_it(case: Case) 
                 asyncio.run(case.command(place))
             case.check(place)
     assert point > 15
+
+
+@pytest.mark.parametrize("name", ["grown", "retried"])
+def test_whatever_step_a_run_is_cut_off_at_a_finished_output_keeps_its_name_and_its_bytes(name: str) -> None:
+    """Until the one that replaces it is complete."""
+    case = CASES[name]
+    with TemporaryDirectory(dir=MEMORY) as folder:
+        for point in itertools.count():
+            place = case.begun(Path(folder) / str(point))
+            before = place.output.read_bytes()
+            if not is_cut_off(case.command(place), point):
+                break
+            assert place.output.read_bytes() == before or place.records() == case.after
+            assert not list(violations_in(place))
+            if place.remembered("published"):  # a run that has nothing to add leaves no copy behind
+                asyncio.run(place.run("ab" if name == "grown" else "abc"))
+                assert place.names == {"out.jsonl"}
+    assert point > 15
+
+
+def violations_in(place: Place) -> list[object]:
+    with gather(place.output, deep=True) as evidence:
+        return list(violations(evidence))
+
+
+async def test_an_output_that_was_to_grow_and_was_refetched_is_kept_with_what_was_added(place: Place) -> None:
+    await place.run("ab")
+    await place.run("abcd", limit=1)
+    assert place.names == {"out.jsonl", "out.jsonl.partial"}
+    await place.run("abcd", refetch=True, attempts=2)
+    assert place.names == {"out.jsonl", "out.jsonl.1"}
+    assert (place.folder / "out.jsonl.1").read_bytes() == lines("abc")
+
+
+async def test_an_output_that_grew_may_be_read_by_whom_it_might_before(place: Place) -> None:
+    await place.run("ab")
+    place.output.chmod(0o640)
+    await place.run("abc")
+    assert place.output.stat().st_mode & 0o777 == 0o640
+
+
+async def test_a_disk_that_has_no_room_for_the_copy_leaves_all_as_it_was(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await place.run("ab")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_data", disk_full)
+        with pytest.raises(DiskFailed):
+            await place.run("abc")
+    assert (place.names, place.output.read_bytes()) == ({"out.jsonl"}, lines("ab"))
+    assert not violations_in(place)
+    await place.run("abc")
+    assert place.output.read_bytes() == lines("abc")
+
+
+async def test_a_finished_output_that_somebody_changed_while_it_grew_is_not_replaced(place: Place) -> None:
+    await place.run("ab")
+    await place.run("abcd", limit=1)
+    place.output.write_bytes(b"theirs")
+    with pytest.raises(PromiseBroken, match=r"something else changed .*out\.jsonl while more was added"):
+        await place.run("abcd")
+    assert place.output.read_bytes() == b"theirs"
+    place.output.rename(place.folder / "theirs")
+    await place.run("abcd")
+    assert sorted(place.records()) == ["a", "b", "c", "d"]
+
+
+async def test_failed_works_stay_failed_with_their_reason_until_they_are_asked_again(place: Place) -> None:
+    await place.run("abcd", failing="bc")
+    async with place.store() as store:
+        await store.enrol(works("abcd"))
+        await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=True)
+        await commit(store, (await store.due(0, 1)))
+        figures = await store.figures()
+    assert (figures.results, figures.failures, figures.pending) == (3, 1, 0)
+    with closing(OpenedLedger(place.ledger)) as ledger:
+        assert [failure.doi for failure in ledger.failures()] == [doi("c")]
 
 
 def test_a_refetch_that_was_cut_off_at_any_step_goes_on_without_being_asked_for_again() -> None:
@@ -1353,10 +1435,12 @@ async def test_with_a_ledger_stdout_gets_only_what_is_still_due(place: Place) ->
 
 async def test_with_a_ledger_failed_works_go_to_stdout_on_request(place: Place) -> None:
     stdout = io.BytesIO()
-    for failing in ("a", ""):
+    for failing, state in (("a", WorkState.DUE), ("", WorkState.FAILURE)):
         async with OpenedStore(place.ledger, None, stdout=stdout) as store:
             await store.enrol(works("ab"))
             await store.begin(service="paperbuzz", source=SOURCE, refetch=False, retry_failed=True)
+            assert store.states_to_ask == (WorkState.FAILURE, WorkState.DUE)
+            store.state_to_ask = state
             await commit(store, await store.due(0, 10), failing=failing)
     assert stdout.getvalue() == lines("ba")
 
