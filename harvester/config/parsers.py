@@ -173,11 +173,11 @@ def as_web_address(value: object) -> object:
     text = str(value)
     try:
         parts = urlsplit(text)
-        host, _ = parts.hostname or "", parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError("a web address") from None
     clean = text.isascii() and text.isprintable() and not set(' \\"<>') & set(text)
-    if parts.scheme not in ("http", "https") or not host or not clean:
+    if parts.scheme not in ("http", "https") or not host or not clean or port == 0:
         raise ValueError("a web address such as https://api.paperbuzz.org/v0/")
     if parts.username is not None:
         raise ValueError("a web address without user and password")

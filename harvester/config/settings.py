@@ -111,6 +111,7 @@ class NightlySettings:
     max_interval: float = _key(90 * 86_400.0, as_duration)
     time_limit: float = _key(6 * 3600.0, as_duration)
     keep_nights: int = _key(30, as_whole(1, 1_000_000))
+    list_change: float = _key(0.1, as_number(0, 1))
 
     def __post_init__(self) -> None:
         """Check what concerns two settings together.

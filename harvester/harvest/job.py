@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from harvester.config.credentials import Secret
 from harvester.core.clock import Clock
+from harvester.core.errors import StopRun
 from harvester.core.limits import ServiceLimits
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
@@ -89,6 +90,7 @@ class HarvestJob:
         max_failures: more failures than this end the run with 3; None for any number.
         unattended: no human is present. If OPERAS rejects the account, harvest anyway and leave registration pending.
         advice_if_moved: what to do if the records in the ledger came from another base URL.
+        unread: why inputs could not be read; the others are harvested all the same.
     """
 
     inputs: tuple[str, ...]
@@ -103,6 +105,7 @@ class HarvestJob:
     max_failures: int | None = None
     unattended: bool = False
     advice_if_moved: str = ANOTHER_OUTPUT
+    unread: tuple[StopRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
