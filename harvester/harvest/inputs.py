@@ -80,6 +80,8 @@ async def read_inputs(
             f"there is no DOI in {', '.join(map(printable, inputs))}: of {reading.lines:,} lines {reading.invalid:,} "
             f"are no DOIs and {reading.blank:,} are empty. Nothing was asked."
         )
+    for reason in unread or ():
+        context.warn(f"{reason} The other lists are read.")
     if reading.dropped:
         context.warn(
             f"{reading.dropped:,} DOIs of the last reading are listed no more and were not asked yet; left out"
@@ -95,13 +97,8 @@ def _each_that_can_be_read(
     unread: list[StopRun],
 ) -> Iterator[Work | Failure | Blank]:
     """Read the inputs one after the other; an input that cannot be read, or not to its end, does not end the rest."""
-
-    def refused(reason: StopRun) -> None:
-        unread.append(reason)
-        context.warn(f"{reason} The other lists are read.")
-
-    for name in expand(inputs, context.warn, own, refused=refused):
+    for name in expand(inputs, context.warn, own, refused=unread.append):
         try:
             yield from read([name])
         except (InputMissing, InputUnusable) as reason:
-            refused(reason)
+            unread.append(reason)

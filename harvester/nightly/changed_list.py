@@ -1,7 +1,7 @@
 """Notice that a list changed more than lists do in a night, and keep saying so until a person accepts it.
 
-A list that lost a tenth of its DOIs was more likely cut short on its way than cleaned up; one with a tenth of new DOIs
-may be that of somebody else, and what is registered stays registered. So each list is compared with the last one that
+A list that lost a tenth of its DOIs was more likely cut short on its way than cleaned up; if as many came it may be that
+of somebody else, and what is registered stays registered. So each list is compared with the last one that
 was accepted. A list that changed little is accepted by itself. With any other the night harvests what is listed, but
 registers nothing, and its page says what changed.
 """
@@ -50,7 +50,7 @@ def look_at_list(database: Database, reading: Reading, *, share: float, accept: 
     Args:
         database: of the ledger, after the reading.
         reading: what it found.
-        share: of the DOIs that may come or go, and of the lines that may turn invalid, without a question.
+        share: of the DOIs that may go, and of the lines that may turn invalid, without a question.
         accept: whether a person accepts the list as it is now.
         is_whole: whether all files could be read; otherwise the list is not accepted by itself.
     """
@@ -69,8 +69,7 @@ def _change(database: Database, reading: Reading, known: Accepted, share: float)
         come = db.execute(COME, numbers).fetchone()[0]
     turned = max(0, reading.invalid - known.invalid)
     is_doubted = (
-        _is_many(gone, known.works, share)
-        or _is_many(come, known.works, share)
+        _is_many(gone, known.works, share)  # also if as many came: a list that only grew is no reason to ask
         or _is_many(turned, max(known.lines, reading.lines), share)
     )
     return ListChange(come, gone, turned, is_doubted=is_doubted)

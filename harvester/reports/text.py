@@ -23,7 +23,10 @@ EXAMPLES: Final = 3
 
 
 def page(report: NightReport) -> str:
-    """The report as text in lines of at most `WIDTH` columns; a section without lines is left out."""
+    """The report as text: a first line with the verdict, then lines of at most `WIDTH` columns.
+
+    A section without lines is left out.
+    """
     is_compared = report.compared_with is not None
     sections = [
         [_safe(report.verdict.sentence, 1_000)],  # never wrapped, so that `head -1` gives all of it
