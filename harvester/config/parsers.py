@@ -186,6 +186,19 @@ def as_web_address(value: object) -> object:
     return text
 
 
+def as_proxy(value: object) -> object:
+    """The address of an HTTP proxy, with user and password if it wants them."""
+    text = str(value)
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0 or parts.scheme not in ("http", "https") or not text.isascii() or not text.isprintable():
+        raise ValueError("the address of a proxy such as http://proxy.university.example:3128")
+    return text
+
+
 def as_base_url(value: object) -> object:
     """The base URL of a service, to which paths are appended. A missing slash at the end is added."""
     text = str(as_web_address(value))

@@ -17,6 +17,7 @@ from harvester.lists import ListOptions
 from harvester.storage.database import WorkState
 from harvester.storage.paths import Paths
 from harvester.storage.store import ANOTHER_OUTPUT
+from harvester.transport.network import Network
 
 
 class Mode(Enum):
@@ -46,6 +47,7 @@ class Upstream:
         reference_doi: a DOI that it must have a record of, by which is told whether it is up where none is known yet.
         landing_urls: whether the URLs that its records give are to be registered.
         compares: whether its records are compared with those before them.
+        network: the way to it.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Upstream:
     reference_doi: str
     landing_urls: bool = False
     compares: bool = False
+    network: Network = Network()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,14 @@ class Account:
         email: of the account.
         password: of the account.
         batch_size: DOIs in one request.
+        network: the way to OPERAS.
     """
 
     limits: ServiceLimits
     email: str
     password: Secret
     batch_size: int
+    network: Network = Network()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Notice that a list changed more than lists do in a night, and keep saying so until a person accepts it.
 
-A list that lost a tenth of its DOIs was more likely cut short on its way than cleaned up; if as many came it may be that
-of somebody else, and what is registered stays registered. So each list is compared with the last one that
+A list that lost a tenth of its DOIs was more likely cut short on its way than cleaned up; if as many came, it may be
+that of somebody else, and what is registered stays registered. So each list is compared with the last one that
 was accepted. A list that changed little is accepted by itself. With any other the night harvests what is listed, but
 registers nothing, and its page says what changed.
 """

@@ -1,6 +1,7 @@
 """Run a night and tell others how it goes: systemd, Prometheus, a ping service."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from harvester.core.clock import ClockWatch
 from harvester.core.errors import Interrupted, LockHeld, StopRun
 from harvester.core.tasks import until_stopped
 from harvester.core.text.sanitize import MAX_SHOWN, masked
+from harvester.harvest.from_settings import network
 from harvester.harvest.job import Context
 from harvester.monitoring.courtesy import courtesy
 from harvester.monitoring.healthchecks import Signal, ping
@@ -87,7 +89,7 @@ async def _ping(settings: Settings, signal: Signal, verdict: str = "") -> None:
     """Ping, if there is an address for it."""
     if url := settings.metrics.ping_url:
         with courtesy("the ping"):
-            async with AiohttpTransport(connections=1) as transport:
+            async with AiohttpTransport(connections=1, network=network(settings, os.environ)) as transport:
                 await ping(transport, url, signal, verdict)
 
 
