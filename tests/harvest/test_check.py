@@ -8,7 +8,6 @@ import pytest
 
 from harvester.config.load import load
 from harvester.config.settings import Settings
-from harvester.core.clock import SystemClock
 from harvester.core.errors import StopRun
 from harvester.harvest.check import Setup, check
 from harvester.harvest.from_settings import list_options, paths, upstream
@@ -19,7 +18,7 @@ from tests.records.test_schema import outside
 PASSWORD = "sandbox"
 
 
-async def checked(settings: Settings) -> int:
+async def checked(settings: Settings, folder: Path) -> int:
     """The exit code of `harvester check --offline`: that of the first problem."""
     setup = Setup(
         upstream=upstream(settings),
@@ -29,7 +28,7 @@ async def checked(settings: Settings) -> int:
         paths=lambda: paths(settings),
         textfile=None,
     )
-    found = [finding async for finding in check(setup, SystemClock(), offline=True)]
+    found = [finding async for finding in check(setup, outside(folder), offline=True)]
     return next((finding.problem.exit_code for finding in found if finding.problem), 0)
 
 
@@ -52,6 +51,8 @@ async def ended(settings: Settings, folder: Path) -> int:
         ({"output.path": "dois.jsonl"}, 2),
         ({"output.path": "-", "operas.enabled": True}, 2),
         ({"output.path": "out.jsonl", "input.files": ["nowhere.txt"]}, 66),
+        ({"output.path": "out.jsonl", "input.files": ["none.txt"]}, 65),
+        ({"output.path": "out.jsonl", "input.files": ["*.pdf"]}, 65),
     ],
 )
 async def test_check_ends_as_a_run_would(
@@ -59,9 +60,11 @@ async def test_check_ends_as_a_run_would(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "closed").mkdir()
+    (tmp_path / "none.txt").write_text("no DOI\n")
+    (tmp_path / "list.pdf").write_bytes(b"%PDF-1.7")
     (tmp_path / "dois.jsonl").write_text('{"doi": "10.5555/ok-1"}\n')
     really = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and really(path, mode))
     given = {"paperbuzz.email": "you@press.example", "input.files": ["dois.jsonl"], **changes}
     settings = load(None, {}, given).settings
-    assert (await checked(settings), await ended(settings, tmp_path)) == (code, code)
+    assert (await checked(settings, tmp_path), await ended(settings, tmp_path)) == (code, code)
