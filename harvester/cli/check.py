@@ -38,7 +38,7 @@ def check(offline: bool, config_path: Path | None, quiet: bool, **given: object)
 
     async def show_findings(context: Context) -> int:
         code = 0
-        async for finding in findings(_setup(session), context.clock, offline=offline):
+        async for finding in findings(_setup(session), context, offline=offline):
             code = code or (finding.problem.exit_code if finding.problem else 0)
             if finding.problem or not quiet:
                 await asyncio.to_thread(show, _line(finding))  # whoever reads it may sleep, and a stop be asked for

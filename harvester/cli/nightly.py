@@ -16,9 +16,10 @@ from harvester.reports.summary import Summary
 
 @click.command()
 @click.option("--wait-lock", is_flag=True, help="Wait for another run on the same ledger instead of ending with 11.")
+@click.option("--accept-list", is_flag=True, help="Accept the list as it is now, however much it changed.")
 @click.option("--only-changed/--no-only-changed", default=None, help="Write only records that changed.")
 @options.common
-def nightly(wait_lock: bool, config_path: Path | None, quiet: bool, **given: object) -> int:
+def nightly(wait_lock: bool, accept_list: bool, config_path: Path | None, quiet: bool, **given: object) -> int:
     """Harvest what is due tonight; everything is taken from the configuration.
 
     [input] files are read anew, [output] path is a template with {date} or {run_id}, [ledger] path is that of all
@@ -34,7 +35,9 @@ def nightly(wait_lock: bool, config_path: Path | None, quiet: bool, **given: obj
         return session.password() if session.settings.operas.enabled else None
 
     def job(context: Context) -> Awaitable[Summary]:
-        return nightly_and_notify(session.settings, password, context, os.environ, wait_lock=wait_lock)
+        return nightly_and_notify(
+            session.settings, password, context, os.environ, wait_lock=wait_lock, accepts_list=accept_list
+        )
 
     summary = work(lambda context: session.watched(context, job(context)))
     return close_with(summary, quiet=quiet, again="a later night asks again")

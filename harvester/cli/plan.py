@@ -34,7 +34,7 @@ from harvester.reports.details import Campaign
 def plan(doi: str | None, at: datetime | None, config_path: Path | None, quiet: bool, **given: object) -> None:
     """Show what tonight would ask and why; with a DOI, explain its score part by part. Asks and changes nothing.
 
-    What was asked within the last 24 hours is not asked again: in the evening, say when the night begins with --at.
+    What was asked within the last 20 hours is not asked again: in the evening, say when the night begins with --at.
 
     \b
     harvester plan --config /etc/harvester.toml

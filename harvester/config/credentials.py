@@ -70,7 +70,7 @@ def operas_password(settings: Settings, environ: Mapping[str, str]) -> Secret:
     Raises:
         Misconfigured: there is none, it is not plain text, or its file is empty or cannot be read.
     """
-    if password := environ.get(PASSWORD_VARIABLE):
+    if password := _without_line_end(environ.get(PASSWORD_VARIABLE, "")):
         if not password.isprintable():  # bytes that are not UTF-8 appear as lone surrogates, which are not printable
             raise Misconfigured(f"{PASSWORD_VARIABLE} is not plain UTF-8 text.")
         return Secret(password)
@@ -87,7 +87,7 @@ def operas_password(settings: Settings, environ: Mapping[str, str]) -> Secret:
 
 def password_origin(settings: Settings, environ: Mapping[str, str]) -> str | None:
     """The variable or the file from which `operas_password` would take the password; None if there is none."""
-    if environ.get(PASSWORD_VARIABLE):
+    if _without_line_end(environ.get(PASSWORD_VARIABLE, "")):
         return PASSWORD_VARIABLE
     path = settings.operas.password_file or _credential(environ)
     return str(path) if path else None
@@ -100,11 +100,16 @@ def _credential(environ: Mapping[str, str]) -> Path | None:
     return path if path and path.exists() else None
 
 
+def _without_line_end(text: str) -> str:
+    """A password without the line end that editors and `echo` put behind it, also on the way into the environment."""
+    return text.removesuffix("\n").removesuffix("\r")
+
+
 def _password_in(path: Path, setting: str) -> Secret:
     shown = printable(str(path))
     try:
         mode = path.stat().st_mode
-        text = path.read_text(encoding="utf-8-sig").removesuffix("\n").removesuffix("\r")
+        text = _without_line_end(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise Misconfigured(f"{setting}: the password file {shown} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:

@@ -7,6 +7,7 @@ directory.
 """
 
 import difflib
+import stat
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,9 @@ def text_of(path: Path) -> str:
         Misconfigured: it cannot be read.
     """
     try:
+        # To open a named pipe waits for a writer, perhaps for ever. Those that a shell makes have one.
+        if stat.S_ISFIFO(path.stat().st_mode) and path.parts[1:2] not in (("dev",), ("proc",)):
+            raise Misconfigured(f"the configuration {printable(str(path))} is a pipe. Name a file.")
         # Editors on Windows put a byte order mark at the beginning, and CR before each LF.
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:

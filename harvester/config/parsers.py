@@ -173,16 +173,29 @@ def as_web_address(value: object) -> object:
     text = str(value)
     try:
         parts = urlsplit(text)
-        host, _ = parts.hostname or "", parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError("a web address") from None
     clean = text.isascii() and text.isprintable() and not set(' \\"<>') & set(text)
-    if parts.scheme not in ("http", "https") or not host or not clean:
+    if parts.scheme not in ("http", "https") or not host or not clean or port == 0:
         raise ValueError("a web address such as https://api.paperbuzz.org/v0/")
     if parts.username is not None:
         raise ValueError("a web address without user and password")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ValueError("https; plain http is for this machine (localhost) only")
+    return text
+
+
+def as_proxy(value: object) -> object:
+    """The address of an HTTP proxy, with user and password if it wants them."""
+    text = str(value)
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0 or parts.scheme not in ("http", "https") or not text.isascii() or not text.isprintable():
+        raise ValueError("the address of a proxy such as http://proxy.university.example:3128")
     return text
 
 

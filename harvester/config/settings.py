@@ -20,6 +20,7 @@ from harvester.config.parsers import (
     as_output,
     as_path,
     as_path_texts,
+    as_proxy,
     as_size,
     as_text,
     as_web_address,
@@ -107,10 +108,11 @@ class LedgerSettings:
 class NightlySettings:
     """`[nightly]`: the scheduled harvest. Times in seconds."""
 
-    min_interval: float = _key(86_400.0, as_duration)
+    min_interval: float = _key(20 * 3600.0, as_duration)
     max_interval: float = _key(90 * 86_400.0, as_duration)
     time_limit: float = _key(6 * 3600.0, as_duration)
     keep_nights: int = _key(30, as_whole(1, 1_000_000))
+    list_change: float = _key(0.1, as_number(0, 1))
 
     def __post_init__(self) -> None:
         """Check what concerns two settings together.
@@ -146,6 +148,16 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """`[network]`: the way to the services."""
+
+    proxy: str | None = _key(None, as_proxy, secret=True)
+    ca_bundle: Path | None = _key(None, as_path)
+    client_cert: Path | None = _key(None, as_path)
+    client_key: Path | None = _key(None, as_path)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings, one attribute for each section."""
 
@@ -157,6 +169,7 @@ class Settings:
     nightly: NightlySettings = field(default_factory=NightlySettings)
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
 
 
 SECTIONS: dict[str, type] = get_type_hints(Settings)

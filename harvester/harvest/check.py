@@ -12,16 +12,19 @@ from harvester.core.clock import Clock
 from harvester.core.errors import GiveUp, Misconfigured, ServiceDown, StopRun, TryAgain
 from harvester.core.ownership import refuse_others_file
 from harvester.core.tally import Tally
-from harvester.harvest.job import Account, Upstream
+from harvester.core.text.wording import counted
+from harvester.harvest.inputs import read_inputs
+from harvester.harvest.job import Account, Context, Upstream
 from harvester.harvest.services import PROVIDERS, open_operas, open_provider
 from harvester.harvest.witnesses import NOT_FOUND
 from harvester.lists import ListOptions, check_options
-from harvester.lists.inputs import expand
+from harvester.lists.inputs import STDIN
 from harvester.monitoring.prometheus import METRICS
 from harvester.politeness.state import state_folder
 from harvester.records.kinds import LOCK
 from harvester.storage.lock import lock_file, refuse_network, refuse_strange_sidecars
 from harvester.storage.paths import Paths, check_paths, own_files, require_ledger
+from harvester.storage.store import Store
 
 API_VERSION = "v0/"
 """The last part of the service's address, which is easily forgotten."""
@@ -65,18 +68,22 @@ class Setup:
     nights: Callable[[], str] | None = None
 
 
-async def check(setup: Setup, clock: Clock, *, offline: bool) -> AsyncIterator[Finding]:
+async def check(setup: Setup, context: Context, *, offline: bool) -> AsyncIterator[Finding]:
     """Look at files, credentials and both services, in the order in which a run needs them.
 
     Args:
         setup: to be checked; that its settings could be read is the first finding.
-        clock: time.
+        context: its clock, and its stop, which ends the reading of lists.
         offline: leave the network out.
     """
+    clock = context.clock
     yield Finding("settings", "read and understood")
-    looks = {"e-mail": _email, "inputs": _inputs, "output": _output, "metrics": _metrics, "daily budget": _budget}
+    looks = {"e-mail": _email, "output": _output, "metrics": _metrics, "daily budget": _budget}
     for what, look in looks.items():
         yield _found(what, partial(look, setup))
+        if what == "e-mail":
+            for finding in await _inputs(setup, context):
+                yield finding
     if setup.nights:
         yield _found("nights", setup.nights)
     # Looked up before anything is asked: once the password was read it is masked in all that is told.
@@ -166,13 +173,24 @@ def _email(setup: Setup) -> str:
     return require_email(setup.upstream.email)
 
 
-def _inputs(setup: Setup) -> str:
-    check_options(setup.options)
+async def _inputs(setup: Setup, context: Context) -> list[Finding]:
+    """Read the lists as a run or a night reads them, into a ledger that is gone afterwards."""
+    files = [name for name in setup.inputs if name != STDIN]  # what will come over stdin nobody knows yet
+    if not files:
+        return [Finding("inputs", "none in the settings; name them to harvester run")]
     own: list[Path] = []
     with suppress(StopRun):  # of the output; it has a finding of its own
         own = own_files(setup.paths()) if setup.paths else []
-    files = expand(setup.inputs, lambda _: None, own)
-    return f"{len(files):,} files" if files else "none in the settings; name them to harvester run"
+    unread: list[StopRun] = []
+    quiet = replace(context, warn=lambda _: None)
+    try:
+        check_options(setup.options)
+        async with Store(None, None) as store:
+            reading = await read_inputs(store, files, setup.options, quiet, own=own, unread=unread)
+    except StopRun as problem:
+        return [Finding("inputs", str(problem), problem)]
+    found = f"{counted(reading.works, 'work')} in {counted(reading.lines, 'line')}; {reading.invalid:,} are no DOIs"
+    return [*(Finding("inputs", str(problem), problem) for problem in unread), Finding("inputs", found)]
 
 
 def _output(setup: Setup) -> str:

@@ -3,14 +3,24 @@
 The command line, a nightly harvest and whoever else starts a harvest turn their settings into plain data here.
 """
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
 from harvester.config.credentials import Secret, operas_account
 from harvester.config.limits import operas_limits, paperbuzz_limits
+from harvester.config.parsers import as_proxy
 from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured, Usage
+from harvester.core.text.sanitize import hide
 from harvester.harvest.job import Account, Upstream
 from harvester.lists import ListOptions
 from harvester.providers.paperbuzz import PaperbuzzProvider
 from harvester.storage.paths import Paths, job_paths
+from harvester.transport.network import Network
+
+PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
 def list_options(settings: Settings) -> ListOptions:
@@ -47,7 +57,38 @@ def upstream(settings: Settings) -> Upstream:
         settings.paperbuzz.email,
         settings.paperbuzz.reference_doi,
         landing_urls=settings.operas.urls_from_metadata,
+        network=network(settings, os.environ),
     )
+
+
+def network(settings: Settings, environ: Mapping[str, str]) -> Network:
+    """The way to the services. What is not set is taken from the variables that other programs know as well.
+
+    Both services speak https, so that HTTPS_PROXY counts, then ALL_PROXY. SSL_CERT_FILE is heeded by OpenSSL itself.
+
+    Raises:
+        Misconfigured: the address of a proxy in the environment is none.
+    """
+    given = settings.network
+    name, proxy = next(((name, environ[name]) for name in PROXY_VARIABLES if environ.get(name)), ("", None))
+    if given.proxy is None and proxy is not None:
+        try:
+            as_proxy(proxy if "://" in proxy else f"http://{proxy}")
+        except ValueError as error:
+            raise Misconfigured(f"the variable {name} is not {error}.") from None
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+    bundle = environ.get("REQUESTS_CA_BUNDLE")
+    found = Network(
+        proxy=given.proxy or proxy,
+        no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
+        ca_bundle=given.ca_bundle or (Path(bundle) if bundle else None),
+        client_cert=given.client_cert,
+        client_key=given.client_key,
+    )
+    for secret in filter(None, (found.proxy and urlsplit(found.proxy).password,)):
+        hide(secret)
+        hide(unquote(secret))
+    return found
 
 
 def account(settings: Settings, password: Secret) -> Account:
@@ -61,4 +102,5 @@ def account(settings: Settings, password: Secret) -> Account:
         email=operas_account(settings),
         password=password,
         batch_size=settings.operas.batch_size,
+        network=network(settings, os.environ),
     )

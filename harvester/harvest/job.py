@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from harvester.config.credentials import Secret
 from harvester.core.clock import Clock
+from harvester.core.errors import StopRun
 from harvester.core.limits import ServiceLimits
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
@@ -16,6 +17,7 @@ from harvester.lists import ListOptions
 from harvester.storage.database import WorkState
 from harvester.storage.paths import Paths
 from harvester.storage.store import ANOTHER_OUTPUT
+from harvester.transport.network import Network
 
 
 class Mode(Enum):
@@ -45,6 +47,7 @@ class Upstream:
         reference_doi: a DOI that it must have a record of, by which is told whether it is up where none is known yet.
         landing_urls: whether the URLs that its records give are to be registered.
         compares: whether its records are compared with those before them.
+        network: the way to it.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Upstream:
     reference_doi: str
     landing_urls: bool = False
     compares: bool = False
+    network: Network = Network()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +68,14 @@ class Account:
         email: of the account.
         password: of the account.
         batch_size: DOIs in one request.
+        network: the way to OPERAS.
     """
 
     limits: ServiceLimits
     email: str
     password: Secret
     batch_size: int
+    network: Network = Network()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class HarvestJob:
         max_failures: more failures than this end the run with 3; None for any number.
         unattended: no human is present. If OPERAS rejects the account, harvest anyway and leave registration pending.
         advice_if_moved: what to do if the records in the ledger came from another base URL.
+        unread: why inputs could not be read; the others are harvested all the same.
     """
 
     inputs: tuple[str, ...]
@@ -103,6 +110,7 @@ class HarvestJob:
     max_failures: int | None = None
     unattended: bool = False
     advice_if_moved: str = ANOTHER_OUTPUT
+    unread: tuple[StopRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ async def open_provider(
     async with open_service(
         provider.name,
         limits,
-        partial(AiohttpTransport, connections=_connections(limits)),
+        partial(AiohttpTransport, connections=_connections(limits), network=upstream.network),
         title=provider.title,
         clock=clock,
         tally=tally,
@@ -107,7 +107,7 @@ async def open_operas(
         limits,
         # No connection carries two requests: the acknowledgement of a batch is the bare number 200, and an answer too
         # many on a connection that is kept would pass for it (O3).
-        partial(AiohttpTransport, connections=_connections(limits), reuse=False),
+        partial(AiohttpTransport, connections=_connections(limits), reuse=False, network=account.network),
         title="OPERAS",
         clock=clock,
         tally=tally,

@@ -10,6 +10,7 @@ from harvester.core.errors import (
     COMPLETE,
     TOO_MANY_FAILURES,
     DiskFailed,
+    InputUnusable,
     LedgerLost,
     OutOfBudget,
     PipeClosed,
@@ -165,6 +166,8 @@ def exit_of_harvest(job: HarvestJob, figures: Figures, reason: StopRun | None, *
     """
     if reason is not None:
         return exit_of(reason)
+    if job.unread:
+        return _exit_of_unread(job.unread)
     limit = job.max_failures
     if limit is not None and figures.failures > limit:
         return Exit(
@@ -179,6 +182,13 @@ def exit_of_harvest(job: HarvestJob, figures: Figures, reason: StopRun | None, *
     if job.unattended:
         return complete("Nothing was left to be done; nothing was asked.")
     return complete("All of this was done before; nothing was asked. Start over with --refetch.")
+
+
+def _exit_of_unread(unread: Sequence[StopRun]) -> Exit:
+    """How a harvest ends that did all it could, but could not read all of its lists."""
+    others = f" {len(unread) - 1:,} more could not be read either." if len(unread) > 1 else ""
+    reason = f"{unread[0]}{others} All other lists were harvested."
+    return Exit(InputUnusable.exit_code, InputUnusable.name, reason)
 
 
 def _exit_of_failed(figures: Figures, has_work: bool) -> Exit:

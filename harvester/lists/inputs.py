@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 import zstandard
 
-from harvester.core.errors import InputMissing, InputUnusable, Stopped, Usage
+from harvester.core.errors import InputMissing, InputUnusable, Stopped, StopRun, Usage
 from harvester.core.ownership import identity_or_path
 from harvester.core.text.sanitize import printable
 from harvester.records.kinds import DATABASE_MAGIC, LOCK, LOCK_ENDING, LOG_MAGICS, is_of_harvester, is_of_sqlite
@@ -61,7 +61,13 @@ class DamagedArchive(Exception):
     """The compressed input is corrupt or cut off; the message says which."""
 
 
-def expand(inputs: Sequence[str], warn: Callable[[str], None], own: Collection[Path] = ()) -> list[str]:
+def expand(
+    inputs: Sequence[str],
+    warn: Callable[[str], None],
+    own: Collection[Path] = (),
+    *,
+    refused: Callable[[StopRun], None] | None = None,
+) -> list[str]:
     """The files that the inputs name, each once. The matches of a glob are sorted; `-` stays `-`.
 
     Files that the job itself writes are no inputs. A glob leaves them out, and also what other jobs wrote, databases,
@@ -71,6 +77,7 @@ def expand(inputs: Sequence[str], warn: Callable[[str], None], own: Collection[P
         inputs: paths, globs, or `-` for stdin.
         warn: takes a sentence for the user about a file that is named twice, or left out.
         own: files that the job writes. They are not opened: a ledger that is in use would lose its locks by that.
+        refused: takes why a file or a glob is left out; None if that is raised.
 
     Raises:
         InputMissing: a file does not exist or cannot be read, an input is a folder, or a glob matches no list.
@@ -79,12 +86,35 @@ def expand(inputs: Sequence[str], warn: Callable[[str], None], own: Collection[P
     written = set(map(identity_or_path, own))
     found: dict[str, str] = {}
     for name in inputs:
-        for path in [name] if name == STDIN else _matches(name, written, warn):
+        for path in _readable_of(name, written, warn, refused):
             key = STDIN if path == STDIN else os.path.realpath(path)
             if key in found:
                 warn(f"{printable(path)} is named twice and read once")
             found.setdefault(key, path)
     return list(found.values())
+
+
+def _readable_of(
+    name: str,
+    written: Collection[object],
+    warn: Callable[[str], None],
+    refused: Callable[[StopRun], None] | None,
+) -> Iterator[str]:
+    """The files of one input that can be read."""
+    try:
+        paths = [name] if name == STDIN else _matches(name, written, warn)
+    except (InputMissing, InputUnusable) as reason:
+        if refused is None:
+            raise
+        refused(reason)
+        return
+    for path in paths:
+        try:
+            yield path if path == STDIN else _readable(path)
+        except InputMissing as reason:
+            if refused is None:
+                raise
+            refused(reason)
 
 
 def content_digest(inputs: Sequence[str], own: Collection[Path] = ()) -> str | None:
@@ -121,10 +151,10 @@ def _matches(name: str, written: Collection[object], warn: Callable[[str], None]
             )
         if not matches:
             raise InputMissing(f"no file matches {printable(name)}. Check the folder and the pattern.")
-        return [_readable(match) for match in _lists_among(matches, name, written, warn)]
+        return _lists_among(matches, name, written, warn)
     if identity_or_path(path) in written:
         raise Usage(f"{printable(name)} is a file that this job writes, and no list. Nothing was asked; name another.")
-    return [_readable(name)]
+    return [name]
 
 
 def _lists_among(

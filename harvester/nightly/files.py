@@ -118,7 +118,7 @@ def refuse_taken(output: Path) -> None:
     """
     for path, kind in zip(files_of(output)[1:], (FAILURES, SUMMARY, REPORT), strict=True):
         refuse_others_file(path, kind)
-        if size_of(path):
+        if kind is not REPORT and size_of(path):  # a page alone is that of a night that could not begin
             raise Usage(
                 f"{path} is there already, and the ledger knows nothing of that night. Nothing was asked and nothing "
                 "was changed; move it away, or choose another name in [output] path."

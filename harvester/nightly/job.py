@@ -29,6 +29,8 @@ class NightlyJob:
         only_changed: leave records that did not change out of the output.
         time_limit: seconds that the nights of one call may take together.
         keep_nights: how many nights' files are kept.
+        list_change: share of the list that may come, go or turn invalid without a question.
+        accepts_list: a person accepts the list as it is now, however much it changed.
     """
 
     harvest: HarvestJob
@@ -38,6 +40,8 @@ class NightlyJob:
     only_changed: bool
     time_limit: float
     keep_nights: int
+    list_change: float
+    accepts_list: bool = False
 
 
 def nightly_job(settings: Settings, password: Secret | None = None) -> NightlyJob:
@@ -70,6 +74,7 @@ def nightly_job(settings: Settings, password: Secret | None = None) -> NightlyJo
         only_changed=settings.output.only_changed,
         time_limit=settings.nightly.time_limit,
         keep_nights=settings.nightly.keep_nights,
+        list_change=settings.nightly.list_change,
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from harvester.core.errors import Misconfigured
-from harvester.nightly.revisit import NightForecast, Selection
+from harvester.nightly.revisit import NightForecast, Reason, Selection
 from harvester.nightly.state import NightFigures, NightlyState, NightPace
 from harvester.storage.store import Store
 
@@ -69,6 +69,19 @@ class Nights:
             self._store.switch_output(output)
         return is_over
 
+    def take_new(self, budget: int, now: datetime) -> int:
+        """Open the last night again for works that were never asked, if there are any; returns how many.
+
+        Args:
+            budget: how many works may be asked.
+            now: when they are chosen.
+        """
+        picks = self._state.choose(budget, now).picks
+        works = [pick.key for pick in picks if pick.reason is Reason.NEW]
+        if works:
+            self._store.ledger.make_due(works, also=self._state.reopen)
+        return len(works)
+
     def begin(self, output: Path, budget: int, now: datetime) -> Selection:
         """Choose tonight's works and make them due, for an output of their own.
 
@@ -100,7 +113,11 @@ class Nights:
     def progress(self) -> NightProgress:
         """What the report says about the open night."""
         state = self._state
-        return NightProgress(*state.so_far(), state.covered(), tuple(state.paces()), tuple(state.outputs()))
+        tonight = str(state.output())  # is among the kept ones if it was opened again
+        outputs, paces = state.outputs(), state.paces()
+        if outputs[-1:] == [tonight]:
+            outputs, paces = outputs[:-1], paces[:-1]
+        return NightProgress(*state.so_far(), state.covered(), tuple(paces), tuple(outputs))
 
     def end(self, output: Path) -> list[str]:
         """End the night with this output; returns the outputs of all nights that are still kept, the latest last."""

@@ -1,20 +1,24 @@
 """Run a night and tell others how it goes: systemd, Prometheus, a ping service."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from harvester.config.credentials import Secret, require_email
 from harvester.config.settings import Settings
 from harvester.core.clock import ClockWatch
-from harvester.core.errors import StopRun
+from harvester.core.errors import Interrupted, LockHeld, StopRun
 from harvester.core.tasks import until_stopped
 from harvester.core.text.sanitize import MAX_SHOWN, masked
+from harvester.harvest.from_settings import network
 from harvester.harvest.job import Context
 from harvester.monitoring.courtesy import courtesy
 from harvester.monitoring.healthchecks import Signal, ping
 from harvester.monitoring.prometheus import write_failure, write_metrics
 from harvester.monitoring.systemd import notify, watchdog_seconds
 from harvester.nightly.job import nightly_job
+from harvester.nightly.report import write_failure_page
 from harvester.nightly.run import nightly
 from harvester.reports.summary import Summary
 from harvester.transport.aiohttp import AiohttpTransport
@@ -38,6 +42,7 @@ async def nightly_and_notify(
     environ: Mapping[str, str],
     *,
     wait_lock: bool = False,
+    accepts_list: bool = False,
 ) -> Summary:
     """Run a night and tell systemd, Prometheus and a ping service how it goes and how it ended; see `nightly`.
 
@@ -47,6 +52,7 @@ async def nightly_and_notify(
         context: what is passed in from outside.
         environ: shows whether systemd listens.
         wait_lock: wait for another run on the same ledger.
+        accepts_list: a person accepts the list as it is now.
 
     Returns:
         The summary of the last night that was worked on.
@@ -62,11 +68,14 @@ async def nightly_and_notify(
         await until_stopped(_ping(settings, "start"), context.stop, grace_seconds=0)
         secret = password()
         require_email(settings.paperbuzz.email)
-        job = nightly_job(settings, secret)
+        job = replace(nightly_job(settings, secret), accepts_list=accepts_list)
         summary = await nightly(job, context, wait_lock=wait_lock, watch=watch, ready=systemd.ready)
         code, reason = summary.exit.code, summary.exit.reason
     except StopRun as problem:
         code, reason = problem.exit_code, str(problem)
+        if not isinstance(problem, LockHeld | Interrupted):  # whoever holds the lock writes a page
+            with courtesy("the page of the night"):
+                await asyncio.to_thread(write_failure_page, settings.output.path or "", problem, context.clock.now())
         raise
     finally:
         heartbeat.cancel()
@@ -80,7 +89,7 @@ async def _ping(settings: Settings, signal: Signal, verdict: str = "") -> None:
     """Ping, if there is an address for it."""
     if url := settings.metrics.ping_url:
         with courtesy("the ping"):
-            async with AiohttpTransport(connections=1) as transport:
+            async with AiohttpTransport(connections=1, network=network(settings, os.environ)) as transport:
                 await ping(transport, url, signal, verdict)
 
 

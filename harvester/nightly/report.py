@@ -1,22 +1,29 @@
 """Gather what the report of a night is made of, and write it beside the night's output."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 
+from harvester.core.clock import timestamp
+from harvester.core.errors import StopRun
 from harvester.core.files import write_atomically
+from harvester.core.ownership import refuse_others_file, size_of
 from harvester.monitoring.courtesy import courtesy
-from harvester.nightly.files import last_summary, report_path
+from harvester.nightly.files import last_summary, output_of, report_path
 from harvester.nightly.lifecycle import NightProgress
 from harvester.records.kinds import REPORT
 from harvester.reports import text
 from harvester.reports.compared import Compared
-from harvester.reports.details import Campaign, NightDetails, NightRecords, NightTiming
+from harvester.reports.details import Campaign, ListChange, NightDetails, NightRecords, NightTiming
 from harvester.reports.failures import FailureGroup, FailureGroups
 from harvester.reports.night import night_report
 from harvester.reports.summary import Summary
 from harvester.storage.ledger import Ledger
 from harvester.storage.store import Store
+
+MAX_PAGE_BYTES = 64 * 1024
+"""What is kept of an earlier page; one has a few KiB."""
 
 
 async def write_report(
@@ -27,6 +34,8 @@ async def write_report(
     *,
     clock_jumps_seconds: Sequence[float],
     daily_budget: int,
+    unread: Sequence[str] = (),
+    list_change: ListChange | None = None,
 ) -> None:
     """Write the report of a night beside its output. It is a courtesy: if it fails, that is a warning.
 
@@ -37,31 +46,48 @@ async def write_report(
         night: its forecast and figures, and how earlier nights went.
         clock_jumps_seconds: by how much the clock was set during the night, each time.
         daily_budget: requests allowed in 24 hours; 0 for any number.
+        unread: why lists could not be read.
+        list_change: how the list changed.
     """
     with courtesy("the report of the night"):
-        await _write(store, output, summary, night, clock_jumps_seconds, daily_budget)
+        groups = await store.call(_groups, store.ledger)
+        details = NightDetails(
+            groups,
+            _records(night, is_complete=not summary.figures.pending),
+            _timing(night, clock_jumps_seconds),
+            daily_budget=daily_budget,
+            campaign=_campaign(night, summary.figures.works),
+            files={"page": str(report_path(output))},
+            unread=unread,
+            list_change=list_change,
+        )
+        await _write(store, output, summary, night, details)
 
 
-async def _write(
-    store: Store,
-    output: Path,
-    summary: Summary,
-    night: NightProgress,
-    clock_jumps_seconds: Sequence[float],
-    daily_budget: int,
-) -> None:
-    groups = await store.call(_groups, store.ledger)
-    details = NightDetails(
-        groups,
-        _records(night, is_complete=not summary.figures.pending),
-        _timing(night, clock_jumps_seconds),
-        daily_budget=daily_budget,
-        campaign=_campaign(night, summary.figures.works),
-        files={"page": str(report_path(output))},
-    )
+async def _write(store: Store, output: Path, summary: Summary, night: NightProgress, details: NightDetails) -> None:
     last = await store.call(last_summary, night.outputs)
     report = text.page(night_report(summary, last, details))
     await store.call(write_atomically, report_path(output), [report.encode(errors="replace")], REPORT)
+
+
+def write_failure_page(template: str, reason: StopRun, now: datetime) -> None:
+    """Write the page of a night that ended with an error: it could not begin, or not be summed up.
+
+    If the night has a page already, that stands below.
+
+    Args:
+        template: of the outputs.
+        reason: why it ended.
+        now: when.
+
+    Raises:
+        StopRun, OSError: the page cannot be written.
+    """
+    path = report_path(Path(output_of(template, now)))
+    refuse_others_file(path, REPORT)
+    before = path.read_bytes()[:MAX_PAGE_BYTES] if size_of(path) else b""
+    content = text.failure_page(exit_code=reason.exit_code, name=reason.name, reason=str(reason), now=timestamp(now))
+    write_atomically(path, [content.encode(errors="replace"), *([b"\n", before] if before else [])], REPORT)
 
 
 def _groups(ledger: Ledger) -> tuple[FailureGroup, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harvester.config.credentials import require_email
 from harvester.core.clock import ClockWatch
-from harvester.core.errors import LockHeld, PromiseBroken, Stopped, TimeIsUp
+from harvester.core.errors import COMPLETE, LockHeld, PromiseBroken, Stopped, StopRun, TimeIsUp
 from harvester.core.files import remove
 from harvester.core.ownership import size_of
 from harvester.core.stop import StoppableClock
@@ -25,12 +25,14 @@ from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context
 from harvester.harvest.run import Harvest
 from harvester.lists.inputs import was_made_by_harvester
+from harvester.nightly.changed_list import look_at_list
 from harvester.nightly.files import files_of, output_of, refuse_taken
 from harvester.nightly.job import NightlyJob, own_files_of_nights
 from harvester.nightly.lifecycle import Nights
 from harvester.nightly.plan import night_budget
 from harvester.nightly.report import write_report
 from harvester.nightly.state import NightlyState
+from harvester.reports.details import ListChange
 from harvester.reports.summary import Summary
 from harvester.storage.database import Database
 from harvester.storage.ingest import Reading
@@ -120,6 +122,8 @@ class _NightRunner:
     ) -> None:
         self._job, self._context, self._store, self._nights = job, context, store, nights
         self._watch, self._ready = watch, ready
+        self._unread: list[StopRun] = []
+        self._change = ListChange(0, 0, 0)
 
     async def run(self) -> Summary:
         """Finish the open night, then run tonight's, unless they are the same or the first had to stop."""
@@ -131,7 +135,9 @@ class _NightRunner:
             self._context,
             own=own_files_of_nights(self._job),
             enrol_as=harvest.enrol_as,
+            unread=self._unread,
         )
+        self._change = await self._store.call(self._look_at_list, reading)
         self._ready()
         path = await self._store.call(self._nights.resume, self._output().parent)
         if path is None:
@@ -143,12 +149,21 @@ class _NightRunner:
             return summary
         return await self._tonight(reading)
 
+    def _look_at_list(self, reading: Reading) -> ListChange:
+        share, accept = self._job.list_change, self._job.accepts_list
+        return look_at_list(self._store.database, reading, share=share, accept=accept, is_whole=not self._unread)
+
     async def _tonight(self, reading: Reading) -> Summary:
         now, path = self._context.clock.now(), self._output()
         if await self._store.call(self._nights.reopen, path):
+            budget = await night_budget(self._job, self._context)
+            if new := await self._store.call(self._nights.take_new, budget, now):
+                log.info("the night of %s is over; %s new works are asked for it", printable(path.name), f"{new:,}")
+                return await self._night(path, reading)
             # Tonight's works are done; this only registers what still waits. No summary is written: the next night is
             # to be compared with the one that the night itself wrote.
-            return await self._harvest(replace(self._paths(path), summary=None)).run(reading)
+            summary = await self._harvest(replace(self._paths(path), summary=None)).run(reading)
+            return _nothing_new(summary, path)
         check_paths(self._job.harvest.inputs, self._paths(path))
         refuse_taken(path)
         budget = await night_budget(self._job, self._context)
@@ -169,7 +184,11 @@ class _NightRunner:
 
     def _harvest(self, paths: Paths) -> Harvest:
         self._context.tally.forget_requests()  # each night counts its own
-        return Harvest(replace(self._job.harvest, paths=paths), self._context, self._store)
+        harvest = replace(self._job.harvest, paths=paths, unread=tuple(self._unread))
+        if self._change.is_doubted and harvest.account:
+            self._context.warn("the list changed much since it was accepted; nothing is registered. See the page.")
+            harvest = replace(harvest, account=None)
+        return Harvest(harvest, self._context, self._store)
 
     async def _night(self, path: Path, reading: Reading) -> Summary:
         """Harvest the works of a night; end the night if none of them is left to be asked; then write its report.
@@ -189,6 +208,8 @@ class _NightRunner:
             progress,
             clock_jumps_seconds=self._watch.jumps_seconds,
             daily_budget=self._job.harvest.upstream.limits.daily_budget,
+            unread=[str(reason) for reason in self._unread],
+            list_change=self._change,
         )
         if is_over:
             await self._prune(outputs)
@@ -202,6 +223,17 @@ class _NightRunner:
                 await self._store.call(_remove_ours, file)
         # After the files: if a crash comes before, their names are still known and they are deleted next time.
         await self._store.call(self._nights.keep, kept)
+
+
+def _nothing_new(summary: Summary, path: Path) -> Summary:
+    """The summary of a second start for one night that found nothing to ask, with a reason that says so."""
+    if summary.exit.code != COMPLETE:
+        return summary
+    reason = (
+        f"The night of {printable(path.name)} is over and no DOI is new since, so that nothing was asked. The next one "
+        "needs another name: with {date} in [output] path it begins tomorrow, with {run_id} at any time."
+    )
+    return replace(summary, exit=replace(summary.exit, reason=reason))
 
 
 def _remove_ours(path: Path) -> None:

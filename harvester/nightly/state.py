@@ -225,6 +225,10 @@ class NightlyState(CommitHook):
         self._meta.night_expected = orjson.dumps(selection.expected).decode()
         self._meta.night_figures = self._figures.as_json()
 
+    def reopen(self) -> None:
+        """Open the last night again, in a transaction: its figures go on."""
+        self._meta.night = True
+
     def so_far(self) -> tuple[NightForecast, NightFigures]:
         """What the open night was expected to find and what it found so far, and all its figures."""
         return NightForecast(remembered.number(self._meta.night_expected), self._figures.found), self._figures
@@ -232,10 +236,14 @@ class NightlyState(CommitHook):
     def end(self, output: Path) -> None:
         """End the night: remember how it went beside what was expected of it, and let what was learned before fade."""
         night, figures = self.so_far()
-        nights = [*self.nights(), night][-NIGHTS_JUDGED:]
-        paces = [*self.paces(), figures.pace][-NIGHTS_JUDGED:]
-        outputs = [*self.outputs(), str(output)]
-        self._rates.decay()
+        nights, paces, outputs = self.nights(), self.paces(), self.outputs()
+        if outputs[-1:] == [str(output)]:  # it was over before, and opened again for new works
+            nights, paces, outputs = nights[:-1], paces[:-1], outputs[:-1]
+        else:
+            self._rates.decay()
+        nights = [*nights, night][-NIGHTS_JUDGED:]
+        paces = [*paces, figures.pace][-NIGHTS_JUDGED:]
+        outputs = [*outputs, str(output)]
         with self._file.transaction():
             self._meta.nights = orjson.dumps([[*each] for each in nights]).decode()
             self._meta.paces = orjson.dumps([[*each] for each in paces]).decode()

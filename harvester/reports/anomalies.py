@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from harvester.core.errors import FailureKind
 from harvester.core.model import Outcome
 from harvester.core.text.wording import are, counted, in_words
-from harvester.reports.details import NightDetails, NightRecords, NightTiming
+from harvester.reports.details import ListChange, NightDetails, NightRecords, NightTiming
 from harvester.reports.summary import Summary
 
 LEAST_WORKS: Final = 50
@@ -47,6 +47,10 @@ POOR: Final = {
 
 LIST_SHRUNK: Final = 0.1
 """A list that lost a tenth of its lines since last night was more likely cut short on its way than cleaned up."""
+
+
+UNREAD_TOLD: Final = 5
+"""Lists that could not be read and are told one by one."""
 
 
 SLOWER: Final = 2.0
@@ -103,9 +107,11 @@ def anomalies(summary: Summary, last: Summary | None, details: NightDetails) -> 
         last: of the run of the night before; None if there is none.
         details: what the night knows beyond its summary.
     """
+    doubted = tuple(_doubted_list(details.list_change))
     return (
+        *_unread(details.unread),
         *_mismatches(summary, last),
-        *_shrunk_list(summary, last),
+        *(doubted or _shrunk_list(summary, last)),
         *_poor_records(summary, last),
         *_many_failures(summary, last),
         *_missing_events(details.records),
@@ -113,6 +119,30 @@ def anomalies(summary: Summary, last: Summary | None, details: NightDetails) -> 
         *_slowness(details.timing),
         *_clock_jumps(details.timing.clock_jumps_seconds),
         *_clock_set_back(summary, last),
+    )
+
+
+def _unread(reasons: Sequence[str]) -> Iterator[Anomaly]:
+    for reason in reasons[:UNREAD_TOLD]:
+        yield Anomaly(
+            f"a list could not be read: {reason.rstrip('.')}",
+            "The other lists were harvested. DOIs that stand only in this one rest until it can be read.",
+        )
+    if (more := len(reasons) - UNREAD_TOLD) > 0:
+        yield Anomaly(f"{counted(more, 'further list')} could not be read", "The log names them.")
+
+
+def _doubted_list(change: ListChange | None) -> Iterator[Anomaly]:
+    if change is None or not change.is_doubted:
+        return
+    parts = [f"{counted(change.gone, 'DOI')} went and {change.come:,} came"]
+    if change.turned_invalid:
+        parts.append(f"{counted(change.turned_invalid, 'more line')} {are(change.turned_invalid)} no DOIs")
+    yield Anomaly(
+        f"the list changed much since it was accepted: {', and '.join(parts)}",
+        "Nothing was registered. Was the list complete, and the right one? What was harvested of missing DOIs stays. "
+        "If all is right, say so once: harvester nightly --accept-list, with your --config. Until then each night asks "
+        "you.",
     )
 
 

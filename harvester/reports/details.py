@@ -69,6 +69,23 @@ class Campaign:
 
 
 @dataclass(frozen=True, slots=True)
+class ListChange:
+    """How tonight's list differs from the one that was accepted last.
+
+    Args:
+        come: DOIs that are listed now and were never listed before.
+        gone: DOIs that were listed and are no more.
+        turned_invalid: lines that are no DOIs, beyond those that there were.
+        is_doubted: whether that is so much that a person has to look; nothing is registered until then.
+    """
+
+    come: int
+    gone: int
+    turned_invalid: int
+    is_doubted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NightDetails:
     """What a night knows beyond its summary; what it does not know is left out.
 
@@ -79,6 +96,8 @@ class NightDetails:
         daily_budget: requests a day; None or 0 without a limit.
         campaign: how far the list is covered; None if all of it was asked at least once.
         files: further files by name, beside those of the summary.
+        unread: why lists could not be read, a sentence for each.
+        list_change: how the list changed; None if it was not compared.
     """
 
     groups: Sequence[FailureGroup] = ()
@@ -87,3 +106,5 @@ class NightDetails:
     daily_budget: int | None = None
     campaign: Campaign | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    unread: Sequence[str] = ()
+    list_change: ListChange | None = None

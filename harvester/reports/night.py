@@ -17,7 +17,7 @@ from typing import TypeVar
 from harvester.core.errors import FailureKind
 from harvester.reports.anomalies import Anomaly, anomalies
 from harvester.reports.compared import Compared, Number
-from harvester.reports.details import Campaign, NightDetails, NightRecords
+from harvester.reports.details import Campaign, ListChange, NightDetails, NightRecords
 from harvester.reports.failures import FailureGroup, advice_on
 from harvester.reports.summary import Exit, Summary
 from harvester.reports.verdict import NightVerdict, night_verdict
@@ -44,6 +44,7 @@ class Accounting:
     resting: Compared[int]
     outcomes: Mapping[str, Compared[int]]
     gone: Compared[int]
+    come: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def night_report(summary: Summary, last: Summary | None, details: NightDetails) 
         finished_at=summary.finished_at,
         compared_with=last.started_at if last else None,
         anomalies=suspected,
-        accounting=_accounting(summary, last),
+        accounting=_accounting(summary, last, details.list_change),
         failures=tuple(_failures(summary, last, details.groups)),
         records=details.records,
         registration=_registration(summary, last),
@@ -169,7 +170,7 @@ def _compare(run: T, last: T | None, figure: Callable[[T], Number]) -> Compared[
     return Compared(figure(run), None if last is None else figure(last))
 
 
-def _accounting(summary: Summary, last: Summary | None) -> Accounting:
+def _accounting(summary: Summary, last: Summary | None, change: ListChange | None) -> Accounting:
     figures, before = summary.figures, last.figures if last else None
     outcomes = sorted({*figures.outcomes, *(before.outcomes if before else ())})
     return Accounting(
@@ -183,7 +184,8 @@ def _accounting(summary: Summary, last: Summary | None) -> Accounting:
         pending=_compare(figures, before, lambda run: run.pending),
         resting=_compare(figures, before, lambda run: run.resting),
         outcomes=_compare_each(outcomes, figures.outcomes, before.outcomes if before else None),
-        gone=_compare(figures, before, lambda run: run.gone),
+        gone=Compared(change.gone) if change else _compare(figures, before, lambda run: run.gone),
+        come=change.come if change else None,
     )
 
 

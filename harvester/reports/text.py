@@ -12,6 +12,7 @@ from harvester.reports.details import Campaign, NightRecords
 from harvester.reports.failures import FailureGroup
 from harvester.reports.night import Accounting, FailuresOfKind, NightReport, RegistrationFigures, ServiceUse
 from harvester.reports.summary import Exit
+from harvester.reports.verdict import LEADS, Conclusion
 
 WIDTH: Final = 80
 """Columns of the page; only a path may be longer, because a broken one cannot be copied."""
@@ -22,10 +23,13 @@ EXAMPLES: Final = 3
 
 
 def page(report: NightReport) -> str:
-    """The report as text in lines of at most `WIDTH` columns; a section without lines is left out."""
+    """The report as text: a first line with the verdict, then lines of at most `WIDTH` columns.
+
+    A section without lines is left out.
+    """
     is_compared = report.compared_with is not None
     sections = [
-        _wrapped(report.verdict.sentence),
+        [_safe(report.verdict.sentence, 1_000)],  # never wrapped, so that `head -1` gives all of it
         [_night(report)],
         _titled("Look at this", _anomalies(report.anomalies)),
         _titled("Accounting", _accounting(report.accounting, is_compared)),
@@ -38,6 +42,23 @@ def page(report: NightReport) -> str:
         _titled("Files", _files(report.files)),
     ]
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
+
+
+def failure_page(*, exit_code: int, name: str, reason: str, now: str) -> str:
+    """The page of a night that ended with an error and without figures.
+
+    Args:
+        exit_code: of the error.
+        name: of the exit code, a word.
+        reason: in sentences, with what to do next.
+        now: timestamp of the end.
+    """
+    sections = [
+        [_safe(f"{LEADS[Conclusion.LOOK_AT_THIS]}: the night ended with an error: {reason}", 1_000)],
+        [f"Night of {now[:10]}, ended {now[11:16]} UTC"],
+        _titled("How it ended", _exit(Exit(exit_code, name, reason))),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
 def _titled(title: str, lines: list[str]) -> list[str]:
@@ -73,6 +94,7 @@ def _accounting(figures: Accounting, is_compared: bool) -> list[str]:
         "  + resting tonight": figures.resting,
         "results": figures.results,
         **{f"  {'+' if index else '='} {name}": figures.outcomes[name] for index, name in enumerate(figures.outcomes)},
+        **({} if figures.come is None else {"new in the list": Compared(figures.come)}),
         "gone from the list": figures.gone,
     }
     return _table(rows, is_compared)

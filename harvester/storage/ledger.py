@@ -294,6 +294,13 @@ class Ledger:
             self._meta.archive, self._meta.refetching = None, False
             also()
 
+    def make_due(self, works: Iterable[int], *, also: Callable[[], None] = lambda: None) -> None:
+        """Make resting works due for the output that there is, and remember what else there is, in one transaction."""
+        with self._file.transaction() as db:
+            rows = ((WorkState.DUE, work, WorkState.RESTING) for work in works)
+            db.executemany("UPDATE work SET state = ? WHERE id = ? AND state = ?", rows)
+            also()
+
     def failures(self) -> Iterator[Failure]:
         """All failures of the last reading, in the order in which they were written down."""
         with self._file.reading() as db:

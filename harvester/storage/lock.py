@@ -21,11 +21,13 @@ from harvester.records.kinds import JOURNAL, LOCK, LOCK_ENDING, LOG, SHARED_MEMO
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {
-        *("afs", "beegfs", "ceph", "cifs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"),
-        *("fuse.ceph", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs"),
+        *("9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs"),
+        *("panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs"),
+        *("fuse.ceph", "fuse.glusterfs", "fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"),
     }
 )
-"""File systems on which neither `flock` nor SQLite's write-ahead log can be trusted."""
+"""File systems that other machines may use at the same time, or that belong to the host of a virtual machine. Neither
+`flock` nor the memory that SQLite's write-ahead log shares can be trusted there."""
 
 OPEN_LOCK: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """How a lock file is opened: a link that somebody put there is not followed, a pipe is not waited for."""

@@ -145,5 +145,8 @@ class Meta:
     outputs = Value(_text)
     """Paths of the outputs of the nights that are kept, as JSON."""
 
+    accepted_list = Value(_text)
+    """The list that was accepted last, as JSON: numbers of `harvester.nightly.changed_list.Accepted`."""
+
     rates = Value(_text)
     """The rates of events that the nights learned, as JSON: numbers of `harvester.nightly.cohorts.Rates`."""

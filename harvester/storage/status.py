@@ -105,6 +105,8 @@ def require_ledger_file(path: Path) -> None:
         InputMissing: it is not.
     """
     if not is_there(path):
+        if path.exists():
+            raise InputMissing(f"{path} is no file, and so no ledger. Name the output of a run, or its ledger.")
         raise InputMissing(f"there is no ledger {path}. Name the output of a run, or its ledger.")
 
 

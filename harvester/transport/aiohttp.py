@@ -3,7 +3,8 @@
 Rules whose breach cost other people data:
 
 - The URL is sent byte for byte (`encoded=True`); nothing is joined, normalised or redirected here.
-- No cookies, no proxies and no `.netrc` from the environment, no session-wide credentials.
+- No cookies, no `.netrc` from the environment, no session-wide credentials. A proxy is asked only if it is passed in.
+  The CONNECT to it is part of making a connection, and passes no gate.
 - The body is read as a stream with a cap on its decompressed size, and dropped unread beyond it. All bodies together
   take a bounded room, see `harvester.transport.room`.
 - A request passes the gate with its connection in hand, and nothing is awaited between the gate and the write.
@@ -19,6 +20,7 @@ import io
 import os
 import re
 import select
+import ssl
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -38,6 +40,7 @@ from harvester.core.version import __version__
 from harvester.transport.deadlines import Block, DeadlineExceeded, Deadlines
 from harvester.transport.gate import Gate
 from harvester.transport.messages import Request, Response
+from harvester.transport.network import Network
 from harvester.transport.room import FREE_BYTES, Place, Room
 
 KEEPALIVE_SECONDS = 1.5
@@ -47,6 +50,9 @@ DNS_CACHE_SECONDS = 300
 """One host is asked all the time; a lookup every 10 s, as is aiohttp's default, would be a storm."""
 
 USER_AGENT = f"paperbuzz-harvester/{__version__}"
+
+PROXY_WANTS_LOGIN = 407
+
 
 _deadline: ContextVar[Block] = ContextVar("deadline")
 """Of the attempt that a task makes."""
@@ -66,18 +72,23 @@ class AiohttpTransport:
             wait for a connection would count as time of the attempt.
         reuse: whether a connection carries one request after another. Without, each request has its own. With, there
             may be twice as many sockets: those that idle, and those of requests that are to have their own.
+        network: the way to the service: proxy and certificates.
     """
 
-    def __init__(self, gate: Gate | None = None, *, connections: int, reuse: bool = True) -> None:
+    def __init__(
+        self, gate: Gate | None = None, *, connections: int, reuse: bool = True, network: Network | None = None
+    ) -> None:
         self._gate, self._connections, self._reuse = gate, connections, reuse
+        self._network = network or Network()
         self._room = Room()
         self._deadlines = Deadlines()
 
     async def __aenter__(self) -> Self:
         request_class = aiohttp.ClientRequest if self._gate is None else _gated(self._gate)
-        single = _Connector(self._connections, reuse=False)
+        certificates = self._network.certificates()
+        single = _Connector(self._connections, certificates, reuse=False)
         self._single = _session(single, request_class, {"Connection": "close"})
-        self._pool = _Connector(self._connections) if self._reuse else single
+        self._pool = _Connector(self._connections, certificates) if self._reuse else single
         self._pooled = _session(self._pool, request_class) if self._reuse else self._single
         return self
 
@@ -111,6 +122,7 @@ class AiohttpTransport:
             headers=request.headers,
             data=request.body,
             allow_redirects=False,
+            proxy=self._network.proxy_for(request.url),
         ) as answer:
             started = getattr(answer, "sent_at", started)  # neither the connection nor the gate is the service's doing
             body, place = await self._read_capped(answer, request.max_body_bytes, deadline)
@@ -151,11 +163,13 @@ class _Connector(aiohttp.TCPConnector):
 
     Args:
         connections: at a time.
+        certificates: what TLS trusts and shows; True for what is usual.
         reuse: whether a connection is kept for further requests.
     """
 
-    def __init__(self, connections: int, *, reuse: bool = True) -> None:
+    def __init__(self, connections: int, certificates: ssl.SSLContext | bool, *, reuse: bool = True) -> None:
         super().__init__(
+            ssl=certificates,
             limit=connections,
             ttl_dns_cache=DNS_CACHE_SECONDS,
             force_close=not reuse,
@@ -253,12 +267,18 @@ def _lost(error: Exception) -> ConnectionLost:
     """Our error for one of aiohttp or of the system."""
     if isinstance(error, OSError) and error.errno in OF_THIS_MACHINE:
         return NoResources(f"this machine can open no further connection: {os.strerror(error.errno)}")
-    kind = Unreachable if isinstance(error, aiohttp.ClientConnectorError) else ConnectionLost
+    is_on_the_way = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
+    kind = Unreachable if is_on_the_way else ConnectionLost
     return kind(_reason(error))
 
 
 def _reason(error: Exception) -> str:
     """What went wrong, in one line. The exception's own text may hold the URL, and with it the e-mail address."""
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "no connection to the proxy: " + safe_line(error.strerror or type(error.os_error).__name__, 150)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        hint = " (it wants a user and a password)" if error.status == PROXY_WANTS_LOGIN else ""
+        return f"the proxy refuses to connect: it answers {error.status}{hint}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the server's name could not be resolved"
     if isinstance(error, aiohttp.ServerDisconnectedError):

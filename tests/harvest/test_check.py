@@ -8,7 +8,6 @@ import pytest
 
 from harvester.config.load import load
 from harvester.config.settings import Settings
-from harvester.core.clock import SystemClock
 from harvester.core.errors import Misconfigured, StopRun
 from harvester.harvest.check import Finding, Setup, check
 from harvester.harvest.from_settings import list_options, paths, upstream
@@ -20,7 +19,7 @@ from tests.records.test_schema import outside
 PASSWORD = "sandbox"
 
 
-async def checked(settings: Settings) -> int:
+async def checked(settings: Settings, folder: Path) -> int:
     """The exit code of `harvester check --offline`: that of the first problem."""
     setup = Setup(
         upstream=upstream(settings),
@@ -30,7 +29,7 @@ async def checked(settings: Settings) -> int:
         paths=lambda: paths(settings),
         textfile=None,
     )
-    found = [finding async for finding in check(setup, SystemClock(), offline=True)]
+    found = [finding async for finding in check(setup, outside(folder), offline=True)]
     return next((finding.problem.exit_code for finding in found if finding.problem), 0)
 
 
@@ -53,6 +52,8 @@ async def ended(settings: Settings, folder: Path) -> int:
         ({"output.path": "dois.jsonl"}, 2),
         ({"output.path": "-", "operas.enabled": True}, 2),
         ({"output.path": "out.jsonl", "input.files": ["nowhere.txt"]}, 66),
+        ({"output.path": "out.jsonl", "input.files": ["none.txt"]}, 65),
+        ({"output.path": "out.jsonl", "input.files": ["*.pdf"]}, 65),
     ],
 )
 async def test_check_ends_as_a_run_would(
@@ -60,18 +61,20 @@ async def test_check_ends_as_a_run_would(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "closed").mkdir()
+    (tmp_path / "none.txt").write_text("no DOI\n")
+    (tmp_path / "list.pdf").write_bytes(b"%PDF-1.7")
     (tmp_path / "dois.jsonl").write_text('{"doi": "10.5555/ok-1"}\n')
     really = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and really(path, mode))
     given = {"paperbuzz.email": "you@press.example", "input.files": ["dois.jsonl"], **changes}
     settings = load(None, {}, given).settings
-    assert (await checked(settings), await ended(settings, tmp_path)) == (code, code)
+    assert (await checked(settings, tmp_path), await ended(settings, tmp_path)) == (code, code)
 
 
-async def asked(settings: Settings) -> Finding:
+async def asked(settings: Settings, folder: Path) -> Finding:
     """What `harvester check` finds when it asks for a record."""
     setup = Setup(upstream(settings), None, (), list_options(settings), None, None)
-    found = [finding async for finding in check(setup, SystemClock(), offline=False)]
+    found = [finding async for finding in check(setup, outside(folder), offline=False)]
     return next(finding for finding in found if finding.what == "Paperbuzz")
 
 
@@ -82,8 +85,8 @@ async def test_a_base_url_without_its_version_is_found_and_the_right_one_named(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     root = sandbox.paperbuzz_url.removesuffix("v0/")
     given = {"paperbuzz.email": "you@press.example", "paperbuzz.base_url": root}
-    finding = await asked(load(None, {}, given).settings)
+    finding = await asked(load(None, {}, given).settings, tmp_path)
     assert isinstance(finding.problem, Misconfigured)
     assert f"They are at {sandbox.paperbuzz_url}" in finding.message
-    well = await asked(load(None, {}, given | {"paperbuzz.base_url": sandbox.paperbuzz_url}).settings)
+    well = await asked(load(None, {}, given | {"paperbuzz.base_url": sandbox.paperbuzz_url}).settings, tmp_path)
     assert well.problem is None

@@ -264,6 +264,7 @@ async def test_a_night_that_was_not_finished_is_finished_first(nights: Nights) -
 
 
 async def test_the_nights_learn_what_became_of_failures_that_were_asked_by_hand(nights: Nights) -> None:
+    nights.more |= {"nightly.min_interval": 86_400.0}
     spoil(nights.sandbox, "10.5555/ok-1", "10.5555/ok-2")
     nights.listed(["10.5555/ok-1", "10.5555/ok-2"])
     night = await nights.night()
@@ -787,6 +788,7 @@ def sixty_nights() -> list[datetime]:
 @pytest.mark.timeout(300)
 async def test_sixty_nights_with_all_that_happens_in_them(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outages, stops, missed nights, a list that changes, both changes of the clock, a leap day."""
+    nights.more |= {"nightly.min_interval": 86_400.0}
     monkeypatch.setattr(quota, "BLOCKS_A_DAY", 4)  # of so small a budget each request would wait for the disk
     nights.budget = 40
     nights.more |= {"paperbuzz.patience": 600.0, "nightly.keep_nights": 100}

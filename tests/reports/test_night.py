@@ -445,7 +445,9 @@ def test_whatever_the_night_brought_the_page_is_printable_and_eighty_columns_wid
     page = text_of(summary, last, details)
     assert page.startswith(("All is well:", "Look at this:", "Not finished:"))
     assert page.endswith("\n")
-    for line in page.splitlines():
+    first, *rest = page.splitlines()
+    assert first.isprintable()  # never wrapped: who reads the first line alone is to read a whole sentence
+    for line in rest:
         assert line.isprintable()
         assert len(line) <= WIDTH
 
