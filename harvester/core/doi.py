@@ -134,8 +134,10 @@ def is_same_doi(told: str, doi: str) -> bool:
 
 
 def lost_end(text: str, doi: str) -> str:
-    """The full stop or the slash that parsing removed from the end of a text. It may be part of the name, so users are
-    told. Empty if there was none."""
+    """The full stop or the slash that parsing removed from the end of a text; empty if there was none.
+
+    It may be part of the name, so users are told.
+    """
     end = text.rstrip(_AROUND)[-1:]
     return end if end in (".", "/") and not doi.endswith(end) else ""
 

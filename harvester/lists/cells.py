@@ -151,7 +151,7 @@ def _linked(text: str) -> str | None:
         if not link:
             return None
         pieces = [link[1], link[2]]
-    names = {}
+    names: dict[str, str] = {}
     for piece in pieces:
         try:
             names.setdefault(parse_doi(piece), piece)

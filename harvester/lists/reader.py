@@ -1,9 +1,10 @@
 """Read lists of DOIs as people keep them, line by line: works, failures with file and line, and blank lines.
 
 The way of one input: `inputs` opens and decompresses it, `lines` decodes it, `sniff` finds out the format from the
-first 64 KiB, and a reader of that format (`plain`, `tabular` with `columns`, `jsonlist`, `tagged`, `bibtex`) makes
-rows. `cells` finds the DOIs of a row. This module turns each row into its works, or into one `Failure` or `Blank`. Memory stays constant, whatever the
-inputs are: nothing is held but a block, a line, and what is kept of an entry.
+first 64 KiB, and a reader of that format (`plain`, `tabular` with `header` and `columns`, `workbooks`, `jsonlist`,
+`tagged`, `bibtex`) makes rows. `cells` finds the DOIs of a row. This module turns each row into its works, or into one
+`Failure` or `Blank`. Memory stays constant, whatever the inputs are: nothing is held but a block, a line, and what is
+kept of an entry.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from harvester.core.text.sanitize import printable
 from harvester.core.version import __version__
 from harvester.lists.bibtex import read_bibtex
 from harvester.lists.cells import read_cell
+from harvester.lists.header import find_header
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
 from harvester.lists.jsonlist import MAX_BUILT_BYTES, JsonKeys, read_document, read_json_lines, shortened
 from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding
@@ -29,8 +31,12 @@ from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, is_doi, is_
 from harvester.lists.sniff import sniff_format
 from harvester.lists.tabular import DELIMITERS, find_delimiter, plan_table, read_table
 from harvester.lists.tagged import read_ris, read_wos
+from harvester.lists.workbooks import is_workbook, workbook_lines
 
 SAMPLE_BYTES = 64 * 1024
+MOST_SAMPLED = 500
+"""Rows of a workbook by which its columns are found."""
+
 MAX_INPUT_SHOWN = 200
 
 _BLANK = Blank()
@@ -46,12 +52,16 @@ class ListOptions:
         url_column: the same for the URLs to register.
         format: one of `LIST_FORMATS`.
         encoding: the name of a codec, or `auto`.
+        header_row: the number of the line with the names of a table's columns, from 1; None to find it.
+        sheet: the name of the sheet of a workbook; None for the first one with DOIs.
     """
 
     doi_column: str | None = None
     url_column: str | None = None
     format: str = "auto"
     encoding: str = "auto"
+    header_row: int | None = None
+    sheet: str | None = None
 
 
 def check_options(options: ListOptions) -> None:
@@ -79,8 +89,9 @@ def read_list(
     own: Collection[Path] = (),
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Work | Failure | Blank]:
-    """Read the inputs one after the other. Each line, row or entry gives one item, or one for each
-    of its DOIs; duplicates are not removed.
+    """Read the inputs one after the other.
+
+    Each line, row or entry gives one item, or one for each of its DOIs. Duplicates are not removed.
 
     Args:
         inputs: paths, globs (whose matches are sorted), `-` for stdin.
@@ -165,6 +176,10 @@ def _failure(text: str, origin: str, message: str, now: str) -> Failure:
 def _rows(name: str, options: ListOptions, warn: Callable[[str], None], blocks: Iterator[bytes]) -> Iterator[Row]:
     """Find out the encoding and the format of one input, and read it."""
     head = _head(blocks)
+    if is_workbook(head):
+        lines = workbook_lines(name, chain([head], blocks), options.sheet, warn)
+        yield from _table_rows(name, "tsv", *_sampled(lines), options, warn)
+        return
     encoding, mark = detect_encoding(head, options.encoding)
     whole: Iterable[bytes] = chain([head[mark:]], blocks)
     if encoding != "utf-8" or options.encoding != "auto":
@@ -183,8 +198,13 @@ def _rows(name: str, options: ListOptions, warn: Callable[[str], None], blocks: 
         return
     lines = decoder.text_lines(byte_lines(whole))
     if kind in ("csv", "tsv", "kbart"):
-        yield from _table_rows(name, kind, sample, lines, options)
+        yield from _table_rows(name, kind, sample, lines, options, warn)
     else:
+        _tell_unused(name, kind, options, warn)
+        if kind == "txt" and (header := find_header(sample, "")) is not None and header.line > 1:
+            _tell_above(name, header.line - 1, warn)
+            yield from read_plain(lines, has_header=True, above=header.line - 1)
+            return
         yield from {"txt": read_plain, "ris": read_ris, "wos": read_wos, "bibtex": read_bibtex}[kind](lines)
 
 
@@ -203,13 +223,38 @@ def _sample(head: bytes, encoding: str, name: str) -> list[str]:
     return lines[:-1] if len(lines) > 1 and len(head) >= SAMPLE_BYTES else lines
 
 
-def _table_rows(name: str, kind: str, sample: list[str], lines: Iterable[str], options: ListOptions) -> Iterator[Row]:
+def _sampled(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
+    """The first lines, and all lines."""
+    sample: list[str] = []
+    for line in lines:
+        sample.append(line)
+        if len(sample) >= MOST_SAMPLED or sum(map(len, sample[-100:])) > SAMPLE_BYTES:
+            break
+    return sample, chain(list(sample), lines)
+
+
+def _table_rows(
+    name: str, kind: str, sample: list[str], lines: Iterable[str], options: ListOptions, warn: Callable[[str], None]
+) -> Iterator[Row]:
     """Read a table; one with a single column is read as a plain list."""
-    delimiter = find_delimiter(sample, only="\t" if kind in ("tsv", "kbart") else DELIMITERS)
-    if delimiter is None and options.doi_column in (None, "1"):
-        values = [line for line in sample if not is_nothing(line) and not line.startswith("#")]
-        has_header = bool(values) and not is_doi(values[0]) and any(map(is_doi, values[1:2]))
-        yield from read_plain(lines, has_header=has_header)
+    if options.header_row is not None and options.header_row > len(sample):
+        raise InputUnusable(f"{printable(name)} has no line {options.header_row:,} for a header among its first ones.")
+    signs = "\t" if kind == "tsv" else DELIMITERS
+    given = sample[options.header_row - 1 :] if options.header_row else sample
+    wanted = None if (options.doi_column or "1").isdecimal() else options.doi_column
+    header = find_header(given, signs, wanted) if wanted else None
+    delimiter = header.delimiter if header else find_delimiter(given, only=signs)
+    if delimiter is None and (options.doi_column in (None, "1") or header):
+        values = [line for line in given if not is_nothing(line) and not line.startswith("#")]
+        above = (options.header_row or 1) - 1
+        if header is None and options.header_row is None:
+            header = find_header(given, "")
+        if header is not None:
+            above += header.line - 1
+        has_header = header is not None or options.header_row is not None
+        has_header = has_header or (bool(values) and not is_doi(values[0]) and any(map(is_doi, values[1:2])))
+        _tell_above(name, above, warn)
+        yield from read_plain(lines, has_header=has_header, above=above)
         return
     table = plan_table(
         name,
@@ -218,5 +263,23 @@ def _table_rows(name: str, kind: str, sample: list[str], lines: Iterable[str], o
         doi_column=options.doi_column,
         url_column=options.url_column,
         kbart=kind == "kbart",
+        header_row=options.header_row,
     )
+    if options.header_row is None:
+        _tell_above(name, table.above, warn)
     yield from read_table(lines, table)
+
+
+def _tell_unused(name: str, kind: str, options: ListOptions, warn: Callable[[str], None]) -> None:
+    """Say which options for tables were given for a file that is none."""
+    given = {"doi-column": options.doi_column, "url-column": options.url_column, "header-row": options.header_row}
+    unused = [f"--{flag}" for flag, value in given.items() if value is not None]
+    if unused:
+        what = "plain lines" if kind == "txt" else kind
+        warn(f"{printable(name)} is read as {what}, where {', '.join(unused)} has no meaning")
+
+
+def _tell_above(name: str, above: int, warn: Callable[[str], None]) -> None:
+    if above:
+        what = "the line above it is" if above == 1 else f"the {above:,} lines above it are"
+        warn(f"{printable(name)}: line {above + 1:,} is taken for the header; {what} not read")

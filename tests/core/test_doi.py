@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.core import doi as module
-from harvester.core.doi import MAX_BYTES, doi_path, is_same_doi, lost_end, parse_doi, why_doubtful
+from harvester.core.doi import MAX_BYTES, doi_path, is_same_doi, lost_end, parse_doi
 from harvester.core.errors import InvalidDoi
 from tests.folders import DATA
 

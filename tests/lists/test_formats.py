@@ -21,7 +21,8 @@ NOW = "2026-01-01T00:00:00.000Z"
 
 def items(text: str | bytes, **options: str) -> list[Work | Failure | Blank]:
     data = text.encode() if isinstance(text, str) else text
-    return list(read_list(["-"], ListOptions(**options), warn=lambda _: None, now=NOW, stdin=io.BytesIO(data)))
+    given = ListOptions(**options)  # type: ignore[arg-type]  # only texts are given
+    return list(read_list(["-"], given, warn=lambda _: None, now=NOW, stdin=io.BytesIO(data)))
 
 
 def told(text: str | bytes, **options: str) -> list[str]:
