@@ -99,9 +99,13 @@ def parse_doi(text: str) -> str:
     Raises:
         InvalidDoi: the text is no DOI, or not only a DOI; the message says why.
     """
-    if _PLAIN.match(text) and len(text) <= MAX_BYTES and text.find("10.", 3) < 0:
-        return text.lower()
-    return _parse_closely(text)
+    return _plain(text) or _parse_closely(text)
+
+
+def plain_doi(text: str) -> str | None:
+    """The canonical form of a text that is a bare DOI of the usual form and not doubtful; None to look more closely."""
+    doi = _plain(text)
+    return None if doi is None or doi.endswith(_ADDRESS_TAILS) else doi
 
 
 def doi_path(doi: str) -> str:
@@ -160,6 +164,11 @@ def why_doubtful(doi: str) -> str | None:
     if _TRACKER.search(doi):
         return "the tail of an address is glued to it"
     return "a remark seems to be glued to it by a delimiter" if _REMARK.search(doi) else None
+
+
+def _plain(text: str) -> str | None:
+    is_plain = _PLAIN.match(text) and len(text) <= MAX_BYTES and text.find("10.", 3) < 0
+    return text.lower() if is_plain else None
 
 
 def _parse_closely(text: str) -> str:

@@ -9,7 +9,7 @@ refused as a whole.
 import re
 from typing import NamedTuple
 
-from harvester.core.doi import parse_doi, why_doubtful
+from harvester.core.doi import parse_doi, plain_doi, why_doubtful
 from harvester.core.errors import InvalidDoi
 from harvester.core.text.sanitize import printable
 
@@ -58,6 +58,9 @@ def read_cell(text: str) -> list[Found]:
     Raises:
         InvalidDoi: the text is not one or several whole DOIs, or a name is more probably damaged; the message says why.
     """
+    plain = plain_doi(text)  # nearly all
+    if plain is not None:
+        return [Found(plain, text)]
     try:
         return [_checked(parse_doi(text), text)]
     except InvalidDoi as error:

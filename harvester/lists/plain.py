@@ -48,7 +48,8 @@ def _row(number: int, line: str) -> Row:
     if text.startswith("#") or is_nothing(text):
         return Row(number, None)
     text = _COMMENT.sub("", text) if "#" in text else text
-    start = _start_of_urls(text) if "://" in text and not holds_dois(text) else None
+    start = _start_of_urls(text) if "://" in text else None
+    start = None if start is not None and holds_dois(text) else start  # the addresses are those of other DOIs
     return (
         Row(number, text)
         if start is None

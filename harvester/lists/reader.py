@@ -140,11 +140,15 @@ def _read(
 ) -> Iterator[Work | Failure | Blank]:
     """Turn the rows of one input into items."""
     shown, number = printable(name), 0
+    works = invalid = blank = 0
+    example = ""
+    used: list[str] = []  # the name of the column with the DOIs, if there is one
     lost: dict[str, tuple[int, str]] = {}  # by the sign that was taken off: how often, and where first
     try:
-        for row in _rows(name, options, warn, blocks_of(name)):
+        for row in _rows(name, options, warn, blocks_of(name), used):
             number, text, urls, problem = row
             if text is None:
+                blank += 1
                 yield _BLANK
                 continue
             origin = f"{shown}:{number}"
@@ -153,16 +157,26 @@ def _read(
                     raise InvalidDoi(problem or TOO_MUCH_KEPT)
                 found = read_cell(text)
             except InvalidDoi as error:
+                invalid += 1
+                example = example or f"line {number:,}: {error}"
                 yield _failure(text, origin, str(error), now)
                 continue
+            works += len(found)
             for doi, part in found:
-                if doi is not part and (end := lost_end(part, doi)):
+                if len(doi) != len(part) and (end := lost_end(part, doi)):
                     lost[end] = (lost[end][0] + 1, lost[end][1] or origin) if end in lost else (1, origin)
                 yield Work(doi, urls if len(found) == 1 else (), origin)
     except DamagedArchive as error:
         raise InputUnusable(
             f"{shown}: {error}. It was readable up to line {number}; what comes after is lost. Make the file again."
         ) from error
+    if not works:
+        column = f" in column {printable(used[0], 40)}" if used else ""
+        what = f" ({example})" if example else ""
+        warn(
+            f"{shown} gives no DOI: of {invalid + blank:,} lines, {invalid:,} hold none{column}{what}, "
+            f"{blank:,} are empty there"
+        )
     for end, (times, first) in lost.items():
         taken_off = f"{times:,} {'DOI' if times == 1 else 'DOIs'} (the first: {first})"
         warn(f"{shown}: a {'full stop' if end == '.' else 'slash'} at the end was taken off {taken_off}")
@@ -173,12 +187,14 @@ def _failure(text: str, origin: str, message: str, now: str) -> Failure:
     return Failure(None, shown, origin, InvalidDoi.kind, None, 0, message, now, Stage.INPUT)
 
 
-def _rows(name: str, options: ListOptions, warn: Callable[[str], None], blocks: Iterator[bytes]) -> Iterator[Row]:
+def _rows(
+    name: str, options: ListOptions, warn: Callable[[str], None], blocks: Iterator[bytes], used: list[str]
+) -> Iterator[Row]:
     """Find out the encoding and the format of one input, and read it."""
     head = _head(blocks)
     if is_workbook(head):
         lines = workbook_lines(name, chain([head], blocks), options.sheet, warn)
-        yield from _table_rows(name, "tsv", *_sampled(lines), options, warn)
+        yield from _table_rows(name, "tsv", *_sampled(lines), options, warn, used)
         return
     encoding, mark = detect_encoding(head, options.encoding)
     whole: Iterable[bytes] = chain([head[mark:]], blocks)
@@ -198,7 +214,7 @@ def _rows(name: str, options: ListOptions, warn: Callable[[str], None], blocks: 
         return
     lines = decoder.text_lines(byte_lines(whole))
     if kind in ("csv", "tsv", "kbart"):
-        yield from _table_rows(name, kind, sample, lines, options, warn)
+        yield from _table_rows(name, kind, sample, lines, options, warn, used)
     else:
         _tell_unused(name, kind, options, warn)
         if kind == "txt" and (header := find_header(sample, "")) is not None and header.line > 1:
@@ -234,7 +250,13 @@ def _sampled(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
 
 
 def _table_rows(
-    name: str, kind: str, sample: list[str], lines: Iterable[str], options: ListOptions, warn: Callable[[str], None]
+    name: str,
+    kind: str,
+    sample: list[str],
+    lines: Iterable[str],
+    options: ListOptions,
+    warn: Callable[[str], None],
+    used: list[str],
 ) -> Iterator[Row]:
     """Read a table; one with a single column is read as a plain list."""
     if options.header_row is not None and options.header_row > len(sample):
@@ -267,6 +289,7 @@ def _table_rows(
     )
     if options.header_row is None:
         _tell_above(name, table.above, warn)
+    used.append(table.doi_name)
     yield from read_table(lines, table)
 
 

@@ -39,11 +39,13 @@ class Table:
         delimiter: between the cells.
         columns: where DOIs and URLs are.
         above: how many lines stand above the header, or above the first row.
+        doi_name: the name of the column with the DOIs, or its number from 1.
     """
 
     delimiter: str
     columns: Columns
     above: int = 0
+    doi_name: str = ""
 
 
 def find_delimiter(sample: Sequence[str], *, only: str = DELIMITERS) -> str | None:
@@ -80,7 +82,7 @@ def find_delimiter(sample: Sequence[str], *, only: str = DELIMITERS) -> str | No
 
 
 def _below_a_title(lines: Sequence[str], only: str) -> str | None:
-    """The delimiter of a table below a title: the one of the first row with a DOI, if a line above it has it as often."""
+    """The delimiter of a table below a title: that of the first row with a DOI, if a line above has it as often."""
     for i, line in enumerate(lines[:MOST_ABOVE]):
         if looks_like_doi(line):
             signs = [sign for sign in only if any(map(is_doi, split_line(line, sign))) and not is_doi(line)]
@@ -148,7 +150,8 @@ def plan_table(
         kbart=kbart,
         header_given=header_row is not None,
     )
-    return Table(delimiter, columns, above)
+    named = rows[0][columns.doi].strip() if columns.has_header and columns.doi < len(rows[0]) else ""
+    return Table(delimiter, columns, above, named or str(columns.doi + 1))
 
 
 def _lines_above(sample: Sequence[str], delimiter: str, doi_column: str | None) -> int:

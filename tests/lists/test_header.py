@@ -128,3 +128,11 @@ def test_a_slash_at_the_end_is_taken_off_and_told() -> None:
     items, told = read("10.5555/a/\nhttps://doi.org/10.5555/b/\n10.5555/c\n")
     assert items == ["1 10.5555/a", "2 10.5555/b", "3 10.5555/c"]
     assert told == ["-: a slash at the end was taken off 2 DOIs (the first: -:1)"]
+
+
+def test_a_file_that_gives_nothing_is_told_with_the_reason_the_column_and_an_example() -> None:
+    _, told = read("title,landing page\nOne,https://press.example/1\nTwo,\n", ListOptions("landing page", format="csv"))
+    assert " ".join(told) == (
+        "- gives no DOI: of 2 lines, 1 hold none in column landing page "
+        "(line 2: a web address, but not one of doi.org: https://press.example/1), 1 are empty there"
+    )
