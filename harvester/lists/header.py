@@ -25,7 +25,7 @@ class Header:
     """Where the names of the columns are.
 
     Args:
-        line: its number, from 1.
+        line: its number, from 1; also 1 if only blank lines and comments are above it.
         delimiter: between the names; None if there is only one.
     """
 
@@ -47,7 +47,8 @@ def find_header(sample: Sequence[str], signs: str, wanted: str | None = None) ->
         below = sample[index + 1 : index + 1 + MOST_BELOW]
         for sign in [*sorted((sign for sign in signs if sign in line), key=line.count, reverse=True), None]:
             if _is_header(line, sign, below, wanted):
-                return Header(index + 1, sign)
+                is_first = all(is_nothing(other) or other.startswith("#") for other in sample[:index])
+                return Header(1 if is_first else index + 1, sign)
     return None
 
 

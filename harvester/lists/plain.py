@@ -29,7 +29,7 @@ def read_plain(lines: Iterable[str], *, has_header: bool = False, above: int = 0
     """
     header_due = True
     for number, line in enumerate(islice(lines, above, None), above + 1):
-        if header_due and not is_nothing(line):
+        if header_due and not is_nothing(line) and not line.startswith("#"):
             header_due = False
             if has_header or is_header(line):
                 continue

@@ -21,7 +21,7 @@ from harvester.core.text.encodings import text_codec
 from harvester.core.text.sanitize import printable
 from harvester.core.version import __version__
 from harvester.lists.bibtex import read_bibtex
-from harvester.lists.cells import read_cell
+from harvester.lists.cells import holds_dois, looks_like_doi, read_cell
 from harvester.lists.header import find_header
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
 from harvester.lists.jsonlist import MAX_BUILT_BYTES, JsonKeys, read_document, read_json_lines, shortened
@@ -266,6 +266,8 @@ def _table_rows(
     wanted = None if (options.doi_column or "1").isdecimal() else options.doi_column
     header = find_header(given, signs, wanted) if wanted else None
     delimiter = header.delimiter if header else find_delimiter(given, only=signs)
+    if delimiter is not None and header is None and options.doi_column is None and _are_lists_of_dois(given, delimiter):
+        delimiter = None
     if delimiter is None and (options.doi_column in (None, "1") or header):
         values = [line for line in given if not is_nothing(line) and not line.startswith("#")]
         above = (options.header_row or 1) - 1
@@ -274,7 +276,7 @@ def _table_rows(
         if header is not None:
             above += header.line - 1
         has_header = header is not None or options.header_row is not None
-        has_header = has_header or (bool(values) and not is_doi(values[0]) and any(map(is_doi, values[1:2])))
+        has_header = has_header or (bool(values) and not looks_like_doi(values[0]) and any(map(is_doi, values[1:2])))
         _tell_above(name, above, warn)
         yield from read_plain(lines, has_header=has_header, above=above)
         return
@@ -291,6 +293,12 @@ def _table_rows(
         _tell_above(name, table.above, warn)
     used.append(table.doi_name)
     yield from read_table(lines, table)
+
+
+def _are_lists_of_dois(sample: Sequence[str], delimiter: str) -> bool:
+    """Whether each line is some DOIs, not always as many. If there are as many in each line, they may be columns."""
+    lines = [line for line in sample[:MOST_SAMPLED] if not is_nothing(line)]
+    return len({line.count(delimiter) for line in lines}) > 1 and all(map(holds_dois, lines))
 
 
 def _tell_unused(name: str, kind: str, options: ListOptions, warn: Callable[[str], None]) -> None:

@@ -66,7 +66,7 @@ def find_delimiter(sample: Sequence[str], *, only: str = DELIMITERS) -> str | No
     if hint:
         return hint[1]
     header = find_header(sample, only)
-    if header is not None and header.delimiter is not None and lines[0] != sample[header.line - 1]:
+    if header is not None and header.delimiter is not None and header.line > 1:
         return header.delimiter
     lone = _LONE_NAME.match(lines[0].strip(" \ufeff"))
     if lone and lone[1][:1] in only:  # further columns have no name

@@ -136,3 +136,11 @@ def test_a_file_that_gives_nothing_is_told_with_the_reason_the_column_and_an_exa
         "- gives no DOI: of 2 lines, 1 hold none in column landing page "
         "(line 2: a web address, but not one of doi.org: https://press.example/1), 1 are empty there"
     )
+
+
+def test_lines_of_several_dois_each_are_no_table() -> None:
+    assert read("10.5555/a;10.5555/b\n10.5555/c\n", CSV)[0] == ["1 10.5555/a", "1 10.5555/b", "2 10.5555/c"]
+
+
+def test_blank_lines_and_comments_above_a_header_are_blank_as_anywhere() -> None:
+    assert read("# made by hand\n\nDOI\n10.5555/a\n") == (["blank", "blank", "4 10.5555/a"], [])
