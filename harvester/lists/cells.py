@@ -13,6 +13,9 @@ from harvester.core.doi import parse_doi, plain_doi, why_doubtful
 from harvester.core.errors import InvalidDoi
 from harvester.core.text.sanitize import printable
 
+MAX_AROUND_CHARS = 1_000
+"""The greatest length of a DOI with numbers, labels, links and remarks around it."""
+
 MAX_PARTED_CHARS = 64 * 1024
 """The greatest length of a text that is parted into several DOIs."""
 
@@ -34,9 +37,9 @@ _REMARK = re.compile(
     r"|(?:Epub|Accessed|Retrieved|Published|Online ahead of print|eCollection|Available)\b)(?!.*10\.[0-9]{4}).*\Z",
     re.IGNORECASE | re.DOTALL,
 )
-_TAGGED = re.compile(r"(?:(?<=[\s;,])|\A)(\S+)\s{0,3}\[doi\](?=[\s;,.]|\Z)", re.IGNORECASE)
+_DOI_TAG = re.compile(r"\[doi\]", re.IGNORECASE)
 """PubMed's way: `S0140-6736(20)30183-5 [pii]; 10.1016/… [doi]`."""
-_OTHER_TAGS = re.compile(r"(?:\s*[;,.]?\s*\S{1,100}\s?\[(?:pii|pmid|pmc|mid)\]\s*[;,.]?\s*)*\Z", re.IGNORECASE)
+_OTHER_TAG = re.compile(r"\[(?:pii|pmid|pmc|mid)\]", re.IGNORECASE)
 
 _FORMULA = re.compile(r"=\s{0,3}(?:HYPERLINK\s{0,3}\()?", re.IGNORECASE)
 _FORMULA_TEXT = re.compile(r'"((?:[^"]|"")*)"')
@@ -68,7 +71,7 @@ def read_cell(text: str) -> list[Found]:
     if len(text) > MAX_PARTED_CHARS:
         raise first
     whole = _without_label(text.strip())
-    linked = _linked(whole)
+    linked = _linked(whole) if len(whole) <= MAX_AROUND_CHARS else None
     parts = [linked] if linked is not None else _PART.split(whole)
     if len(parts) > 1 and not _DOI_LIKE.search(parts[0]):  # a label or a number before the first
         parts = [f"{parts[0]} {parts[1]}", *parts[2:]]
@@ -106,7 +109,7 @@ def _one(text: str, error: InvalidDoi | None) -> Found:
     Raises:
         InvalidDoi: there is none; `error`, if what is around it was none of the forms that we know.
     """
-    bare = _bare(text.strip())
+    bare = _bare(text.strip()) if len(text) <= MAX_AROUND_CHARS else text.strip()
     try:
         return _checked(parse_doi(bare), bare)
     except InvalidDoi as other:
@@ -125,9 +128,9 @@ def _bare(text: str) -> str:
     linked = _linked(text)
     if linked is not None:
         return linked
-    tagged = _TAGGED.search(text)
-    if tagged and _OTHER_TAGS.match(text[: tagged.start()]) and _OTHER_TAGS.match(text[tagged.end() :]):
-        return tagged[1]
+    tagged = _tagged(text)
+    if tagged is not None:
+        return tagged
     numbering = _NUMBERING.match(text)
     text = text[numbering.end() :] if numbering else text
     text = _without_label(text)
@@ -136,6 +139,19 @@ def _bare(text: str) -> str:
     start = _DOI_LIKE.search(text)
     remark = _REMARK.search(text, start.end()) if start else None
     return text[: remark.start()] if remark else text
+
+
+def _tagged(text: str) -> str | None:
+    """The word before `[doi]`, if only other words with tags stand around it."""
+    tag = _DOI_TAG.search(text)
+    if not tag:
+        return None
+    *before, name = text[: tag.start()].rsplit(None, 1) or [""]
+    around = [*_OTHER_TAG.split(before[0] if before else ""), *_OTHER_TAG.split(text[tag.end() :])]
+    words = [piece.strip(" ;,.") for piece in around]
+    ends = (len(_OTHER_TAG.split(before[0])) - 1 if before else 0, len(words) - 1)
+    is_clean = not any(words[end] for end in ends) and not any(len(word.split()) > 1 for word in words)
+    return name.lstrip(";,") if is_clean else None
 
 
 def _without_label(text: str) -> str:
