@@ -68,7 +68,7 @@ def read_cell(text: str) -> list[Found]:
         return [_checked(parse_doi(text), text)]
     except InvalidDoi as error:
         first = error
-    if len(text) > MAX_PARTED_CHARS:
+    if len(text) > MAX_PARTED_CHARS or not _DOI_LIKE.search(text):
         raise first
     whole = _without_label(text.strip())
     linked = _linked(whole) if len(whole) <= MAX_AROUND_CHARS else None
@@ -80,7 +80,7 @@ def read_cell(text: str) -> list[Found]:
 
 def holds_dois(text: str) -> bool:
     """Whether a text is one or several whole DOIs."""
-    if "10." not in text:
+    if not _DOI_LIKE.search(text):
         return False
     try:
         read_cell(text)
