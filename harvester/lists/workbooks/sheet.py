@@ -5,6 +5,7 @@ is put into words.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,8 @@ from harvester.lists.workbooks import child as program
 MAX_WORKBOOK_BYTES = 64 * 1024 * 1024
 
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+
+_NEEDED = frozenset({"PATH", "HOME", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"})
 
 _PROBLEMS = {
     "password": "is protected by a password. Save it without one, or as CSV",
@@ -53,7 +56,12 @@ def workbook_lines(name: str, blocks: Iterable[bytes], sheet: str | None, warn: 
             )
     command = [sys.executable, "-P", str(Path(program.__file__)), *([sheet] if sheet is not None else [])]
     child = subprocess.Popen(  # noqa: S603 - our own program
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=_environment(),
     )
     try:
         yield from _told(child, bytes(data), shown, sheet, warn)
@@ -63,6 +71,11 @@ def workbook_lines(name: str, blocks: Iterable[bytes], sheet: str | None, warn: 
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def _environment() -> dict[str, str]:
+    """What Python needs to find its libraries, and nothing else: secrets are not for a process that reads any file."""
+    return {name: value for name, value in os.environ.items() if name in _NEEDED}
 
 
 def _told(
