@@ -7,6 +7,7 @@ Blank lines are skipped, and so are comments: a line that begins with `#`, or th
 import re
 from collections.abc import Iterable, Iterator
 
+from harvester.lists.cells import holds_dois
 from harvester.lists.rows import WHITE_SPACE, Row, is_nothing, split_urls
 
 _HEADER = re.compile(r"\W*(?:dois?|digital object identifier|doi[ _-]?(?:number|url|link)?)\W*\Z", re.IGNORECASE)
@@ -45,7 +46,7 @@ def _row(number: int, line: str) -> Row:
     if text.startswith("#") or is_nothing(text):
         return Row(number, None)
     text = _COMMENT.sub("", text) if "#" in text else text
-    start = _start_of_urls(text) if "://" in text else None
+    start = _start_of_urls(text) if "://" in text and not holds_dois(text) else None
     return (
         Row(number, text)
         if start is None

@@ -2,7 +2,7 @@
 
 The way of one input: `inputs` opens and decompresses it, `lines` decodes it, `sniff` finds out the format from the
 first 64 KiB, and a reader of that format (`plain`, `tabular` with `columns`, `jsonlist`, `tagged`, `bibtex`) makes
-rows. This module turns each row into exactly one `Work`, `Failure` or `Blank`. Memory stays constant, whatever the
+rows. `cells` finds the DOIs of a row. This module turns each row into its works, or into one `Failure` or `Blank`. Memory stays constant, whatever the
 inputs are: nothing is held but a block, a line, and what is kept of an entry.
 """
 
@@ -13,13 +13,14 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from harvester.core.doi import lost_full_stop, parse_doi
+from harvester.core.doi import lost_end
 from harvester.core.errors import InputUnusable, InvalidDoi, Usage
 from harvester.core.model import LIST_FORMATS, Blank, Failure, Stage, Work
 from harvester.core.text.encodings import text_codec
 from harvester.core.text.sanitize import printable
 from harvester.core.version import __version__
 from harvester.lists.bibtex import read_bibtex
+from harvester.lists.cells import read_cell
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
 from harvester.lists.jsonlist import MAX_BUILT_BYTES, JsonKeys, read_document, read_json_lines, shortened
 from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding
@@ -78,7 +79,8 @@ def read_list(
     own: Collection[Path] = (),
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Work | Failure | Blank]:
-    """Read the inputs one after the other. Each line, row or entry gives one item; duplicates are not removed.
+    """Read the inputs one after the other. Each line, row or entry gives one item, or one for each
+    of its DOIs; duplicates are not removed.
 
     Args:
         inputs: paths, globs (whose matches are sorted), `-` for stdin.
@@ -126,8 +128,8 @@ def _read(
     name: str, options: ListOptions, warn: Callable[[str], None], now: str, blocks_of: Callable[[str], Iterator[bytes]]
 ) -> Iterator[Work | Failure | Blank]:
     """Turn the rows of one input into items."""
-    shown, number, full_stops = printable(name), 0, 0
-    first_full_stop = ""
+    shown, number = printable(name), 0
+    lost: dict[str, tuple[int, str]] = {}  # by the sign that was taken off: how often, and where first
     try:
         for row in _rows(name, options, warn, blocks_of(name)):
             number, text, urls, problem = row
@@ -138,20 +140,21 @@ def _read(
             try:
                 if problem or (urls and sum(map(len, urls)) > MAX_KEPT_CHARS):
                     raise InvalidDoi(problem or TOO_MUCH_KEPT)
-                doi = parse_doi(text)
+                found = read_cell(text)
             except InvalidDoi as error:
                 yield _failure(text, origin, str(error), now)
                 continue
-            if doi is not text and lost_full_stop(text, doi):
-                full_stops, first_full_stop = full_stops + 1, first_full_stop or origin
-            yield Work(doi, urls, origin)
+            for doi, part in found:
+                if doi is not part and (end := lost_end(part, doi)):
+                    lost[end] = (lost[end][0] + 1, lost[end][1] or origin) if end in lost else (1, origin)
+                yield Work(doi, urls if len(found) == 1 else (), origin)
     except DamagedArchive as error:
         raise InputUnusable(
             f"{shown}: {error}. It was readable up to line {number}; what comes after is lost. Make the file again."
         ) from error
-    if full_stops:
-        taken_off = f"{full_stops:,} {'DOI' if full_stops == 1 else 'DOIs'} (the first: {first_full_stop})"
-        warn(f"{shown}: a full stop at the end was taken off {taken_off}")
+    for end, (times, first) in lost.items():
+        taken_off = f"{times:,} {'DOI' if times == 1 else 'DOIs'} (the first: {first})"
+        warn(f"{shown}: a {'full stop' if end == '.' else 'slash'} at the end was taken off {taken_off}")
 
 
 def _failure(text: str, origin: str, message: str, now: str) -> Failure:

@@ -122,8 +122,8 @@ def test_a_doi_and_its_urls_are_told_apart(line: str, expected: tuple[str, tuple
     assert (item[:2] if isinstance(item, Work) else None) == expected
 
 
-def test_a_line_with_two_dois_is_invalid() -> None:
-    assert told("10.5555/a 10.5555/b\n") == ["invalid"]
+def test_a_line_with_two_dois_is_two_works() -> None:
+    assert told("10.5555/a 10.5555/b\n") == ["10.5555/a", "10.5555/b"]
 
 
 def test_a_first_line_that_names_the_column_is_no_line() -> None:

@@ -18,7 +18,7 @@ from time import thread_time
 
 import pytest
 
-from harvester.core.doi import doi_path, lost_full_stop, parse_doi
+from harvester.core.doi import doi_path, lost_end, parse_doi
 from harvester.core.errors import InvalidDoi, StopRun
 from harvester.core.text import sanitize
 from harvester.lists import ListOptions, read_list
@@ -70,7 +70,7 @@ def reading(form: str) -> Callable[[str], object]:
 FUNCTIONS: dict[str, tuple[Callable[[str], object], Sequence[str]]] = {
     "parse_doi": (parse_doi, IN_DOI),
     "doi_path": (doi_path, ALONE),
-    "lost_full_stop": (lambda text: lost_full_stop(text, text), ALONE),
+    "lost_end": (lambda text: lost_end(text, text), ALONE),
     "printable": (lambda text: sanitize.printable(text, len(text)), ALONE),
     "redacted": (sanitize.redacted, ALONE),
     "safe_line": (lambda text: sanitize.safe_line(text, len(text) // 2), ALONE),
