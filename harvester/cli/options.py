@@ -29,6 +29,7 @@ SETTINGS = {
     "doi_column": "input.doi_column",
     "url_column": "input.url_column",
     "format": "input.format",
+    "extract": "input.extract",
     "encoding": "input.encoding",
     "ledger": "ledger.path",
     "failures": "output.failures",
@@ -100,6 +101,7 @@ reading = _all(
     click.option("--doi-column", metavar="NAME", help="Column with the DOIs, by its name or number."),
     click.option("--url-column", metavar="NAME", help="Column with URLs to register."),
     click.option("--format", type=click.Choice(LIST_FORMATS), help="Format of the inputs.  [default: auto]"),
+    click.option("--extract", is_flag=True, default=None, help="Search the inputs, such as prose or HTML, for DOIs."),
     click.option("--encoding", callback=_encoding, metavar="NAME", help="Encoding of the inputs.  [default: auto]"),
 )
 

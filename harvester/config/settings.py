@@ -84,6 +84,7 @@ class InputSettings:
     doi_column: str | None = _key(None, as_text)
     url_column: str | None = _key(None, as_text)
     format: str = _key("auto", as_choice(*LIST_FORMATS))
+    extract: bool = _key(False, as_flag)
     encoding: str = _key("auto", as_encoding)
 
 

@@ -16,7 +16,7 @@ from harvester.storage.paths import Paths, job_paths
 def list_options(settings: Settings) -> ListOptions:
     """How lists are read."""
     given = settings.input
-    return ListOptions(given.doi_column, given.url_column, given.format, given.encoding)
+    return ListOptions(given.doi_column, given.url_column, given.format, given.encoding, extract=given.extract)
 
 
 def paths(settings: Settings, output: str | None = None) -> Paths:
