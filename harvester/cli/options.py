@@ -31,6 +31,7 @@ SETTINGS = {
     "header_row": "input.header_row",
     "sheet": "input.sheet",
     "format": "input.format",
+    "extract": "input.extract",
     "encoding": "input.encoding",
     "ledger": "ledger.path",
     "failures": "output.failures",
@@ -104,6 +105,7 @@ reading = _all(
     _setting("--header-row", "input.header_row", "N", "Line with the names of the columns.  [default: found]"),
     click.option("--sheet", metavar="NAME", help="Sheet of a workbook.  [default: the first with DOIs]"),
     click.option("--format", type=click.Choice(LIST_FORMATS), help="Format of the inputs.  [default: auto]"),
+    click.option("--extract", is_flag=True, default=None, help="Search the inputs, such as prose or HTML, for DOIs."),
     click.option("--encoding", callback=_encoding, metavar="NAME", help="Encoding of the inputs.  [default: auto]"),
 )
 

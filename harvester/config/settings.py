@@ -88,6 +88,7 @@ class InputSettings:
     header_row: int | None = _key(None, as_whole(1, 10_000))
     sheet: str | None = _key(None, as_text)
     format: str = _key("auto", as_choice(*LIST_FORMATS))
+    extract: bool = _key(False, as_flag)
     encoding: str = _key("auto", as_encoding)
 
 

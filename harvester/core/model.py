@@ -7,7 +7,9 @@ from typing import Final, NamedTuple
 
 from harvester.core.errors import GiveUp, TryAgain
 
-LIST_FORMATS: Final = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
+LIST_FORMATS: Final = (
+    "auto", "txt", "csv", "tsv", "kbart", "json", "jsonl", "ris", "bibtex", "wos", "nbib", "enw", "mrk", "xml",
+)  # fmt: skip
 """What a list of DOIs may be given as; `auto` finds out."""
 
 

@@ -26,7 +26,15 @@ PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 def list_options(settings: Settings) -> ListOptions:
     """How lists are read."""
     given = settings.input
-    return ListOptions(given.doi_column, given.url_column, given.format, given.encoding, given.header_row, given.sheet)
+    return ListOptions(
+        given.doi_column,
+        given.url_column,
+        given.format,
+        given.encoding,
+        given.header_row,
+        given.sheet,
+        extract=given.extract,
+    )
 
 
 def paths(settings: Settings, output: str | None = None) -> Paths:

@@ -14,6 +14,7 @@ from bibtexparser.entrypoint import parse_string
 from bibtexparser.model import DuplicateFieldKeyBlock, Entry
 
 from harvester.core.text.sanitize import printable
+from harvester.lists.cells import doi_in_note, looks_like_doi
 from harvester.lists.rows import Row, doi_or_resolver, split_urls
 
 MAX_ENTRY_BYTES = 4 * 1024 * 1024
@@ -33,6 +34,9 @@ MAX_INNER_BLOCKS = 20
 
 _INNER_BLOCK = re.compile(r"@\s*+\w*+\s*+[{(]")
 _BRACE = re.compile(rb"(?<!\\)[{}]")
+_OUTSIDE = "outside"
+"""The kind of what stands between entries, where BibTeX takes everything for a comment."""
+
 _NOT_WORKS = frozenset({"string", "comment", "preamble"})
 
 _MATH = re.compile(r"\\ensuremath\s?\{([^{}$\\]{0,40})\}|\{?\$\{?(\\?[<>_&#%~]|\\[lg]t|\\text\w{4,12}|\\sim)\}?\$\}?")
@@ -51,6 +55,9 @@ _COMMAND = re.compile(r"\{?(\\(?:text(?:less|greater|underscore|asciitilde)|[lg]
 _TILDE = re.compile(r"\{?\\~\{\s?\}\}?")
 _GROUP = re.compile(r"(?<![a-zA-Z}])\{([^{}\\$]{0,100})\}")
 """A group that is no argument of a command."""
+_NO_COMMA = re.compile(r"[}\"0-9][ \t]*+\n\s*+(doi|url|DOI|URL|Doi|Url)\s{0,20}=")
+"""A field that is taken for a part of the value before it."""
+
 _TEX_LEFT = re.compile(r"[${}\\]")
 
 
@@ -58,7 +65,9 @@ def read_bibtex(lines: Iterable[str]) -> Iterator[Row]:
     """Read a BibTeX file: the DOI is in `doi`, URLs in `url` or `howpublished`. Only entries of works become rows."""
     logging.getLogger("bibtexparser").setLevel(logging.CRITICAL)  # a broken entry becomes a row with a problem
     for number, kind, text in _entries(lines):
-        if kind not in _NOT_WORKS:
+        if kind == _OUTSIDE:
+            yield Row(number, text[:200].decode("utf-8", "replace"), problem="it stands outside of all entries")
+        elif kind not in _NOT_WORKS:
             yield _row(number, text)
 
 
@@ -75,7 +84,9 @@ def _row(number: int, entry: bytes) -> Row:
     if fields is None:
         return Row(number, text[:200], problem=problem or "the BibTeX entry cannot be read")
     addresses = [_plain(fields.get(key, "")) for key in ("url", "howpublished")]
-    doi = doi_or_resolver(_plain(fields.get("doi", "")), addresses)
+    doi = doi_or_resolver(_plain(fields.get("doi", "")), addresses) or doi_in_note(fields.get("note", ""))
+    if doi is None and (unread := _NO_COMMA.search(text)):
+        return Row(number, text[:200], problem=f"a comma is missing before {unread[1]}, so it cannot be read")
     if doi is not None and _TEX_LEFT.search(doi):
         return Row(number, doi, problem=f"TeX is left in its DOI, so its name is not certain: {printable(doi, 120)}")
     return Row(number, doi, split_urls(addresses) if doi is not None else ())
@@ -142,6 +153,8 @@ def _entries(lines: Iterable[str]) -> Iterator[tuple[int, str, bytes]]:
                 yield start, kind, bytes(entry)
             start, kind, entry, depth = number, begin[1].lower(), bytearray(), 0
         elif not entry:
+            if looks_like_doi(line):
+                yield number, _OUTSIDE, line.encode("utf-8", "replace")
             continue
         if len(entry) <= MAX_ENTRY_BYTES:
             entry += line.encode("utf-8", "replace") + b"\n"

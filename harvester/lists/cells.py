@@ -89,6 +89,14 @@ def holds_dois(text: str) -> bool:
     return True
 
 
+def doi_in_note(note: str) -> str | None:
+    """The DOI in a line `DOI: …` of a text, such as Zotero's Extra; None if there is none, or the text is long."""
+    if len(note) > MAX_PARTED_CHARS:
+        return None
+    lines = (line.strip() for line in note.splitlines())
+    return next((line for line in lines if line[:3].lower() == "doi" and holds_dois(line)), None)
+
+
 def looks_like_doi(text: str) -> bool:
     """Whether something like a DOI, or an address, is in a text; so it is no heading."""
     return "://" in text or _DOI_LIKE.search(text) is not None

@@ -6,6 +6,7 @@ larger value can be passed over without being held. What is passed over is check
 brackets have to match.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 
@@ -35,8 +36,8 @@ _UP_TO_NESTED = re.compile(
     rb'%b(?:(?:"%b"|\[%b\]|\{%b\})%b)*' % (_BETWEEN, _IN_STRING, _FLAT, _FLAT, _BETWEEN), re.DOTALL
 )
 """The same, but arrays and objects with no other ones in them are included."""
-_SCALAR = re.compile(rb"[-+.0-9Eaeflnrstu]++")
-"""The characters of numbers and of `true`, `false` and `null`."""
+_SCALAR = re.compile(rb"[-+.0-9EINaefilnrstuy]++")
+"""The characters of numbers, of `true`, `false` and `null`, and of `NaN` and `Infinity`, which Python writes."""
 
 _CLOSING = {ord("["): ord("]"), ord("{"): ord("}")}
 _QUOTE = ord('"')
@@ -143,9 +144,10 @@ class JsonText:
     def _built(self, end: int) -> list[object]:
         """Build the items of an array up to a place, and read on to it."""
         try:
-            items: list[object] = orjson.loads(b"[" + self._held[:end] + b"]")
-        except orjson.JSONDecodeError as error:
-            raise BadJson(error.msg) from None
+            items = parsed(b"[" + self._held[:end] + b"]")
+        except ValueError as error:
+            raise BadJson(getattr(error, "msg", str(error))) from None
+        assert isinstance(items, list)  # noqa: S101 - it has brackets
         self._at = end
         return items
 
@@ -259,6 +261,25 @@ class JsonText:
         self._at = self._at if at is None else at
         sign = self._held[self._at : self._at + 1].decode("ascii", "replace")
         return BadJson(f"unexpected {sign!r}" if sign else "it ends too early")
+
+
+def parsed(text: bytes | bytearray | str) -> object:
+    """The value of a JSON text. `NaN` and `Infinity`, which are no JSON but which Python writes, are null.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        read = text if isinstance(text, str) else text.decode()
+        if "NaN" not in read and "Infinity" not in read:
+            raise
+    try:
+        as_json = json.dumps(json.loads(read, parse_constant=lambda _: None))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return orjson.loads(as_json)  # once more, since orjson refuses what cannot be written again
 
 
 def _end(pattern: re.Pattern[bytes], text: bytearray, at: int) -> int:

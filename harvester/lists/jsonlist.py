@@ -1,22 +1,23 @@
 """JSON documents and JSON Lines.
 
 An entry is a string or an object. An object has its DOI under `doi`, in any case (Crossref, CSL-JSON, OpenAlex,
-Unpaywall, and harvester's own records), or where DataCite and Semantic Scholar keep it. A document is a list of
-entries, one entry, or an object that contains exactly one list.
+Unpaywall, and harvester's own records), or where `json_entry` knows it to be. A document is an entry, a list of
+entries, or an object with such a list somewhere in it. Further documents may follow.
 
 Documents, lines and entries may have any size. Of a large entry, only the members with the DOI and the URLs are built.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from itertools import chain
-from typing import Final, NamedTuple
+from itertools import chain, islice
+from typing import Final
 
 import orjson
 
 from harvester.core.errors import InputUnusable
 from harvester.core.text.sanitize import printable
-from harvester.lists.json_text import BadJson, JsonText
-from harvester.lists.rows import TOO_MUCH_KEPT, Row, doi_or_resolver, split_urls
+from harvester.lists.json_entry import INSIDE, JsonKeys, has_doi, lists_in, row_of, shown
+from harvester.lists.json_text import BadJson, JsonText, parsed
+from harvester.lists.rows import TOO_MUCH_KEPT, Row, doi_or_resolver
 
 MAX_BUILT_BYTES = 256 * 1024
 """The greatest size of an entry or a line that is built as a whole, and of what is built of a larger one."""
@@ -27,40 +28,27 @@ MAX_OBJECT_BYTES = 1024 * 1024
 MAX_SHOWN_BYTES = 1_000
 """How much is kept of a large line that is no JSON."""
 
-_INSIDE = ("externalids", "ids", "attributes", "message")
-"""Objects inside an entry that may hold its DOI: Semantic Scholar, OpenAlex, DataCite, one work from Crossref."""
+_LISTS = ("results", "items", "data", "records", "docs", "works", "publications", "hits", "result", "entry")
+"""Keys under which services give a list of works: OpenAlex, Crossref, DataCite, HAL, Zenodo, Europe PMC, Scopus."""
 
-_URL_KEYS = ("url", "urls", "landing_page", "landing_page_url", "title_url")
+_LOOKED_AT = 1_000
+"""How many entries of a list are looked at to see whether it is one of works."""
+
+_NESTED = 4
+"""How deep in a document a list of works may be."""
 
 _OVERSIZE: Final = object()
 """Stands for an entry whose DOI and URLs have more than MAX_BUILT_BYTES."""
 
 
-class JsonKeys(NamedTuple):
-    """The keys that the user named, in any case.
-
-    Args:
-        doi: of the DOI; None for `doi`, also in the objects inside an entry that may hold it.
-        url: of the URLs; None for the usual ones.
-    """
-
-    doi: str | None = None
-    url: str | None = None
-
-    def of_doi(self) -> str:
-        """The key of the DOI."""
-        return self.doi or "doi"
-
-    def of_urls(self) -> tuple[str, ...]:
-        """The keys of the URLs."""
-        return (self.url,) if self.url else _URL_KEYS
+_KEYS_TOLD = "a key such as doi, DOI, dois or prism:doi"
 
 
 class _NotAList(Exception):
     """A document is no list of DOIs; the message says why."""
 
-    def __init__(self, why: str = "it should be a list of strings, or of objects with a key doi") -> None:
-        super().__init__(why)
+    def __init__(self, why: str = f"no list in it has objects with {_KEYS_TOLD}") -> None:
+        super().__init__(f"{why}. Say where the DOI is with --doi-column, such as response.docs.doi")
 
 
 # Documents
@@ -77,8 +65,6 @@ def read_document(name: str, blocks: Iterable[bytes], keys: JsonKeys) -> Iterato
     try:
         for number, entry in enumerate(_entries(text, keys), 1):
             yield entry_row(number, entry, keys)
-        if text.peek():
-            raise BadJson("something follows its end")
     except BadJson as error:
         place = f"line {text.line:,}" + (f", after entry {number:,}" if number else "")
         raise InputUnusable(
@@ -90,15 +76,22 @@ def read_document(name: str, blocks: Iterable[bytes], keys: JsonKeys) -> Iterato
 
 
 def _entries(text: JsonText, keys: JsonKeys) -> Iterator[object]:
-    """The entries of a document."""
+    """The entries of a document, and of those that follow it."""
+    while text.peek():
+        yield from _entries_of_one(text, keys)
+        if text.peek() == b",":  # objects that somebody took out of a list
+            text.take(b",")
+
+
+def _entries_of_one(text: JsonText, keys: JsonKeys) -> Iterator[object]:
     first = text.peek()
     if first == b"[":
         yield from _items(text, keys)
-    elif first and (whole := text.value(MAX_OBJECT_BYTES)) is not None:
+    elif (whole := text.value(MAX_OBJECT_BYTES)) is not None:
         yield from _entries_in(_built(whole), keys)
     elif first == b"{":
         yield from _entries_in_large(text, keys)
-    elif first:
+    else:
         raise _NotAList
 
 
@@ -116,44 +109,75 @@ def _entries_in(document: object, keys: JsonKeys) -> list[object]:
     """The entries of a document that was built."""
     if isinstance(document, str):
         return [document]
-    if isinstance(document, dict):
-        if _doi_of(document, keys) is not None:
-            return [document]
-        inner = document.get("message")
-        values = [*document.values(), *(inner.values() if isinstance(inner, dict) else ())]
-        lists = [value for value in values if isinstance(value, list)]
-        if len(lists) == 1:
-            return lists[0]
+    if not isinstance(document, dict):
+        raise _NotAList
+    if (column := _column_in(document, keys)) is not None:
+        return column
+    if has_doi(document, keys):
+        return [document]
+    lists = list(lists_in(document, _NESTED))
+    if keys.doi:
+        lists = [(path, found) for path, found in lists if keys.path()[: path.count(".") + 1] == _split(path)] or lists
+    with_dois = [each for each in lists if any(has_doi(entry, keys) for entry in each[1][:_LOOKED_AT])]
+    for some in (with_dois, [each for each in with_dois if _split(each[0])[-1] in _LISTS], lists):
+        if len(some) == 1:
+            return some[0][1]
+    if with_dois:
+        raise _several(path for path, _ in with_dois)
     raise _NotAList
 
 
+def _column_in(document: Mapping[str, object], keys: JsonKeys) -> list[object] | None:
+    """The DOIs of a table that is written column by column; None if it is none."""
+    for name in (keys.doi.lower(),) if keys.doi else ("doi", "dois"):
+        column = next((value for key, value in document.items() if key.lower() == name), None)
+        if isinstance(column, dict) and all(key.isdecimal() for key in column):
+            column = list(column.values())
+        if isinstance(column, list) and all(item is None or isinstance(item, str) for item in column):
+            return column
+    return None
+
+
+def _split(path: str) -> tuple[str, ...]:
+    return tuple(path.lower().split("."))
+
+
+def _several(paths: Iterable[str]) -> _NotAList:
+    named = ", ".join(printable(path, 40) for path in islice(paths, 5))
+    return _NotAList(f"there are several lists in it ({named})")
+
+
 def _entries_in_large(text: JsonText, keys: JsonKeys) -> Iterator[object]:
-    """The entries of a document that is too large to be built, which is an object with one list in it."""
-    listed = False
-    for name in _outer_members(text):
-        if _key(name) == keys.of_doi().lower():
+    """The entries of a document that is too large to be built, which is an object with one list of works in it."""
+    taken: tuple[str, ...] = ()
+    for path in _outer_members(text):
+        if path == ("doi",) and text.peek() != b"[":
             raise _NotAList(
                 f"it is one work of more than {MAX_OBJECT_BYTES >> 20} MiB. Make it one line (jq -c), and say "
                 "--format jsonl"
             )
-        if text.peek() != b"[":
+        is_known = keys.path()[: len(path)] == path if keys.doi else path[-1] in _LISTS or path == ("doi",)
+        is_outer = len(path) == 1 or path[:-1] == ("message",)
+        is_better = is_outer and not keys.doi and not (taken and taken[-1] in _LISTS)
+        if text.peek() != b"[" or not (is_known or is_better):
             text.skip()
-        elif listed:
-            raise _NotAList("there are several lists in it")
+        elif taken:
+            raise _several([".".join(taken), ".".join(path)])
         else:
-            listed = True
+            taken = path
             yield from _items(text, keys)
-    if not listed:
+    if not taken:
         raise _NotAList
 
 
-def _outer_members(text: JsonText) -> Iterator[bytes]:
-    """The members of an object, and of the object `message` in it."""
+def _outer_members(text: JsonText, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of the members of an object, and of those in objects inside it. It stands at the value of each."""
     for name in text.members():
-        if _key(name) == "message" and text.peek() == b"{":
-            yield from text.members()
+        here = (*path, _key(name))
+        if text.peek() == b"{" and len(path) < _NESTED:
+            yield from _outer_members(text, here)
         else:
-            yield name
+            yield here
 
 
 # JSON Lines
@@ -174,8 +198,8 @@ def read_json_lines(lines: Iterable[bytes], decode: Callable[[bytes], str], keys
             yield Row(number, None)
         else:
             try:
-                entry = orjson.loads(line if line.isascii() else decode(line))
-            except orjson.JSONDecodeError:
+                entry = parsed(line if line.isascii() else decode(line))
+            except ValueError:
                 yield Row(number, decode(line), problem="the line is not valid JSON")
             else:
                 yield entry_row(number, entry, keys)
@@ -216,14 +240,11 @@ def entry_row(number: int, entry: object, keys: JsonKeys) -> Row:
         return Row(number, None)
     if entry is _OVERSIZE:
         return Row(number, "", problem=TOO_MUCH_KEPT)
+    if isinstance(entry, list) and entry and all(isinstance(item, str) for item in entry):
+        return Row(number, "; ".join(entry))
     if not isinstance(entry, dict):
-        return Row(number, _shown(entry), problem="neither a string nor an object with a key doi")
-    addresses = [url for key in keys.of_urls() for url in _strings(_get(entry, key))]
-    doi = _doi_of(entry, keys)
-    if doi is not None and not isinstance(doi, str):
-        return Row(number, _shown(doi), problem="the DOI is not a string")
-    text = doi_or_resolver(doi or "", addresses)
-    return Row(number, text, split_urls(addresses) if text is not None else ())
+        return Row(number, shown(entry), problem="neither a string nor an object with a key doi")
+    return row_of(number, entry, keys)
 
 
 def _thinned(text: JsonText, keys: JsonKeys) -> bytes | None:
@@ -232,8 +253,7 @@ def _thinned(text: JsonText, keys: JsonKeys) -> bytes | None:
     if first != b"{":
         text.skip()
         return b"[]" if first == b"[" else None
-    wanted = frozenset(key.lower() for key in (keys.of_doi(), *keys.of_urls()))
-    return _thinned_object(text, wanted, () if keys.doi else _INSIDE)
+    return _thinned_object(text, keys.wanted(), () if keys.doi else INSIDE)
 
 
 def _thinned_object(text: JsonText, wanted: Container[str], inside: Container[str]) -> bytes | None:
@@ -259,9 +279,9 @@ def _thinned_object(text: JsonText, wanted: Container[str], inside: Container[st
 def _built(text: bytes) -> object:
     """The Python object of a JSON text."""
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise BadJson(error.msg) from None
+        return parsed(text)
+    except ValueError as error:
+        raise BadJson(getattr(error, "msg", str(error))) from None
 
 
 def _key(name: bytes) -> str:
@@ -270,31 +290,3 @@ def _key(name: bytes) -> str:
         return str(orjson.loads(name)).lower()
     except orjson.JSONDecodeError:
         return ""
-
-
-def _shown(value: object) -> str:
-    """A value that is no DOI, for a message. A list or an object may be nested deeply."""
-    return "[…]" if isinstance(value, list) else "{…}" if isinstance(value, dict) else str(value)
-
-
-def _doi_of(entry: Mapping[str, object], keys: JsonKeys) -> object:
-    """What stands where the DOI should be; None if nothing does. Of a list with one item, that item."""
-    key = keys.of_doi()
-    found = _get(entry, key)
-    if found is None and keys.doi is None:
-        inside = (_get(entry, name) for name in _INSIDE)
-        found = next((_get(inner, key) for inner in inside if isinstance(inner, dict) and _get(inner, key)), None)
-    return found[0] if isinstance(found, list) and len(found) == 1 else found
-
-
-def _get(entry: Mapping[str, object], key: str) -> object:
-    """The value of a key, whose case may differ; None if it is missing."""
-    if key in entry:
-        return entry[key]
-    return next((value for name, value in entry.items() if name.lower() == key.lower()), None)
-
-
-def _strings(value: object) -> list[str]:
-    """The strings in a value: the value itself, or the items of a list."""
-    values = value if isinstance(value, list) else [value]
-    return [item for item in values if isinstance(item, str)]

@@ -7,7 +7,7 @@ first 64 KiB, and a reader of that format (`plain`, `tabular` with `header` and 
 kept of an entry.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -22,16 +22,19 @@ from harvester.core.text.sanitize import printable
 from harvester.core.version import __version__
 from harvester.lists.bibtex import read_bibtex
 from harvester.lists.cells import holds_dois, looks_like_doi, read_cell
+from harvester.lists.extract import read_any_text
 from harvester.lists.header import find_header
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
-from harvester.lists.jsonlist import MAX_BUILT_BYTES, JsonKeys, read_document, read_json_lines, shortened
+from harvester.lists.json_entry import JsonKeys
+from harvester.lists.jsonlist import MAX_BUILT_BYTES, read_document, read_json_lines, shortened
 from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding
 from harvester.lists.plain import read_plain
 from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, is_doi, is_nothing
 from harvester.lists.sniff import sniff_format
 from harvester.lists.tabular import DELIMITERS, find_delimiter, plan_table, read_table
-from harvester.lists.tagged import read_ris, read_wos
+from harvester.lists.tagged import read_enw, read_mrk, read_nbib, read_ris, read_wos
 from harvester.lists.workbooks import is_workbook, workbook_lines
+from harvester.lists.xml import read_xml
 
 SAMPLE_BYTES = 64 * 1024
 MOST_SAMPLED = 500
@@ -54,6 +57,7 @@ class ListOptions:
         encoding: the name of a codec, or `auto`.
         header_row: the number of the line with the names of a table's columns, from 1; None to find it.
         sheet: the name of the sheet of a workbook; None for the first one with DOIs.
+        extract: whether to search the text of the inputs for DOIs, in place of reading a list.
     """
 
     doi_column: str | None = None
@@ -62,6 +66,7 @@ class ListOptions:
     encoding: str = "auto"
     header_row: int | None = None
     sheet: str | None = None
+    extract: bool = False
 
 
 def check_options(options: ListOptions) -> None:
@@ -198,12 +203,23 @@ def _rows(
         return
     encoding, mark = detect_encoding(head, options.encoding)
     whole: Iterable[bytes] = chain([head[mark:]], blocks)
-    if encoding != "utf-8" or options.encoding != "auto":
+    is_recoded = encoding != "utf-8" or options.encoding != "auto"
+    if is_recoded:
         whole = as_utf8(whole, encoding, printable(name))
     sample = _sample(head[mark:], encoding, printable(name))
     bare = bare_name(name)
     kind = sniff_format(bare, sample) if options.format == "auto" else options.format
     keys = JsonKeys(options.doi_column, options.url_column)
+    if options.extract:
+        kind = "any"
+    elif kind == "html":
+        raise InputUnusable(
+            f"{printable(name)} is an HTML page and no list. If a program fetched it, look whether it is a login page. "
+            "With --extract its text is searched for DOIs."
+        )
+    if kind == "xml":
+        yield from read_xml(name, whole, "utf-8" if is_recoded or mark else None)
+        return
     if kind == "json":
         yield from read_document(name, whole, keys)
         return
@@ -221,7 +237,20 @@ def _rows(
             _tell_above(name, header.line - 1, warn)
             yield from read_plain(lines, has_header=True, above=header.line - 1)
             return
-        yield from {"txt": read_plain, "ris": read_ris, "wos": read_wos, "bibtex": read_bibtex}[kind](lines)
+        yield from _BY_LINES[kind](lines)
+
+
+_BY_LINES: Mapping[str, Callable[[Iterable[str]], Iterator[Row]]] = {
+    "txt": read_plain,
+    "ris": read_ris,
+    "wos": read_wos,
+    "nbib": read_nbib,
+    "enw": read_enw,
+    "mrk": read_mrk,
+    "bibtex": read_bibtex,
+    "any": read_any_text,
+}
+"""The readers of formats that are read line by line; `any` is any text that is searched for DOIs."""
 
 
 def _head(blocks: Iterator[bytes]) -> bytes:

@@ -23,6 +23,7 @@ from harvester.core.errors import InvalidDoi, StopRun
 from harvester.core.text import sanitize
 from harvester.lists import ListOptions, read_list
 from harvester.lists.cells import read_cell
+from harvester.lists.extract import read_any_text
 from harvester.lists.sniff import sniff_format
 from harvester.operas.validation import clean_url, doi_refusal
 
@@ -56,6 +57,13 @@ IN_LISTS = {
     "jsonl": ('{{"doi": "{}", "url": "{}"}}',),
     "ris": ("TY  - JOUR\nDO  - {}\nUR  - {}\nER  - \n",),
     "wos": ("PT J\nDI {}\nER\n",),
+    "nbib": ("PMID- 1\nLID - {} [doi]\nSO  - {}\n", "{}"),
+    "enw": ("%0 Book\n%R {}\n%U {}\n",),
+    "mrk": ("=LDR  1\n=024  7\\$a{}$2doi\n=856  4$u{}\n", "{}"),
+    "xml": (
+        "<xml><records><record><electronic-resource-num>{}</electronic-resource-num></record></records></xml>",
+        "<xml><record><a {}",
+    ),
     "bibtex": ("{}\n{}\n", "@article{{k, doi = {{{}}}, url = {{{}}}}}\n", "@article{{k, {}, doi = {{10.5555/a}}}}\n"),
 }
 """By format, what surrounds a hostile text."""
@@ -82,6 +90,10 @@ FUNCTIONS: dict[str, tuple[Callable[[str], object], Sequence[str]]] = {
     "clean_url": (clean_url, IN_URL),
     "doi_refusal": (doi_refusal, ALONE),
     "sniff_format": (lambda text: sniff_format("list", text.split("\n")), ALONE),
+    "any text": (
+        lambda text: list(read_any_text(text.split("\n"))),
+        ("{}", "10.5555/{}", "https://doi.org/10.5555/{}"),
+    ),
     **{f"a list as {form}": (reading(form), frames) for form, frames in IN_LISTS.items()},
 }
 
@@ -168,6 +180,10 @@ ENTRIES = {
     "a string of JSON": ("json", '[{{"x": "{}"}}]', "\\\\"),
     "brackets of JSON": ("json", '[{{"x": [{}0]}}]', "[],"),
     "a line of JSON": ("jsonl", '{{"x": "{}", "doi": "10.5555/a"}}', "a"),
+    "elements of XML": ("xml", "<xml><record><x>{}</x></record></xml>", "<doi>a</doi>"),
+    "text of XML": ("xml", "<xml><record><doi>{}10.5555/a</doi></record></xml>", "&amp;"),
+    "notes of Zotero": ("json", '[{{"extra": "{}"}}]', "doi: \\n"),
+    "a column of JSON": ("json", '{{"doi": [{}"10.5555/a"]}}', '"10.5555/b",'),
     "columns": ("csv", "{}\n", "a,"),
 }
 """What one entry may be long of: the format, what surrounds it, and what it is long of."""
