@@ -20,21 +20,21 @@ from harvester.core.model import LIST_FORMATS, Blank, Failure, Stage, Work
 from harvester.core.text.encodings import text_codec
 from harvester.core.text.sanitize import printable
 from harvester.core.version import __version__
-from harvester.lists.bibtex import read_bibtex
 from harvester.lists.cells import holds_dois, looks_like_doi, read_cell
+from harvester.lists.entries.bibtex import read_bibtex
+from harvester.lists.entries.json_entry import JsonKeys
+from harvester.lists.entries.jsonlist import MAX_BUILT_BYTES, read_document, read_json_lines, shortened
+from harvester.lists.entries.tagged import read_enw, read_mrk, read_nbib, read_ris, read_wos
+from harvester.lists.entries.xml import read_xml
 from harvester.lists.extract import read_any_text
 from harvester.lists.header import find_header
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
-from harvester.lists.json_entry import JsonKeys
-from harvester.lists.jsonlist import MAX_BUILT_BYTES, read_document, read_json_lines, shortened
 from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding
 from harvester.lists.plain import read_plain
 from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, is_doi, is_nothing
 from harvester.lists.sniff import sniff_format
 from harvester.lists.tabular import DELIMITERS, find_delimiter, plan_table, read_table
-from harvester.lists.tagged import read_enw, read_mrk, read_nbib, read_ris, read_wos
 from harvester.lists.workbooks import is_workbook, workbook_lines
-from harvester.lists.xml import read_xml
 
 SAMPLE_BYTES = 64 * 1024
 MOST_SAMPLED = 500

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from harvester.lists.cells import holds_dois
-from harvester.lists.json_text import parsed
+from harvester.lists.entries.json_text import parsed
 from harvester.lists.rows import is_doi, is_nothing
 from harvester.lists.tabular import find_delimiter
 

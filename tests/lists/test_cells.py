@@ -3,8 +3,8 @@
 import pytest
 
 from harvester.core.errors import InvalidDoi
-from harvester.lists.bibtex import read_bibtex
 from harvester.lists.cells import read_cell
+from harvester.lists.entries.bibtex import read_bibtex
 
 
 def dois(text: str) -> list[str]:

@@ -22,7 +22,7 @@ NOW = "2026-01-01T00:00:00.000Z"
 
 def items(text: str | bytes, **options: Any) -> list[Work | Failure | Blank]:
     data = text.encode() if isinstance(text, str) else text
-    given = ListOptions(**options)  # type: ignore[arg-type]  # only texts are given
+    given = ListOptions(**options)
     return list(read_list(["-"], given, warn=lambda _: None, now=NOW, stdin=io.BytesIO(data)))
 
 

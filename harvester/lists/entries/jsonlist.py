@@ -15,8 +15,8 @@ import orjson
 
 from harvester.core.errors import InputUnusable
 from harvester.core.text.sanitize import printable
-from harvester.lists.json_entry import INSIDE, JsonKeys, has_doi, lists_in, row_of, shown
-from harvester.lists.json_text import BadJson, JsonText, parsed
+from harvester.lists.entries.json_entry import INSIDE, JsonKeys, has_doi, lists_in, row_of, shown
+from harvester.lists.entries.json_text import BadJson, JsonText, parsed
 from harvester.lists.rows import TOO_MUCH_KEPT, Row, doi_or_resolver
 
 MAX_BUILT_BYTES = 256 * 1024
