@@ -35,12 +35,15 @@ class Columns:
         has_header: whether the first row names the columns.
         instead: columns that may hold the DOI where the first does not, in this order; None if the file is not in
             KBART.
+        notes: the column of Zotero's Extra, in which a line `DOI: …` is the DOI of a work without one; None if there
+            is none.
     """
 
     doi: int
     urls: tuple[int, ...]
     has_header: bool
     instead: tuple[int, ...] | None = None
+    notes: int | None = None
 
 
 def choose_columns(
@@ -96,7 +99,8 @@ def _chosen(
     else:
         doi = known[0] if known else table.doi_column()
     urls = (table.find(url_column, "--url-column"),) if url_column is not None else table.url_columns(doi)
-    return Columns(doi, urls, has_header, tuple(known[1:]) if kbart else None)
+    notes = table.named("Extra") if doi_column is None else None
+    return Columns(doi, urls, has_header, tuple(known[1:]) if kbart else None, notes)
 
 
 class _Table:

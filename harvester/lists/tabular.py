@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from harvester.lists.cells import holds_dois, looks_like_doi
+from harvester.lists.cells import doi_in_note, holds_dois, looks_like_doi
 from harvester.lists.columns import Columns, choose_columns
 from harvester.lists.header import MOST_ABOVE, find_header, split_line
 from harvester.lists.lines import MAX_LINE_BYTES
@@ -203,6 +203,8 @@ def _row(number: int, cells: Sequence[str], table: Table) -> Row:
         text = doi_or_resolver("", addresses) or _first_doi(cells[i] for i in columns.instead if i < len(cells))
     else:
         text = doi_or_resolver(doi, addresses)
+    if text is None and columns.notes is not None and columns.notes < len(cells):
+        text = doi_in_note(cells[columns.notes])
     return Row(number, text, split_urls(addresses) if text is not None and addresses else ())
 
 

@@ -144,3 +144,8 @@ def test_lines_of_several_dois_each_are_no_table() -> None:
 
 def test_blank_lines_and_comments_above_a_header_are_blank_as_anywhere() -> None:
     assert read("# made by hand\n\nDOI\n10.5555/a\n") == (["blank", "blank", "4 10.5555/a"], [])
+
+
+def test_the_doi_of_a_work_without_one_is_taken_from_zoteros_extra() -> None:
+    text = 'Title,DOI,Extra\nA,10.5555/a,\nB,,"OCLC: 1\nDOI: 10.5555/b"\nC,,DOI:10.5555/c\nD,,see 10.5555/no\n'
+    assert read(text)[0] == ["10.5555/a", "10.5555/b", "10.5555/c", "blank"]
