@@ -54,7 +54,7 @@ from stat import S_IMODE, S_IWUSR
 import orjson
 
 from harvester.core import failpoint
-from harvester.core.errors import PromiseBroken, Usage
+from harvester.core.errors import PromiseBroken, Stopped, Usage
 from harvester.core.files import move, remove, replace, temporary_of, write_atomically
 from harvester.core.ownership import HEAD_BYTES, FileKind
 from harvester.storage.ledger import Ledger
@@ -246,12 +246,20 @@ class Publishing:
     def _is_known(self, path: Path) -> bool:
         return is_known(path, self._meta)
 
-    def open(self, *, published: bool) -> OutputFile:
-        """Open the partial output (step 1), or a copy of the published one (step 3)."""
+    def open(self, *, published: bool, is_stopped: Callable[[], bool] = lambda: False) -> OutputFile:
+        """Open the partial output (step 1), or a copy of the published one (step 3).
+
+        Args:
+            published: whether there is a finished output.
+            is_stopped: whether to break off copying it. A large file takes minutes.
+
+        Raises:
+            Stopped: it was broken off; the finished output is as it was.
+        """
         if published:
             self._meta.grows_from = orjson.dumps([self._meta.length, self._meta.seal]).decode()
             mode = S_IMODE(self.path.stat().st_mode) | S_IWUSR  # who may read it stays as somebody set it
-            write_atomically(partial_of(self.path), _chunks(self.path), copy_of(self.path), mode=mode)
+            write_atomically(partial_of(self.path), _chunks(self.path, is_stopped), copy_of(self.path), mode=mode)
             self._meta.published = False
         is_ours = self._meta.made
         if not is_ours:
@@ -278,10 +286,12 @@ def copy_of(path: Path) -> FileKind:
         return FileKind(f"a copy of {path.name}", file.read(HEAD_BYTES).startswith)
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def _chunks(path: Path, is_stopped: Callable[[], bool]) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(COPIED_BYTES):
             yield chunk
+            if is_stopped():
+                raise Stopped
 
 
 def _seal(meta: Meta) -> Seal | None:

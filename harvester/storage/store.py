@@ -255,11 +255,17 @@ class Store:
 
         Raises:
             PromiseBroken, Misconfigured, Usage, DiskFailed: output and ledger do not fit together; nothing was changed.
+            StopRun: a stop came while a finished output was copied, to which more is to be added.
         """
         failed = (WorkState.FAILURE,) if retry_failed or only_failed else ()
         self.states_to_ask = failed if only_failed else (*failed, WorkState.DUE)
         self.state_to_ask = self.states_to_ask[0]
-        return await self.call(self._begin, service, source, advice, refetch=refetch)
+        try:
+            return await self.call(self._begin, service, source, advice, refetch=refetch)
+        except Stopped:
+            if self._stop.reason:
+                raise self._stop.reason from None
+            raise
 
     def _begin(self, service: str, source: str, advice: str, *, refetch: bool) -> bool:
         failpoint.hit("begin")
@@ -282,7 +288,7 @@ class Store:
         output.check_records()
         due = self._has_due()
         if due or not published:  # a published output to which nothing is added stays as it is
-            self._sink = output.open(published=published)
+            self._sink = output.open(published=published, is_stopped=self._is_stopped)
         return due
 
     def _claim_source(self, service: str, source: str, advice: str, *, is_same: bool) -> None:

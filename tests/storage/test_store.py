@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from harvester.core import files
 from harvester.core.errors import (
     DiskFailed,
+    Interrupted,
     LedgerDamaged,
     LedgerLost,
     Misconfigured,
@@ -34,6 +35,7 @@ from harvester.core.errors import (
     Usage,
 )
 from harvester.core.model import Blank, DueWork, Failure, Stage, Work
+from harvester.core.stop import Stop
 from harvester.harvest.registration import StoredOutbox
 from harvester.records.lines import failure_line, result_lines
 from harvester.records.result import Finished, Result
@@ -654,6 +656,19 @@ async def test_failed_works_are_added_to_a_finished_output_on_request(place: Pla
     assert place.output.read_bytes() == lines("ac")
     await place.run("abc", attempts=2, retry_failed=True)
     assert place.output.read_bytes() == lines("ac") + lines("b", 2)
+
+
+async def test_a_stop_while_a_finished_output_is_copied_leaves_it_as_it_was(place: Place) -> None:
+    await place.run("ab")
+    stop = Stop()
+    async with OpenedStore(place.ledger, place.output, stop=stop) as store:
+        await store.enrol(works("abc"))
+        stop.request(Interrupted(15))
+        with pytest.raises(Interrupted):
+            await store.begin(service="paperbuzz", source=SOURCE)
+    assert place.output.read_bytes() == lines("ab")
+    await place.run("abc", attempts=2)
+    assert (place.names, place.output.read_bytes()) == ({"out.jsonl"}, lines("ab") + lines("c", 2))
 
 
 async def test_an_output_that_lost_its_name_to_a_crash_in_publishing_is_known_again(place: Place) -> None:
