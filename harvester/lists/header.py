@@ -36,13 +36,19 @@ class Header:
 def find_header(sample: Sequence[str], signs: str, wanted: str | None = None) -> Header | None:
     """The first line that names a column for DOIs, and has DOIs in this column below; None if there is none.
 
+    Below a line with a DOI there is no header any more: nothing that may be a work is passed over unasked.
+
     Args:
         sample: the first lines of the file.
         signs: that may be delimiters.
         wanted: the name of the column, if the user said it. No DOIs need to be below it then.
     """
     for index, line in enumerate(sample[:MOST_ABOVE]):
-        if is_nothing(line) or len(line) > MAX_HEADER_CHARS or looks_like_doi(line):
+        if is_nothing(line) or len(line) > MAX_HEADER_CHARS:
+            continue
+        if looks_like_doi(line):
+            if wanted is None and _has_doi(line, signs):
+                return None
             continue
         below = sample[index + 1 : index + 1 + MOST_BELOW]
         for sign in [*sorted((sign for sign in signs if sign in line), key=line.count, reverse=True), None]:
@@ -50,6 +56,11 @@ def find_header(sample: Sequence[str], signs: str, wanted: str | None = None) ->
                 is_first = all(is_nothing(other) or other.startswith("#") for other in sample[:index])
                 return Header(1 if is_first else index + 1, sign)
     return None
+
+
+def _has_doi(line: str, signs: str) -> bool:
+    """Whether a line, or one of its cells, is a DOI."""
+    return any(holds_dois(cell) for sign in (None, *signs) for cell in split_line(line, sign))
 
 
 def split_line(line: str, delimiter: str | None) -> list[str]:

@@ -149,3 +149,10 @@ def test_blank_lines_and_comments_above_a_header_are_blank_as_anywhere() -> None
 def test_the_doi_of_a_work_without_one_is_taken_from_zoteros_extra() -> None:
     text = 'Title,DOI,Extra\nA,10.5555/a,\nB,,"OCLC: 1\nDOI: 10.5555/b"\nC,,DOI:10.5555/c\nD,,see 10.5555/no\n'
     assert read(text)[0] == ["2 10.5555/a", "3 10.5555/b", "5 10.5555/c", "blank"]
+
+
+@pytest.mark.parametrize("line", ["not a doi", "DOI", "see doi"])
+def test_no_line_with_a_doi_is_passed_over_for_a_header_further_down(line: str) -> None:
+    found, _ = read(f"10.5555/a\n{line}\n10.5555/b\n")
+    assert found[0] == "1 10.5555/a"
+    assert found[-1] == "3 10.5555/b"
