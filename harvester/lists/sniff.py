@@ -52,15 +52,15 @@ def sniff_format(name: str, sample: Sequence[str]) -> str:
     lines = [line for line in sample if line.strip()]
     if not lines:
         return by_name or "txt"
-    found = _by_content(lines) or _by_some_line(lines, by_name)
+    found = _by_content(lines, by_name) or _by_some_line(lines, by_name)
     return found or by_name or _table_or_text(sample)
 
 
-def _by_content(lines: Sequence[str]) -> str | None:
+def _by_content(lines: Sequence[str], by_name: str | None) -> str | None:
     """The format that the first lines show, whatever the file is called."""
     first = lines[0].lstrip("\ufeff ")
     if _JSON.match(first) and not is_doi(first):
-        form = _json_form(first, lines)
+        form = _json_form(first, lines, by_name)
         if form:
             return form
     for pattern, form in ((_RIS, "ris"), (_WOS, "wos"), (_NBIB, "nbib"), (_ENW, "enw"), (_MRK, "mrk")):
@@ -88,14 +88,14 @@ def _by_some_line(lines: Sequence[str], by_name: str | None) -> str | None:
     return None
 
 
-def _json_form(first: str, lines: Sequence[str]) -> str | None:
+def _json_form(first: str, lines: Sequence[str], by_name: str | None) -> str | None:
     """Whether JSON is one document, or one entry a line; None if it is a cell in quotes."""
     whole = _value_of(first)
     if first.startswith('"'):
         return "jsonl" if isinstance(whole, str) and all(_value_of(line) is not None for line in lines[1:5]) else None
-    if whole is not None and len(lines) > 1:
-        return "jsonl"
-    return "json"
+    if len(lines) > 1:
+        return "json" if whole is None else "jsonl"
+    return "jsonl" if by_name == "jsonl" and (whole is None or first.startswith("{")) else "json"
 
 
 def _value_of(line: str) -> object:

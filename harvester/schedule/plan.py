@@ -76,6 +76,7 @@ def config_paths(settings: Settings, *, written: bool) -> Iterator[tuple[str, st
     else:
         yield from (("[input] files", each) for each in settings.input.files)
         single = [("operas", "password_file")]
+        single += [("network", name) for name in ("ca_bundle", "client_cert", "client_key")]
     for section, name in single:
         if path := getattr(getattr(settings, section), name):
             yield f"[{section}] {name}", str(path)

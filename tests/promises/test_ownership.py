@@ -310,7 +310,7 @@ async def test_nights_whose_lists_and_outputs_share_a_folder_read_the_lists_alon
     nights.more["input.files"] = (f"{nights.folder}/*",)
     read = [(await nights.night()) for _ in range(3)]
     assert [summary.lines for summary in read] == [3, 3, 3]
-    assert all("they are not read" in warning for warning in nights.warnings)
+    assert all("they are not read" in warning for warning in nights.warnings), nights.warnings
 
 
 async def test_an_output_of_an_earlier_night_that_is_named_as_a_list_is_refused(nights: Nights) -> None:
