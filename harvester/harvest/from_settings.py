@@ -7,6 +7,7 @@ from harvester.config.credentials import Secret, operas_account
 from harvester.config.limits import operas_limits, paperbuzz_limits
 from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured, Usage
+from harvester.core.urls.landing import LandingPages
 from harvester.harvest.job import Account, Upstream
 from harvester.lists import ListOptions
 from harvester.providers.paperbuzz import PaperbuzzProvider
@@ -16,7 +17,14 @@ from harvester.storage.paths import Paths, job_paths
 def list_options(settings: Settings) -> ListOptions:
     """How lists are read."""
     given = settings.input
-    return ListOptions(given.doi_column, given.url_column, given.format, given.encoding)
+    return ListOptions(
+        given.doi_column,
+        given.url_column,
+        given.format,
+        given.encoding,
+        allow_hosts=settings.operas.allow_hosts,
+        deny_hosts=settings.operas.deny_hosts,
+    )
 
 
 def paths(settings: Settings, output: str | None = None) -> Paths:
@@ -61,4 +69,6 @@ def account(settings: Settings, password: Secret) -> Account:
         email=operas_account(settings),
         password=password,
         batch_size=settings.operas.batch_size,
+        register_empty=settings.operas.register_empty,
+        pages=LandingPages(settings.operas.allow_hosts, settings.operas.deny_hosts),
     )

@@ -1,7 +1,7 @@
 """What a run is asked to do, as plain data, and the context it is done in."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from random import Random
@@ -12,6 +12,7 @@ from harvester.core.clock import Clock
 from harvester.core.limits import ServiceLimits
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
+from harvester.core.urls.landing import LandingPages
 from harvester.lists import ListOptions
 from harvester.storage.database import WorkState
 from harvester.storage.paths import Paths
@@ -64,12 +65,16 @@ class Account:
         email: of the account.
         password: of the account.
         batch_size: DOIs in one request.
+        register_empty: whether a harvest also registers DOIs whose record is empty.
+        pages: tell landing pages from other addresses.
     """
 
     limits: ServiceLimits
     email: str
     password: Secret
     batch_size: int
+    register_empty: bool = False
+    pages: LandingPages = field(default_factory=LandingPages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ Blank lines are skipped, and so are comments: a line that begins with `#`, or th
 import re
 from collections.abc import Iterable, Iterator
 
-from harvester.lists.rows import WHITE_SPACE, Row, is_nothing, split_urls
+from harvester.core.urls.cells import WHITE_SPACE
+from harvester.lists.rows import Row, is_nothing, split_urls
 
 _HEADER = re.compile(r"\W*(?:dois?|digital object identifier|doi[ _-]?(?:number|url|link)?)\W*\Z", re.IGNORECASE)
 _WORD = re.compile(r"\S+")

@@ -18,11 +18,14 @@ from harvester.core.errors import InputUnusable, InvalidDoi, Usage
 from harvester.core.model import LIST_FORMATS, Blank, Failure, Stage, Work
 from harvester.core.text.encodings import text_codec
 from harvester.core.text.sanitize import printable
+from harvester.core.urls.landing import LandingPages
 from harvester.core.version import __version__
+from harvester.lists.addresses import sort_out
 from harvester.lists.bibtex import read_bibtex
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
 from harvester.lists.jsonlist import MAX_BUILT_BYTES, JsonKeys, read_document, read_json_lines, shortened
 from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding
+from harvester.lists.notes import FileNotes
 from harvester.lists.plain import read_plain
 from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, is_doi, is_nothing
 from harvester.lists.sniff import sniff_format
@@ -45,12 +48,16 @@ class ListOptions:
         url_column: the same for the URLs to register.
         format: one of `LIST_FORMATS`.
         encoding: the name of a codec, or `auto`.
+        allow_hosts: hosts whose pages are landing pages although the table of hosts says otherwise.
+        deny_hosts: hosts whose pages are none.
     """
 
     doi_column: str | None = None
     url_column: str | None = None
     format: str = "auto"
     encoding: str = "auto"
+    allow_hosts: tuple[str, ...] = ()
+    deny_hosts: tuple[str, ...] = ()
 
 
 def check_options(options: ListOptions) -> None:
@@ -77,6 +84,7 @@ def read_list(
     stdin: BinaryIO | None = None,
     own: Collection[Path] = (),
     is_stopped: Callable[[], bool] = lambda: False,
+    note: Callable[[FileNotes], None] = lambda _: None,
 ) -> Iterator[Work | Failure | Blank]:
     """Read the inputs one after the other. Each line, row or entry gives one item; duplicates are not removed.
 
@@ -88,6 +96,7 @@ def read_list(
         stdin: binary, for `-`.
         own: files that the job writes, and so never lists.
         is_stopped: whether to break off. It is asked for each block that is read, since a block may hold no line end.
+        note: takes what was found in a file, when all of it was read.
 
     Raises:
         Stopped: it was broken off.
@@ -99,7 +108,7 @@ def read_list(
     check_options(options)
     files = expand(inputs, warn, own)
     blocks_of = partial(read_blocks, stdin=stdin, warn=warn, is_stopped=is_stopped)
-    return chain.from_iterable(_read(name, options, warn, now, blocks_of) for name in files)
+    return chain.from_iterable(_read(name, options, warn, now, blocks_of, note) for name in files)
 
 
 def fingerprint(inputs: Sequence[str], options: ListOptions, own: Collection[Path] = ()) -> str | None:
@@ -123,28 +132,39 @@ def fingerprint(inputs: Sequence[str], options: ListOptions, own: Collection[Pat
 
 
 def _read(
-    name: str, options: ListOptions, warn: Callable[[str], None], now: str, blocks_of: Callable[[str], Iterator[bytes]]
+    name: str,
+    options: ListOptions,
+    warn: Callable[[str], None],
+    now: str,
+    blocks_of: Callable[[str], Iterator[bytes]],
+    note: Callable[[FileNotes], None],
 ) -> Iterator[Work | Failure | Blank]:
     """Turn the rows of one input into items."""
     shown, number, full_stops = printable(name), 0, 0
     first_full_stop = ""
+    pages, notes = LandingPages(options.allow_hosts, options.deny_hosts), FileNotes(shown)
     try:
-        for row in _rows(name, options, warn, blocks_of(name)):
-            number, text, urls, problem = row
+        for row in _rows(name, options, warn, blocks_of(name), notes):
+            number, text, pieces, problem = row
             if text is None:
+                notes.blank += 1
                 yield _BLANK
                 continue
             origin = f"{shown}:{number}"
             try:
-                if problem or (urls and sum(map(len, urls)) > MAX_KEPT_CHARS):
+                if problem or (pieces and sum(map(len, pieces)) > MAX_KEPT_CHARS):
                     raise InvalidDoi(problem or TOO_MUCH_KEPT)
                 doi = parse_doi(text)
             except InvalidDoi as error:
-                yield _failure(text, origin, str(error), now)
+                failure = _failure(text, origin, str(error), now)
+                notes.add_invalid(origin, failure.input, failure.message)
+                yield failure
                 continue
             if doi is not text and lost_full_stop(text, doi):
                 full_stops, first_full_stop = full_stops + 1, first_full_stop or origin
-            yield Work(doi, urls, origin)
+            urls, left_out = sort_out(pieces, doi, origin, now, pages, notes) if pieces else ((), ())
+            notes.add_work(doi, urls)
+            yield Work(doi, urls, origin, left_out)
     except DamagedArchive as error:
         raise InputUnusable(
             f"{shown}: {error}. It was readable up to line {number}; what comes after is lost. Make the file again."
@@ -152,6 +172,7 @@ def _read(
     if full_stops:
         taken_off = f"{full_stops:,} {'DOI' if full_stops == 1 else 'DOIs'} (the first: {first_full_stop})"
         warn(f"{shown}: a full stop at the end was taken off {taken_off}")
+    note(notes)
 
 
 def _failure(text: str, origin: str, message: str, now: str) -> Failure:
@@ -159,7 +180,9 @@ def _failure(text: str, origin: str, message: str, now: str) -> Failure:
     return Failure(None, shown, origin, InvalidDoi.kind, None, 0, message, now, Stage.INPUT)
 
 
-def _rows(name: str, options: ListOptions, warn: Callable[[str], None], blocks: Iterator[bytes]) -> Iterator[Row]:
+def _rows(
+    name: str, options: ListOptions, warn: Callable[[str], None], blocks: Iterator[bytes], notes: FileNotes
+) -> Iterator[Row]:
     """Find out the encoding and the format of one input, and read it."""
     head = _head(blocks)
     encoding, mark = detect_encoding(head, options.encoding)
@@ -170,6 +193,7 @@ def _rows(name: str, options: ListOptions, warn: Callable[[str], None], blocks: 
     bare = bare_name(name)
     kind = sniff_format(bare, sample) if options.format == "auto" else options.format
     keys = JsonKeys(options.doi_column, options.url_column)
+    notes.format, notes.encoding = kind, encoding
     if kind == "json":
         yield from read_document(name, whole, keys)
         return
@@ -180,7 +204,7 @@ def _rows(name: str, options: ListOptions, warn: Callable[[str], None], blocks: 
         return
     lines = decoder.text_lines(byte_lines(whole))
     if kind in ("csv", "tsv", "kbart"):
-        yield from _table_rows(name, kind, sample, lines, options)
+        yield from _table_rows(name, kind, sample, lines, options, notes)
     else:
         yield from {"txt": read_plain, "ris": read_ris, "wos": read_wos, "bibtex": read_bibtex}[kind](lines)
 
@@ -200,7 +224,9 @@ def _sample(head: bytes, encoding: str, name: str) -> list[str]:
     return lines[:-1] if len(lines) > 1 and len(head) >= SAMPLE_BYTES else lines
 
 
-def _table_rows(name: str, kind: str, sample: list[str], lines: Iterable[str], options: ListOptions) -> Iterator[Row]:
+def _table_rows(
+    name: str, kind: str, sample: list[str], lines: Iterable[str], options: ListOptions, notes: FileNotes
+) -> Iterator[Row]:
     """Read a table; one with a single column is read as a plain list."""
     delimiter = find_delimiter(sample, only="\t" if kind in ("tsv", "kbart") else DELIMITERS)
     if delimiter is None and options.doi_column in (None, "1"):
@@ -216,4 +242,5 @@ def _table_rows(name: str, kind: str, sample: list[str], lines: Iterable[str], o
         url_column=options.url_column,
         kbart=kind == "kbart",
     )
+    notes.columns = table.described
     yield from read_table(lines, table)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from harvester.lists.columns import Columns, choose_columns
 from harvester.lists.lines import MAX_LINE_BYTES
+from harvester.lists.notes import UsedColumns, describe_columns
 from harvester.lists.rows import Row, doi_or_resolver, is_doi, is_nothing, split_urls
 
 DELIMITERS = "\t;,|"
@@ -33,11 +34,13 @@ class Table:
         delimiter: between the cells.
         columns: where DOIs and URLs are.
         kbart: whether the DOI column may hold other identifiers, as `online_identifier` of KBART does.
+        described: the columns in words.
     """
 
     delimiter: str
     columns: Columns
     kbart: bool = False
+    described: UsedColumns = UsedColumns()
 
 
 def find_delimiter(sample: Sequence[str], *, only: str = DELIMITERS) -> str | None:
@@ -101,7 +104,7 @@ def plan_table(
     """
     rows = [cells for _, cells, _ in _cells(sample, delimiter) if cells and not _is_empty(cells)]
     columns = choose_columns(name, rows[:200], doi_column=doi_column, url_column=url_column, kbart=kbart)
-    return Table(delimiter, columns, kbart)
+    return Table(delimiter, columns, kbart, describe_columns(rows[:200], columns))
 
 
 def read_table(lines: Iterable[str], table: Table) -> Iterator[Row]:

@@ -25,7 +25,8 @@ def read_ris(lines: Iterable[str]) -> Iterator[Row]:
 
 def _ris_row(number: int, entry: Sequence[str]) -> Row:
     fields = _fields(entry, _RIS_TAG)
-    addresses = [line for tag in ("UR", "LK") for value in fields.get(tag, ()) for line in value]
+    # A value of several lines stays one cell: perhaps they are several addresses, perhaps one that was broken.
+    addresses = ["\n".join(value) for tag in ("UR", "LK") for value in fields.get(tag, ())]
     doi = doi_or_resolver(" ".join(fields["DO"][0]) if "DO" in fields else "", addresses)
     return Row(number, doi, split_urls(addresses) if doi is not None else ())
 

@@ -37,7 +37,8 @@ from harvester.core.text.sanitize import safe_line
 from harvester.operas.bisect import bisect
 from harvester.operas.rejection import rejection
 from harvester.operas.responses import BatchRefused
-from harvester.operas.validation import clean_url, doi_refusal
+from harvester.core.urls.clean import clean_url
+from harvester.operas.validation import doi_refusal
 from harvester.politeness.breaker import CircuitBreaker
 
 log = logging.getLogger("harvester.registrar")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from harvester.core.errors import Misconfigured
-from harvester.core.model import Failure, PendingRegistration, Stage
+from harvester.core.model import Failure, Outcome, PendingRegistration, Stage
 from harvester.core.text.address import canonical
 from harvester.records.result import Finished, Result
 from harvester.storage.database import Database, RegistrationState, WorkState
@@ -54,17 +54,18 @@ class Outbox:
                 "now. Name another output or ledger for that."
             )
 
-    def fill(self, *, harvested_only: bool) -> int:
+    def fill(self, *, harvested_only: bool, empty_too: bool = True) -> int:
         """Put the listed works into the outbox that were never in it; returns how many.
 
         Args:
             harvested_only: only those with a record; otherwise all.
+            empty_too: of these, also those whose record is empty.
         """
         with self._file.transaction() as db:
             return db.execute(
                 "INSERT OR IGNORE INTO registration (work_id) "
-                "SELECT id FROM work WHERE listed >= ? AND (state = ? OR NOT ?)",
-                (self._file.meta.reading, WorkState.RESULT, harvested_only),
+                "SELECT id FROM work WHERE listed >= ? AND (NOT ? OR (state = ? AND (? OR outcome <> ?)))",
+                (self._file.meta.reading, harvested_only, WorkState.RESULT, empty_too, Outcome.EMPTY),
             ).rowcount
 
     def retry_rejected(self) -> int:
@@ -157,15 +158,19 @@ class OutboxHook(CommitHook):
 
     Args:
         added: called after each commit with the number of works that it put into the outbox.
+        empty_too: also results whose record is empty.
     """
 
-    def __init__(self, added: Callable[[int], None]) -> None:
-        self._added = added
+    def __init__(self, added: Callable[[int], None], *, empty_too: bool) -> None:
+        self._added, self._empty_too = added, empty_too
         self._recorded, self._waiting = 0, 0
 
     def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:
         """Put results into the outbox."""
-        self._recorded = enqueue(db, [due.work_id for due, result in finished if isinstance(result, Result)])
+        self._recorded = enqueue(db, [due.work_id for due, result in finished if self._is_wanted(result)])
+
+    def _is_wanted(self, result: Result | Failure) -> bool:
+        return isinstance(result, Result) and (self._empty_too or result.outcome != Outcome.EMPTY)
 
     def adopt(self) -> None:
         """Count what was put into the outbox."""
@@ -205,6 +210,17 @@ def requeue(db: sqlite3.Connection, works: Sequence[int] | None = None) -> int:
         f"AND EXISTS (SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled) {among}",
         () if works is None else (orjson.dumps(works).decode(),),
     ).rowcount
+
+
+def count_held_back(db: sqlite3.Connection, reading: int) -> int:
+    """How many works of a reading have an empty record and never were in the outbox."""
+    return int(
+        db.execute(
+            "SELECT COUNT(*) FROM work INDEXED BY work_figures WHERE listed >= ? AND state = ? AND outcome = ? "
+            "AND NOT EXISTS (SELECT 1 FROM registration WHERE work_id = work.id)",
+            (reading, WorkState.RESULT, Outcome.EMPTY),
+        ).fetchone()[0]
+    )
 
 
 def registrations_by_state(db: sqlite3.Connection, reading: int) -> Counter[RegistrationState]:

@@ -23,7 +23,8 @@ from harvester.core.errors import InvalidDoi, StopRun
 from harvester.core.text import sanitize
 from harvester.lists import ListOptions, read_list
 from harvester.lists.sniff import sniff_format
-from harvester.operas.validation import clean_url, doi_refusal
+from harvester.core.urls.clean import clean_url
+from harvester.operas.validation import doi_refusal
 
 RANDOM_TEXTS = int(os.environ.get("HARVESTER_HOSTILE_TEXTS", "10"))
 SIZES = (600, 2_400, 9_600)
