@@ -104,7 +104,7 @@ class Unreachable(ConnectionLost):
 
 
 class NoResources(Unreachable):
-    """This machine could not open a connection: it has no file descriptor, port or memory left for one."""
+    """This machine has no file descriptor, port or memory left for a connection, or for an answer that is coming."""
 
 
 class NotJson(TryAgain):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from harvester.core.errors import GiveUp, TryAgain
+
 LIST_FORMATS: Final = ("auto", "txt", "csv", "tsv", "json", "jsonl", "ris", "bibtex", "wos", "kbart")
 """What a list of DOIs may be given as; `auto` finds out."""
 
@@ -166,3 +168,35 @@ class PendingRegistration:
     doi: str
     urls: tuple[str, ...] = ()
     origin: str = ""
+
+
+def failed(
+    work: DueWork | PendingRegistration,
+    error: TryAgain | GiveUp,
+    failed_at: str,
+    *,
+    attempts: int,
+    message: str = "",
+    stage: Stage = Stage.FETCH,
+) -> Failure:
+    """The failure of a work.
+
+    Args:
+        work: that failed.
+        error: of its last attempt.
+        failed_at: when, as a timestamp.
+        attempts: requests that were made for it.
+        message: what happened, if there is more to tell than the error does.
+        stage: in which it failed.
+    """
+    return Failure(
+        doi=work.doi,
+        input=work.doi,
+        origin=work.origin,
+        kind=error.kind,
+        http_status=error.status,
+        attempts=attempts,
+        message=message or str(error),
+        failed_at=failed_at,
+        stage=stage,
+    )

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from harvester.core.clock import timestamp
 from harvester.core.errors import Unforeseen
-from harvester.core.model import DueWork, Failure, Stage
+from harvester.core.model import DueWork, Failure, failed
 from harvester.core.text.sanitize import printable
 
 
@@ -33,14 +33,7 @@ def _named(due: DueWork) -> str:
 
 def died_each_time(due: DueWork, now: datetime) -> Failure:
     """The failure of a work that was alone in hand each time that a run died."""
-    return Failure(
-        doi=due.doi,
-        input=due.doi,
-        origin=due.origin,
-        kind=Unforeseen.kind,
-        http_status=None,
-        attempts=0,
-        message="each of the last runs that asked for it was cut off: killed, perhaps for want of memory, or crashed",
-        failed_at=timestamp(now),
-        stage=Stage.FETCH,
+    cause = Unforeseen(
+        "each of the last runs that asked for it was cut off: killed, perhaps for want of memory, or crashed"
     )
+    return failed(due, cause, timestamp(now), attempts=0)

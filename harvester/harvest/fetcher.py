@@ -20,7 +20,9 @@ If the first probe succeeds the service was up all the time: attempts that were 
 work gets back all attempts that it had spent until then, also a work that slept through the outage.
 
 The same question is asked of a pause that the server wants (`Retry-After`): it is everybody's unless a known-good DOI
-gets its record meanwhile. And what this machine lacks (`NoResources`) is nobody's fault: whoever meets it waits.
+gets its record meanwhile. A refusal (429) counts against no work while other works that were refused get their records
+after all (`harvester.politeness.overload`). What this machine lacks (`NoResources`) is nobody's fault: whoever meets it
+waits.
 """
 
 import asyncio
@@ -31,10 +33,11 @@ from random import Random
 
 from harvester.core.clock import Clock, timestamp
 from harvester.core.errors import GiveUp, NoResources, TryAgain, Unreachable
-from harvester.core.model import DueWork, Failure, Stage
+from harvester.core.model import DueWork, Failure, failed
 from harvester.core.tally import Tally
 from harvester.harvest.witnesses import KnownGood, Witnesses
 from harvester.politeness.lack import Lack
+from harvester.politeness.overload import is_refusal
 from harvester.politeness.retry import CAP_SECONDS, CONFIRMED, asked_pause, most_attempts, pause_seconds, until_ended
 from harvester.politeness.service import Service
 from harvester.providers.base import Provider, Record
@@ -88,7 +91,7 @@ class Fetcher:
     ) -> None:
         self._provider = provider
         self._limits, self._breaker = service.limits, service.breaker
-        self._slots, self._retries = service.slots, service.retries
+        self._slots, self._retries, self._overload = service.slots, service.retries, service.overload
         self._tally, self._clock, self._random = tally, clock, random
         self._lack = Lack(clock, random, service.limits.patience)
         self._known_good = known_good
@@ -150,6 +153,7 @@ class Fetcher:
                 tries.error = error
             else:
                 self._breaker.succeeded()
+                self._overload.answered(doi)
                 if record.elapsed_seconds < self._known_good.slowest:
                     self._known_good.add(doi, record.elapsed_seconds)
                 return record
@@ -179,9 +183,14 @@ class Fetcher:
             return
         log.debug("attempt %d failed: %s", tries.made, error, extra={"doi": doi})
         self._breaker.failed(doi, str(error))
+        self._overload.failed(doi, error)
         if self._breaker.is_open:  # the probes find out the rest
             return
         seconds = asked_pause(error)
+        if is_refusal(error) and self._overload.concerns_all:
+            tries.charged = 0
+            self._witnesses.pause_all(seconds)
+            return
         if seconds and await self._witnesses.is_own_pause(doi, seconds):
             tries.waited += seconds
         if is_trial and tries.charged >= self._most(tries) and await self._witnesses.confirm(doi):
@@ -200,7 +209,7 @@ class Fetcher:
         if is_long:
             log.info("asked to wait %.0f s for this DOI alone; the others go on", asked, extra={"doi": doi})
         seconds = pause_seconds(
-            tries.error, max(1, tries.charged), self._random, heeds_server=not self._is_impatient(tries)
+            tries.error, max(1, tries.charged or tries.made), self._random, heeds_server=not self._is_impatient(tries)
         )
         self._resting += is_long
         try:
@@ -254,14 +263,4 @@ class Fetcher:
             message += asked + (
                 "longer than we wait for one" if tries.waited < inf else "and too many DOIs wait already"
             )
-        return Failure(
-            doi=due.doi,
-            input=due.doi,
-            origin=due.origin,
-            kind=error.kind,
-            http_status=error.status,
-            attempts=tries.made,
-            message=message,
-            failed_at=timestamp(self._clock.now()),
-            stage=Stage.FETCH,
-        )
+        return failed(due, error, timestamp(self._clock.now()), attempts=tries.made, message=message)

@@ -113,7 +113,7 @@ class Pipeline:
         self._open = 0
         self._in_hand = 0
         self._is_waited_for = False
-        self._room = asyncio.Event()
+        self._space = asyncio.Event()
         self._is_over = False
         self._some, self._enough = asyncio.Event(), asyncio.Event()
 
@@ -152,8 +152,8 @@ class Pipeline:
     async def _next(self) -> DueWork | None:
         """Wait until another work may be in flight, and take it; None at the end."""
         while self._open >= UNCOMMITTED + self._in_flight or self._uncommitted_bytes >= UNCOMMITTED_BYTES:
-            self._room.clear()
-            await self._room.wait()
+            self._space.clear()
+            await self._space.wait()
         self._open += 1
         if not self._page:
             async with self._turn:
@@ -171,8 +171,8 @@ class Pipeline:
             if self._done:
                 self._wake()
             while self._in_hand and not self._stop.requested:
-                self._room.clear()
-                await self._room.wait()
+                self._space.clear()
+                await self._space.wait()
             self._is_waited_for = False
         if page.works and not self._stop.requested:
             await self._store.hand_out(page.works, suspected=page.suspected)
@@ -201,7 +201,7 @@ class Pipeline:
         while not self._pages.empty():
             self._pages.get_nowait()
         self._pages.put_nowait(_Page([]))  # somebody may wait for one
-        self._room.set()
+        self._space.set()
         await asyncio.wait(fetchers, timeout=self._grace)
         for task in fetchers:
             task.cancel()
@@ -218,7 +218,7 @@ class Pipeline:
         self._uncommitted_bytes -= sum([_bytes(ended) for _, ended in batch])
         self._open -= len(batch)
         self._in_hand -= len(batch)
-        self._room.set()
+        self._space.set()
         for _, ended in batch:
             self._tally.pending -= 1
             if isinstance(ended, Result):

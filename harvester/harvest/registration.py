@@ -132,7 +132,7 @@ class Registration:
         """
         context = self._context
         operas, service = await services.enter_async_context(
-            open_operas(self._account, clock=self._clock, tally=context.tally, state=context.state)
+            open_operas(self._account, clock=self._clock, tally=context.tally, stop=context.stop, state=context.state)
         )
         try:
             await until_stopped(self._check_credentials(operas), context.stop, grace_seconds=0)
@@ -186,7 +186,7 @@ async def register(job: RegistrationJob, context: Context) -> Summary:
     """
     check_paths(job.inputs, job.paths)
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext() as held:
-        async with Store(job.paths.ledger, None, lock=held) as store:
+        async with Store(job.paths.ledger, None, lock=held, stop=context.stop) as store:
             return await _register(job, context, store)
 
 
@@ -230,7 +230,8 @@ async def holdings(account: Account, context: Context) -> list[dict[str, object]
         StopRun: it cannot be had.
     """
     clock = StoppableClock(context.clock, context.stop)
-    async with open_operas(account, clock=clock, tally=context.tally, state=context.state) as (operas, _):
+    opened = open_operas(account, clock=clock, tally=context.tally, stop=context.stop, state=context.state)
+    async with opened as (operas, _):
         try:
             rows = await until_stopped(operas.holdings(), context.stop, grace_seconds=0)
         except (TryAgain, GiveUp) as error:

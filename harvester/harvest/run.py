@@ -66,7 +66,7 @@ async def run(job: HarvestJob, context: Context, *, hooks: Sequence[Callable[[Da
         ledger_with_failures(job.paths.ledger)
     with lock(job.paths.ledger) if job.paths.ledger else nullcontext() as held:
         stdout = context.stdout if job.paths.output is None else None
-        async with Store(job.paths.ledger, job.paths.output, stdout=stdout, lock=held) as store:
+        async with Store(job.paths.ledger, job.paths.output, stdout=stdout, lock=held, stop=context.stop) as store:
             for make in hooks:
                 await store.join(make)
             return await Harvest(job, context, store).run(await _read(job, context, store))
@@ -139,8 +139,8 @@ class Harvest:
         )
         return await summarizer.write(reading, after, exit_of_harvest(self._job, after, reason, has_work=has_work))
 
-    async def _publish(self) -> PromiseBroken | None:
-        """Publish the output; returns why it cannot be, if it is not what was written.
+    async def _publish(self) -> StopRun | None:
+        """Publish the output; returns why it is not: it is not what was written, or a stop came while it was read.
 
         Raises:
             LedgerLost: then nothing may be written any more, and no summary either.
@@ -151,6 +151,8 @@ class Harvest:
             raise
         except PromiseBroken as problem:
             return problem
+        except Stopped:
+            return self._context.stop.reason
         return None
 
     async def _problem_of_work(self, figures: Figures) -> StopRun | None:

@@ -31,6 +31,13 @@ PROVIDERS: Final = {PaperbuzzProvider.name: PaperbuzzProvider}
 """Who gives records, by the name in the settings."""
 
 
+SOCKETS_PER_CONNECTION: Final = 2
+"""Where connections are kept, those that idle have sockets beside those that carry a request of their own."""
+
+OPERAS_SOCKETS: Final = 2
+"""OPERAS may be asked beside: one batch, and one question about it, none of them over a connection that is kept."""
+
+
 @asynccontextmanager
 async def open_provider(
     upstream: Upstream,
@@ -76,7 +83,7 @@ async def open_provider(
 
 @asynccontextmanager
 async def open_operas(
-    account: Account, *, clock: Clock, tally: Tally, state: Path | None = None
+    account: Account, *, clock: Clock, tally: Tally, stop: Stop | None = None, state: Path | None = None
 ) -> AsyncIterator[tuple[OperasClient, Service]]:
     """OPERAS within its limits: its client, and the service that it asks.
 
@@ -84,6 +91,7 @@ async def open_operas(
         account: for which it is asked, within which limits.
         clock: time; its sleep ends when the run does.
         tally: requests are counted here.
+        stop: ends the run early; no request is begun after it.
         state: folder of the rate; None for the user's state directory.
 
     Raises:
@@ -101,6 +109,7 @@ async def open_operas(
         clock=clock,
         tally=tally,
         bucket=bucket_of(limits, state),
+        stop=stop,
         threshold=1,  # batches are sent one at a time, so there is nothing that one failure could be compared with
     ) as service:
         client = OperasClient(service.transport, limits.base_url, account.email, account.password.reveal(), clock)
@@ -109,7 +118,8 @@ async def open_operas(
 
 def _possible(limits: ServiceLimits) -> ServiceLimits:
     """The limits, with no more requests at a time than this process may have connections."""
-    concurrency = max(1, connections_possible(_connections(limits)) - 1)
+    wanted = _connections(limits) * SOCKETS_PER_CONNECTION + OPERAS_SOCKETS
+    concurrency = max(1, (connections_possible(wanted) - OPERAS_SOCKETS) // SOCKETS_PER_CONNECTION - 1)
     if concurrency < limits.concurrency:
         log.warning(
             "this process may open so few files (ulimit -n) that it asks at most %d at a time, not %d",

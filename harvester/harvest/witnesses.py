@@ -44,10 +44,10 @@ class KnownGood:
         del self._quick[MOST:]
         self.slowest = self._quick[-1][0] if len(self._quick) == MOST else inf
 
-    def besides(self, suspect: str) -> str:
-        """The one to ask for next, another one after each miss; not the suspect itself, unless there is no other."""
+    def besides(self, doubted: str) -> str:
+        """The one to ask for next, another one after each miss; not the doubted one, unless there is no other."""
         known = [*(doi for _, doi in self._quick), self._reference]
-        choice = [doi for doi in known if doi != suspect] or known
+        choice = [doi for doi in known if doi != doubted] or known
         return choice[self._misses % len(choice)]
 
     def missed(self) -> None:
@@ -77,25 +77,26 @@ class Witnesses:
         self.known_good = known_good
         self._provider, self._clock, self._lack = provider, clock, lack
         self._breaker, self._limiter, self._limits = service.breaker, service.limiter, service.limits
+        self._overload = service.overload
         self._asking = asyncio.Lock()
         self._paused_until = 0.0
 
-    async def confirm_before(self, suspect: str) -> bool:
+    async def confirm_before(self, doubted: str) -> bool:
         """Whether the last that was heard of the service is a record; if not, a known-good DOI is asked for."""
-        return not self._breaker.is_suspicious or await self.confirm(suspect)
+        return not self._breaker.is_in_doubt or await self.confirm(doubted)
 
-    async def confirm(self, suspect: str) -> bool:
+    async def confirm(self, doubted: str) -> bool:
         """Whether a known-good DOI gets its record; if not, the breaker opens."""
-        problem = await self._error_of_known_good(suspect)
+        problem = await self._error_of_known_good(doubted)
         if problem is not None:
             self._breaker.trip(str(problem))
         return problem is None
 
-    async def is_own_pause(self, suspect: str, seconds: float) -> bool:
+    async def is_own_pause(self, doubted: str, seconds: float) -> bool:
         """Whether a pause that the service asked for concerns one DOI alone; if it does not, everybody pauses.
 
         Args:
-            suspect: in answer to which it was asked.
+            doubted: in answer to which it was asked.
             seconds: how long.
 
         Raises:
@@ -104,9 +105,9 @@ class Witnesses:
         async with self._asking:
             if self._clock.monotonic() < self._paused_until:
                 return True  # the answer to a request from before everybody's pause says nothing new
-            problem = await self._error_of_known_good(suspect)
+            problem = await self._error_of_known_good(doubted)
             if problem is not None:
-                self._pause_all(max(seconds, asked_pause(problem)))
+                self.pause_all(max(seconds, asked_pause(problem)))
         return problem is None
 
     async def probe(self, waiting: str) -> bool:
@@ -139,9 +140,14 @@ class Witnesses:
             )
         self._breaker.still_down(reason, advice)
         if seconds := max(map(asked_pause, errors)):
-            self._pause_all(seconds)
+            self.pause_all(seconds)
 
-    def _pause_all(self, seconds: float) -> None:
+    def pause_all(self, seconds: float) -> None:
+        """Let nobody ask for some seconds.
+
+        Raises:
+            ServiceDown: that is longer than our patience.
+        """
         patience = self._limits.patience
         if seconds > patience:
             raise ServiceDown(
@@ -152,8 +158,8 @@ class Witnesses:
         self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
         self._limiter.pause(seconds)
 
-    async def _error_of_known_good(self, suspect: str) -> TryAgain | GiveUp | None:
-        error = await self._error_of_record(self.known_good.besides(suspect))
+    async def _error_of_known_good(self, doubted: str) -> TryAgain | GiveUp | None:
+        error = await self._error_of_record(self.known_good.besides(doubted))
         if error is not None:
             self.known_good.missed()
         return error
@@ -163,6 +169,8 @@ class Witnesses:
         error = await self._error_of(lambda: self._provider.record(doi, fresh=True))
         if error is None:
             self._breaker.succeeded()
+            self._overload.answered(doi)
+        self._overload.failed(doi, error)
         return error
 
     async def _error_of(self, ask: Callable[[], Awaitable[object]]) -> TryAgain | GiveUp | None:

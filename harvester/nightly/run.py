@@ -76,7 +76,7 @@ async def nightly(
 
     async with AsyncExitStack() as stack:
         held = await _acquire_lock(stack, job.ledger, context, wait=wait_lock, ready=ready)
-        store = await stack.enter_async_context(Store(job.ledger, None, lock=held))
+        store = await stack.enter_async_context(Store(job.ledger, None, lock=held, stop=context.stop))
         nights = Nights(store, await store.join(state))
         runner = _NightRunner(job, context, store, nights, watch or ClockWatch(context.clock), ready)
         return await _with_time_limit(runner, job.time_limit, context)

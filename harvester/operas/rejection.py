@@ -1,6 +1,6 @@
 """What is written down of an entry that OPERAS refuses."""
 
-from harvester.core.model import Failure, PendingRegistration, Stage
+from harvester.core.model import Failure, PendingRegistration, Stage, failed
 from harvester.operas.responses import BatchRefused
 
 ATTEMPTS_ALONE = 2
@@ -16,14 +16,5 @@ def rejection(entry: PendingRegistration, reason: str, status: int | None, faile
         status: of the answer; None if the entry was not even sent.
         failed_at: when, as a timestamp.
     """
-    return Failure(
-        doi=entry.doi,
-        input=entry.doi,
-        origin=entry.origin,
-        kind=BatchRefused.kind,
-        http_status=status,
-        attempts=0 if status is None else ATTEMPTS_ALONE,
-        message=reason,
-        failed_at=failed_at,
-        stage=Stage.REGISTER,
-    )
+    attempts = 0 if status is None else ATTEMPTS_ALONE
+    return failed(entry, BatchRefused(reason, status=status), failed_at, attempts=attempts, stage=Stage.REGISTER)

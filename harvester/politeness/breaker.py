@@ -41,7 +41,7 @@ class CircuitBreaker:
         self._clock = clock
         self._threshold = threshold
         self._patience = patience_seconds
-        self._suspects: set[str] = set()
+        self._failing: set[str] = set()
         self._opened_at: float | None = None
         self._pause = FIRST_PAUSE_SECONDS
         self._reason = self._advice = ""
@@ -59,9 +59,9 @@ class CircuitBreaker:
         return self._opened_at is not None
 
     @property
-    def is_suspicious(self) -> bool:
+    def is_in_doubt(self) -> bool:
         """Whether the last that was heard of the service is a failure."""
-        return bool(self._suspects)
+        return bool(self._failing)
 
     def succeeded(self) -> None:
         """Note a good answer: the service is up."""
@@ -69,8 +69,8 @@ class CircuitBreaker:
         if self._is_told:
             log.warning("%s answers again", self._service)
             self._is_told = False
-        if self._suspects or self.is_open:
-            self._suspects.clear()
+        if self._failing or self.is_open:
+            self._failing.clear()
             self._opened_at = None
             self._pause = FIRST_PAUSE_SECONDS
 
@@ -81,8 +81,8 @@ class CircuitBreaker:
             key: what was asked for, a DOI for instance; however often one key fails, it counts once.
             reason: for people.
         """
-        self._suspects.add(key)
-        if len(self._suspects) >= self._threshold:
+        self._failing.add(key)
+        if len(self._failing) >= self._threshold:
             self.trip(reason)
 
     def trip(self, reason: str, advice: str = "") -> None:

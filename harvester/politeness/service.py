@@ -12,6 +12,7 @@ from harvester.politeness.breaker import OUTAGE_THRESHOLD, CircuitBreaker
 from harvester.politeness.bucket import Bucket
 from harvester.politeness.concurrency import ConcurrencyLimit, LatencyObserved, Slots
 from harvester.politeness.limiter import RateLimited, RateLimiter
+from harvester.politeness.overload import Overload
 from harvester.politeness.quota import DailyQuota, QuotaBook, block_of
 from harvester.politeness.retry import RetryBudget
 from harvester.transport.gate import Gate
@@ -29,6 +30,7 @@ class Service:
         slots: for as many requests as may be under way; entered by whoever sends more than one at a time.
         breaker: tells an outage.
         retries: keeps retries to a share of all requests.
+        overload: tells whether refusals (429) concern everybody.
         limits: within which all of this works.
     """
 
@@ -38,6 +40,7 @@ class Service:
     slots: Slots
     breaker: CircuitBreaker
     retries: RetryBudget
+    overload: Overload
     limits: ServiceLimits
 
 
@@ -111,5 +114,6 @@ async def open_service(
             Slots(concurrency, works_per_request),
             CircuitBreaker(title, clock, threshold=threshold, patience_seconds=limits.patience),
             RetryBudget(clock),
+            Overload(clock),
             limits,
         )

@@ -17,9 +17,10 @@ has another lock.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 
 from harvester.core import failpoint
@@ -33,6 +34,7 @@ from harvester.core.errors import (
     PromiseBroken,
 )
 from harvester.core.ownership import identity_at
+from harvester.core.tasks import unless_stopped
 from harvester.core.text.sanitize import printable
 from harvester.storage.lock import Lock, refuse_strange_sidecars, shared_lock
 from harvester.storage.meta import Meta
@@ -98,6 +100,7 @@ class Database:
         path: the file, created if missing; None for a temporary one that is deleted with the connection.
         read_only: only read the file, while another process may write it. It has to exist.
         lock: of the ledger, held; None where nobody else can write it.
+        is_stopped: whether to break off opening it, where that takes long.
 
     Attributes:
         name: of the file, for messages.
@@ -108,9 +111,17 @@ class Database:
         PromiseBroken: the write-ahead log beside it is that of another file.
         DiskFailed: it cannot be opened or written.
         RuntimeError: another thread uses it.
+        Stopped: opening it was broken off.
     """
 
-    def __init__(self, path: Path | None, *, read_only: bool = False, lock: Lock | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        read_only: bool = False,
+        lock: Lock | None = None,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise Misconfigured(
                 f"this Python has SQLite {sqlite3.sqlite_version}, harvester needs 3.37 or newer. Use another Python."
@@ -125,7 +136,7 @@ class Database:
             if path and read_only:
                 self._open_to_read(path)
             else:
-                self._open(path)
+                self._open(path, is_stopped)
             try:
                 self._check_kind(read_only=read_only)
                 if not read_only:
@@ -135,10 +146,11 @@ class Database:
                 raise
         self._identity = identity_at(path) if path else None
 
-    def _open(self, path: Path | None) -> None:
+    def _open(self, path: Path | None, is_stopped: Callable[[], bool]) -> None:
         if path and _has_log(path):
             _refuse_foreign_log(path)
-            self._refuse_unfit_log(path)
+            # On a thread of its own, because it takes seconds for millions of works.
+            unless_stopped(partial(self._refuse_unfit_log, path), is_stopped)
         self._db = sqlite3.connect(self.uri, uri=True, isolation_level=None, timeout=10)
 
     def _refuse_unfit_log(self, path: Path) -> None:

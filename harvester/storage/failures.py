@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from harvester.core.errors import Unforeseen
-from harvester.core.model import DueWork, Failure, Stage
+from harvester.core.model import DueWork, Failure, Stage, failed
 from harvester.core.text.wording import in_a_line
 from harvester.records.result import Result
 
@@ -46,14 +46,7 @@ def forget_failures(db: sqlite3.Connection, works: Iterable[int], stage: Stage) 
 
 def unwritable(due: DueWork, ended: Result | Failure, error: Exception) -> Failure:
     """The failure of a work whose record, or failure, could not be written down for a reason that nobody foresaw."""
-    return Failure(
-        doi=due.doi,
-        input=due.doi,
-        origin=due.origin,
-        kind=Unforeseen.kind,
-        http_status=ended.http_status,
-        attempts=ended.attempts,
-        message=f"its record cannot be written down: {in_a_line(error)}",
-        failed_at=ended.harvested_at if isinstance(ended, Result) else ended.failed_at,
-        stage=Stage.FETCH,
+    cause = Unforeseen(f"its record cannot be written down: {in_a_line(error)}", status=ended.http_status)
+    return failed(
+        due, cause, ended.harvested_at if isinstance(ended, Result) else ended.failed_at, attempts=ended.attempts
     )

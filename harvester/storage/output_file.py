@@ -16,7 +16,7 @@ import fcntl
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
@@ -24,7 +24,7 @@ from typing import BinaryIO, Protocol, Self
 import orjson
 
 from harvester.core import failpoint, files
-from harvester.core.errors import DiskFailed, LockHeld, PipeClosed, PromiseBroken, Usage
+from harvester.core.errors import DiskFailed, LockHeld, PipeClosed, PromiseBroken, Stopped, Usage
 from harvester.core.files import disk_failure_text
 from harvester.core.ownership import identity_at, identity_of
 from harvester.records.packing import output_format, packer
@@ -34,6 +34,9 @@ TAIL_BYTES = 64 * 1024
 
 
 READ_BYTES = 1024 * 1024
+
+BYTES_BETWEEN_CHECKS = 64 * READ_BYTES
+"""How much is read between two looks at the stop: a fraction of a second. A smaller output is published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,16 +198,20 @@ class OutputFile:
             raise DiskFailed(disk_failure_text(self._partial, error)) from error
         return self.length
 
-    def require_whole(self) -> None:
+    def require_whole(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
         """Make sure that the file is the one that was written, and that none of its bytes was changed.
+
+        Args:
+            is_stopped: whether to break off. A large file takes minutes.
 
         Raises:
             PromiseBroken: it is not.
             DiskFailed: it cannot be read.
+            Stopped: it was broken off.
         """
         try:
             self._require_unchanged()
-            if self.seal.crc32 not in (None, self._crc32()):
+            if self.seal.crc32 not in (None, self._crc32(is_stopped)):
                 raise PromiseBroken(
                     f"{self._partial} has other bytes than were written: something else changed it, or the disk did. "
                     f"It was not published, and nothing was lost besides. {WAY_OUT}"
@@ -225,18 +232,16 @@ class OutputFile:
                 "else changed it. Nothing more was written. Put the file back, then give the same command again."
             )
 
-    def _crc32(self) -> int:
+    def _crc32(self, is_stopped: Callable[[], bool]) -> int:
         """Of the whole file."""
-        crc32 = 0
-        for chunk in self._chunks():
-            crc32 = zlib.crc32(chunk, crc32)
-        return crc32
-
-    def _chunks(self) -> Iterator[bytes]:
-        position = 0
+        crc32, position, checked = 0, 0, 0
         while chunk := os.pread(self._descriptor, READ_BYTES, position):
-            position += len(chunk)
-            yield chunk
+            crc32, position = zlib.crc32(chunk, crc32), position + len(chunk)
+            if position - checked >= BYTES_BETWEEN_CHECKS:
+                if is_stopped():
+                    raise Stopped
+                checked = position
+        return crc32
 
     def close(self) -> None:
         """Close the file.

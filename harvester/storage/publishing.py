@@ -41,6 +41,7 @@ Whatever fits none of these states is refused before anything is changed.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from harvester.core import failpoint
@@ -84,16 +85,21 @@ class Publishing:
         failpoint.hit("start-over")
         self._finish_archiving()
 
-    def publish(self, file: OutputFile) -> None:
+    def publish(self, file: OutputFile, is_stopped: Callable[[], bool]) -> None:
         """Close the complete output and give it its name (step 2).
+
+        Args:
+            file: the partial output; it is closed in any case.
+            is_stopped: whether to leave that to the next start.
 
         Raises:
             PromiseBroken: it is not what was written.
             DiskFailed: it cannot be read or renamed.
+            Stopped: it is left to the next start.
         """
         try:
             self._refuse_both()
-            file.require_whole()
+            file.require_whole(is_stopped)
         finally:
             file.close()
         move(partial_of(self.path), self.path)

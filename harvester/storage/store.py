@@ -36,9 +36,10 @@ from types import TracebackType
 from typing import BinaryIO, ParamSpec, Self, TypeVar
 
 from harvester.core import failpoint
-from harvester.core.errors import DiskFailed, HarvesterError, Misconfigured
+from harvester.core.errors import DiskFailed, HarvesterError, Misconfigured, Stopped
 from harvester.core.files import remove
 from harvester.core.model import DueWork, Stage
+from harvester.core.stop import Stop
 from harvester.core.text.address import canonical
 from harvester.core.text.sanitize import printable
 from harvester.records.lines import result_chunks
@@ -75,6 +76,7 @@ class Store:
         output: path of the output; None if results go to `stdout`, or nowhere.
         stdout: where results go instead of a file.
         lock: of the ledger; looked at before each commit.
+        stop: breaks off long looks at large files.
 
     Attributes:
         database: the ledger's file.
@@ -90,9 +92,16 @@ class Store:
     outbox: Outbox
 
     def __init__(
-        self, path: Path | None, output: Path | None, *, stdout: BinaryIO | None = None, lock: Lock | None = None
+        self,
+        path: Path | None,
+        output: Path | None,
+        *,
+        stdout: BinaryIO | None = None,
+        lock: Lock | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self._path, self._output, self._lock = path, output, lock
+        self._stop = stop or Stop()
         self._sink: Sink | None = Stdout(stdout) if stdout else None
         self._takes_more = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
@@ -104,8 +113,10 @@ class Store:
     async def __aenter__(self) -> Self:
         try:
             await self.call(self._open)
-        except BaseException:
+        except BaseException as error:
             self._thread.shutdown()
+            if isinstance(error, Stopped) and self._stop.reason:
+                raise self._stop.reason from None
             raise
         return self
 
@@ -156,13 +167,16 @@ class Store:
         """Whether the store is about to close, so that a long step should end early. Any thread may ask."""
         return self._closing.is_set()
 
+    def _is_stopped(self) -> bool:
+        return self._stop.requested
+
     # Opening and closing
 
     def _open(self) -> None:
         self._is_new = self._path is None or not self._path.exists()
         if self._is_new:
             refuse_unknown_files(self._output, self._path)
-        self.database = Database(self._path, lock=self._lock)
+        self.database = Database(self._path, lock=self._lock, is_stopped=self._is_stopped)
         self.ledger, self.outbox = Ledger(self.database), Outbox(self.database)
         try:
             self._claim_output()
@@ -287,6 +301,7 @@ class Store:
         Raises:
             PromiseBroken: it is not what was written.
             DiskFailed: it cannot be read or renamed.
+            Stopped: a stop came while a large output was read once more; the next start publishes it.
         """
         await self.call(self._publish)
 
@@ -294,7 +309,7 @@ class Store:
         if self._output is not None and isinstance(self._sink, OutputFile) and self._takes_more:
             self.database.require_in_place()
             sink, self._sink = self._sink, None
-            Publishing(self._output, self.database.meta, self.ledger).publish(sink)
+            Publishing(self._output, self.database.meta, self.ledger).publish(sink, self._is_stopped)
 
     # Works
 

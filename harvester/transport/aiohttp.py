@@ -64,7 +64,8 @@ class AiohttpTransport:
         gate: each request passes it right before it is sent; None for none.
         connections: connections at a time. It has to be at least as many as requests are sent at a time: otherwise the
             wait for a connection would count as time of the attempt.
-        reuse: whether a connection carries one request after another. Without, each request has its own.
+        reuse: whether a connection carries one request after another. Without, each request has its own. With, there
+            may be twice as many sockets: those that idle, and those of requests that are to have their own.
     """
 
     def __init__(self, gate: Gate | None = None, *, connections: int, reuse: bool = True) -> None:
@@ -74,9 +75,10 @@ class AiohttpTransport:
 
     async def __aenter__(self) -> Self:
         request_class = aiohttp.ClientRequest if self._gate is None else _gated(self._gate)
-        self._pool = _Connector(self._connections)
-        self._pooled = _session(self._pool, request_class)
-        self._single = _session(_Connector(self._connections, reuse=False), request_class, {"Connection": "close"})
+        single = _Connector(self._connections, reuse=False)
+        self._single = _session(single, request_class, {"Connection": "close"})
+        self._pool = _Connector(self._connections) if self._reuse else single
+        self._pooled = _session(self._pool, request_class) if self._reuse else self._single
         return self
 
     async def __aexit__(
@@ -101,7 +103,7 @@ class AiohttpTransport:
             raise NoResources(f"this machine can start no further thread: {error}") from error
 
     async def _exchange(self, request: Request, deadline: Block) -> Response:
-        session = self._pooled if self._reuse and not request.fresh else self._single
+        session = self._single if request.fresh else self._pooled
         started = time.monotonic()
         async with session.request(
             request.method,
@@ -120,7 +122,7 @@ class AiohttpTransport:
     ) -> tuple[bytes, Place | None]:
         """The body, and the place that it takes in the room if it is large."""
         body, size, place = io.BytesIO(), 0, None
-        while chunk := await answer.content.read(FREE_BYTES):
+        while chunk := await self._next_chunk(answer, place):
             size += body.write(chunk)
             if size > cap:
                 answer.close()
@@ -132,6 +134,16 @@ class AiohttpTransport:
                 await place.extend_to(size)
                 deadline.go_on()
         return body.getvalue(), place
+
+    async def _next_chunk(self, answer: aiohttp.ClientResponse, place: Place | None) -> bytes:
+        try:
+            return await answer.content.read(FREE_BYTES)
+        except (aiohttp.ClientError, OSError) as error:
+            if place is None or not place.has_waited:
+                raise
+            place.leave()
+            # The server saw a client that did not read, and need not wait for it.
+            raise NoResources("the answer broke off while it waited for memory that other large answers had") from error
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -14,10 +14,10 @@ def connections_possible(wanted: int) -> int:
         wanted: connections.
 
     Returns:
-        As many as are wanted, or as many as there is room for, at least 1.
+        As many as are wanted, or as many as are left, at least 1.
     """
-    room = _limit(wanted + RESERVED + _in_use()) - RESERVED - _in_use()
-    return max(1, min(wanted, room))
+    left = _limit(wanted + RESERVED + _in_use()) - RESERVED - _in_use()
+    return max(1, min(wanted, left))
 
 
 def _limit(needed: int) -> int:

@@ -32,6 +32,10 @@ class Room:
         """Whether somebody waits for more."""
         return bool(self._waiting)
 
+    def has(self, more: int) -> bool:
+        """Whether some bytes can be taken without waiting."""
+        return not self._waiting and (more <= self._left or self._is_turn_free)
+
     async def take(self, more: int) -> bool:
         """Take some bytes. If there are no more to share, it may be the turn of this body to go on without a bound.
 
@@ -81,13 +85,17 @@ class Place:
 
     Args:
         room: where it is. It belongs to the running event loop.
+
+    Attributes:
+        has_waited: whether the body ever had to wait.
     """
 
-    __slots__ = ("_has_turn", "_loop", "_room", "_shared")
+    __slots__ = ("_has_turn", "_loop", "_room", "_shared", "has_waited")
 
     def __init__(self, room: Room) -> None:
         self._room, self._loop = room, asyncio.get_running_loop()
         self._shared, self._has_turn = 0, False
+        self.has_waited = False
 
     @property
     def is_wanted(self) -> bool:
@@ -99,6 +107,7 @@ class Place:
         more = size - FREE_BYTES - self._shared
         if self._has_turn or more <= 0:
             return
+        self.has_waited = self.has_waited or not self._room.has(more)
         if await self._room.take(more):
             self._shared += more
         else:

@@ -122,6 +122,30 @@ def test_a_folder_that_was_deleted_is_told(harvester: Tool) -> None:
     assert "Traceback" not in run.stderr
 
 
+def test_a_stop_that_comes_while_the_program_still_loads_leaves_no_traceback(harvester: Tool) -> None:
+    code = """
+import sys
+from harvester.__main__ import main
+
+class Interrupting:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "harvester.cli":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting)
+main()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=harvester.environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (130, "")
+
+
 def test_a_mistake_of_ours_says_what_to_send(harvester: Tool) -> None:
     code = (
         "import sys; from harvester.cli import main, status; status.read_status = None; sys.argv[1:] = ['status', 'x']"

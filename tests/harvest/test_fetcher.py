@@ -39,6 +39,7 @@ from harvester.harvest.witnesses import KnownGood
 from harvester.politeness.breaker import CircuitBreaker
 from harvester.politeness.concurrency import ConcurrencyLimit, Slots
 from harvester.politeness.limiter import RateLimiter
+from harvester.politeness.overload import Overload
 from harvester.politeness.retry import RetryBudget
 from harvester.politeness.service import Service
 from harvester.providers.base import Record
@@ -184,6 +185,7 @@ class Harvest:
             slots=Unlimited(ConcurrencyLimit(1, clock)),
             breaker=self.breaker,
             retries=Generous(clock),
+            overload=Overload(clock),
             limits=ServiceLimits("https://api.example/v0/", 1, max_attempts=self._max_attempts, patience=PATIENCE),
         )
         fetcher = Fetcher(
@@ -434,6 +436,41 @@ def test_a_pause_longer_than_the_patience_ends_the_run_if_it_is_everybodys() -> 
     assert isinstance(harvested.ended, ServiceDown)
     assert "3,601 s" in str(harvested.ended)
     assert not harvested.outcomes
+
+
+class LettingHalfThrough(Faulty):
+    """A limiter that refuses every second request, whatever is asked for, and says how long to wait or not."""
+
+    def __init__(self, seed: int, retry_after: float | None) -> None:
+        super().__init__()
+        self._random, self._retry_after = Random(seed), retry_after
+
+    async def _answer(self, what: str) -> None:
+        await super()._answer(what)
+        if what != PAGE and self._random.random() < 0.5:
+            raise ServerBusy("the server answers 429", status=429, retry_after=self._retry_after)
+
+
+@pytest.mark.parametrize("retry_after", [None, 2])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_limiter_that_lets_half_of_the_requests_through_writes_no_doi_off(
+    seed: int, retry_after: float | None
+) -> None:
+    dois = some(400)
+    harvested = harvest(LettingHalfThrough(seed, retry_after), dois, concurrency=8)
+    assert harvested.ended is None
+    assert harvested.outcomes.keys() == set(dois)
+    assert not harvested.failures
+
+
+@pytest.mark.parametrize("retry_after", [None, 30])
+def test_dois_that_are_refused_each_time_while_no_other_is_fail_for_themselves(retry_after: float | None) -> None:
+    dois = some(100)
+    busy_ones = [dois[10], dois[50]]
+    refused = lambda: ServerBusy("the server answers 429", status=429, retry_after=retry_after)  # noqa: E731
+    harvested = harvest(Faulty(dict.fromkeys(busy_ones, refused)), dois, concurrency=4)
+    assert harvested.ended is None
+    assert harvested.failures.keys() == set(busy_ones)
 
 
 # What this machine lacks

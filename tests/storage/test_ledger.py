@@ -14,11 +14,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from harvester.core.errors import DiskFailed, LedgerDamaged, LockHeld, Misconfigured, PromiseBroken
+from harvester.core.errors import DiskFailed, LedgerDamaged, LockHeld, Misconfigured, PromiseBroken, Stopped
 from harvester.core.model import DueWork, Failure, PendingRegistration, Stage, Work
 from harvester.records.result import Result
 from harvester.storage import ledger as ledger_module
 from harvester.storage import outbox as outbox_module
+from harvester.storage.database import Database
 from harvester.storage.ledger import Ledger
 from harvester.storage.migrations import APPLICATION_ID, STEPS, VERSION
 from harvester.storage.outbox import Outbox, OutboxHook
@@ -735,6 +736,8 @@ def test_a_copy_of_a_ledger_beside_a_log_that_does_not_fit_is_left_alone(path: P
         left = log.read_bytes()
     path.write_bytes(copy)
     log.write_bytes(left)
+    with pytest.raises(Stopped):
+        Database(path, is_stopped=lambda: True)
     with pytest.raises(
         LedgerDamaged, match=r"its log do not fit together: .*Nothing was changed.*remove .*-wal and .*-shm"
     ):

@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.core import files
-from harvester.core.errors import DiskFailed, LockHeld, PipeClosed, PromiseBroken, Usage
+from harvester.core.errors import DiskFailed, LockHeld, PipeClosed, PromiseBroken, Stopped, Usage
 from harvester.core.files import move, sync_data, sync_directory, write_atomically
 from harvester.core.model import Stage
 from harvester.records.lines import failure_line, result_lines
 from harvester.records.packing import FORMATS, output_format
+from harvester.storage import output_file
 from harvester.storage.output_file import OutputFile, Seal, Stdout, open_output, partial_of
 from tests.support import ANY, a_failure, a_result
 
@@ -284,6 +285,21 @@ def test_a_byte_that_was_changed_anywhere_is_noticed_before_publishing(path: Pat
         file.write(b"x")
     with pytest.raises(PromiseBroken, match=r"has other bytes than were written.*`harvester recover`"):
         output.require_whole()
+    output.close()
+
+
+def test_a_stop_is_heard_while_a_large_output_is_read_before_publishing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = open_output(path, 0)
+    output.append(b"{}\n" * 10)
+    monkeypatch.setattr(output_file, "READ_BYTES", 10)
+    monkeypatch.setattr(output_file, "BYTES_BETWEEN_CHECKS", output.length + 1)
+    output.require_whole(lambda: True)  # so small that nobody has to wait for it
+    output.append(b"{}\n" * 10)
+    output.require_whole()
+    with pytest.raises(Stopped):
+        output.require_whole(lambda: True)
     output.close()
 
 

@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from harvester.core.errors import ConnectionLost, NoResources
 from harvester.transport.aiohttp import AiohttpTransport
 from harvester.transport.messages import Request
 from harvester.transport.room import FREE_BYTES, SHARED_BYTES, Place, Room
@@ -85,3 +88,27 @@ async def test_the_wait_for_room_is_no_time_of_the_attempt() -> None:
         assert first.place is not None
         first.place.leave()
         assert len((await second).body) == SHARED_BYTES + MIB
+
+
+async def test_a_body_that_breaks_off_after_it_waited_for_memory_is_nobodys_fault() -> None:
+    """The server saw a client that did not read, because of the large records of others."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(ok(b"x" * (SHARED_BYTES + MIB)))
+
+    async def breaks_off(exchange: Exchange) -> None:
+        await exchange.reply(ok(b"x" * (SHARED_BYTES + MIB))[: -MIB // 2])
+        exchange.writer.close()
+
+    async with AiohttpTransport(connections=3) as transport, serving(answer) as one, serving(breaks_off) as other:
+        first = await transport.send(Request("GET", one.url()))
+        second = asyncio.create_task(transport.send(Request("GET", other.url())))
+        await asyncio.sleep(0.2)
+        assert not second.done()
+        assert first.place is not None
+        first.place.leave()
+        with pytest.raises(NoResources, match="waited for memory"):
+            await second
+        with pytest.raises(ConnectionLost) as alone:
+            await transport.send(Request("GET", other.url()))
+        assert not isinstance(alone.value, NoResources)
