@@ -44,8 +44,9 @@ def as_path_texts(value: object) -> object:
 def as_hosts(value: object) -> object:
     """A list of host names, each for itself and all below it; one alone needs no list."""
     items = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
-    hosts = [item.lower().removeprefix("*.").strip(".") for item in items if isinstance(item, str)] if items else []
-    if not isinstance(items, list | tuple) or len(hosts) != len(items) or not all(map(_HOST.fullmatch, hosts)):
+    listed = items if isinstance(items, list | tuple) else [None]
+    hosts = [item.lower().removeprefix("*.").strip(".") for item in listed if isinstance(item, str)]
+    if len(hosts) != len(listed) or not all(map(_HOST.fullmatch, hosts)):
         raise ValueError('host names such as ["europepmc.org", "repository.example.edu"], without https:// and path')
     return tuple(hosts)
 

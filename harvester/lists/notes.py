@@ -1,4 +1,4 @@
-"""What was found in a file: how it is read, what it gives, and what looks wrong. Shown before anything is registered."""
+"""What was found in a file: how it is read, what it gives, what looks wrong. Shown before anything is registered."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -34,10 +34,10 @@ from harvester.core.model import Failure, PendingRegistration
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.core.text.sanitize import safe_line
+from harvester.core.urls.clean import clean_url
 from harvester.operas.bisect import bisect
 from harvester.operas.rejection import rejection
 from harvester.operas.responses import BatchRefused
-from harvester.core.urls.clean import clean_url
 from harvester.operas.validation import doi_refusal
 from harvester.politeness.breaker import CircuitBreaker
 

@@ -139,9 +139,9 @@ def _mostly_empty(figures: Figures) -> list[str]:
     if figures.results < FEW_RECORDS or empty < NEARLY_ALL * figures.results:
         return []
     return [
-        f"{empty:,} of {figures.results:,} records are empty. That looks like names that do not exist, or like a service "
-        "whose own sources (Crossref, Unpaywall) were down.",
-        "If the names are right, ask again later with --refetch.",
+        f"{empty:,} of {figures.results:,} records are empty. That looks like names that do not exist, or like a "
+        "service whose own sources (Crossref, Unpaywall) were down. If the names are right, ask again later with "
+        "--refetch."
     ]
 
 

@@ -161,7 +161,7 @@ class OutboxHook(CommitHook):
         empty_too: also results whose record is empty.
     """
 
-    def __init__(self, added: Callable[[int], None], *, empty_too: bool) -> None:
+    def __init__(self, added: Callable[[int], None], *, empty_too: bool = True) -> None:
         self._added, self._empty_too = added, empty_too
         self._recorded, self._waiting = 0, 0
 

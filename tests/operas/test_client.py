@@ -26,9 +26,9 @@ from harvester.core.errors import (
     TryAgain,
 )
 from harvester.core.model import PendingRegistration
+from harvester.core.urls.clean import clean_url
 from harvester.operas.client import ALL_AT_ONCE, PAGE, OperasClient
 from harvester.operas.responses import BatchRefused
-from harvester.core.urls.clean import clean_url
 from harvester.operas.validation import doi_refusal
 from harvester.sandbox.operas.urlrules import doi_accepted, url_accepted
 from harvester.sandbox.server import Sandbox

@@ -21,9 +21,9 @@ import pytest
 from harvester.core.doi import doi_path, lost_full_stop, parse_doi
 from harvester.core.errors import InvalidDoi, StopRun
 from harvester.core.text import sanitize
+from harvester.core.urls.clean import clean_url
 from harvester.lists import ListOptions, read_list
 from harvester.lists.sniff import sniff_format
-from harvester.core.urls.clean import clean_url
 from harvester.operas.validation import doi_refusal
 
 RANDOM_TEXTS = int(os.environ.get("HARVESTER_HOSTILE_TEXTS", "10"))

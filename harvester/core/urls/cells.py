@@ -1,10 +1,10 @@
 """Cut a cell into addresses.
 
-In a cell people put several addresses, remarks, and addresses without `https://`. An address that may be registered ends
-at the first white space, because no address holds any. What follows is another address, or a remark, and then it is
-known for one: it begins with a sign or a word that remarks begin with. Otherwise nobody can tell a remark from the rest
-of an address with blanks in it, and the piece stays whole. It holds white space then, by which it is known
-(`harvester.core.urls.landing`). Nothing is decided here; each piece is an address, or something else.
+In a cell people put several addresses, remarks, and addresses without `https://`. An address ends at the first white
+space, because it holds none. What follows is another address, or a remark. A remark is known by the sign or the word
+that it begins with. Otherwise nobody can tell it from the rest of an address with blanks in it, and the piece stays
+whole: it is known by its white space then (`harvester.core.urls.landing`). Nothing is decided here; each piece is an
+address, or something else.
 """
 
 import re

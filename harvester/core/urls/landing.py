@@ -73,7 +73,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?=\S)(?!\d)")
 _BARE = re.compile(r"(?:/{1,2})?(?:[\w-]+\.)+[^\W\d_]{2,}(?::\d+)?(?:[/?#]|\Z|(?=\s))")
 _CREDENTIALS = re.compile(r"://[^/?#\s]*@")
 
-_PROXY_PART = re.compile(r"(?:ez|lib|web|my)?-?proxy[0-9]*|ezp[0-9]*|webvpn|libaccess|proxy[a-z]*|[a-z]*proxy", re.IGNORECASE)
+_PROXY_PART = re.compile(r"[a-z]*proxy[0-9]*|proxy[a-z]*|ezp[0-9]*|webvpn|libaccess")
 _WAM = re.compile(r"[0-9]-")
 _LINK_RESOLVER_HOST = re.compile(r"(?:sfx|openurl|linkresolver|findit|link-resolver)[a-z0-9-]*\Z")
 _LINK_RESOLVER = re.compile(
