@@ -28,6 +28,8 @@ SETTINGS = {
     "register": "operas.enabled",
     "doi_column": "input.doi_column",
     "url_column": "input.url_column",
+    "header_row": "input.header_row",
+    "sheet": "input.sheet",
     "format": "input.format",
     "encoding": "input.encoding",
     "ledger": "ledger.path",
@@ -39,8 +41,8 @@ SETTINGS = {
 """The flags that are settings: the name that click gives to the value, and the key of the setting."""
 
 
-class _NumberOfSetting(click.ParamType[object]):
-    """The type of a flag that is a setting with a number: it takes what the setting takes."""
+class _ValueOfSetting(click.ParamType[object]):
+    """The type of a flag that is a setting: it takes what the setting takes."""
 
     def __init__(self, key: str) -> None:
         self.name = self._key = key
@@ -52,9 +54,9 @@ class _NumberOfSetting(click.ParamType[object]):
             self.fail(f"{refused_value(self._key, value)}, but it takes {error}.", param, ctx)
 
 
-def _number(flag: str, key: str, metavar: str, text: str) -> Callable[[Command], Command]:
-    """A flag that is a setting with a number; another number than that is a mistake on the command line."""
-    return click.option(flag, type=_NumberOfSetting(key), metavar=metavar, help=text)
+def _setting(flag: str, key: str, metavar: str, text: str) -> Callable[[Command], Command]:
+    """A flag that is a setting; a value that the setting refuses is a mistake on the command line."""
+    return click.option(flag, type=_ValueOfSetting(key), metavar=metavar, help=text)
 
 
 def flags(given: Mapping[str, object]) -> dict[str, object]:
@@ -97,22 +99,24 @@ common = _all(
 )
 
 reading = _all(
-    click.option("--doi-column", metavar="NAME", help="Column with the DOIs, by its name or number."),
-    click.option("--url-column", metavar="NAME", help="Column with URLs to register."),
+    _setting("--doi-column", "input.doi_column", "NAME", "Column with the DOIs, by its name or number."),
+    _setting("--url-column", "input.url_column", "NAME", "Column with URLs to register."),
+    _setting("--header-row", "input.header_row", "N", "Line with the names of the columns.  [default: found]"),
+    click.option("--sheet", metavar="NAME", help="Sheet of a workbook.  [default: the first with DOIs]"),
     click.option("--format", type=click.Choice(LIST_FORMATS), help="Format of the inputs.  [default: auto]"),
     click.option("--encoding", callback=_encoding, metavar="NAME", help="Encoding of the inputs.  [default: auto]"),
 )
 
 paperbuzz = _all(
     click.option("--email", metavar="ADDRESS", help="Your e-mail address, sent to Paperbuzz with each request."),
-    _number("--rate", "paperbuzz.rate", "N", "Requests per second to Paperbuzz.  [default: 10]"),
-    _number("--concurrency", "paperbuzz.concurrency", "N", "Most requests to Paperbuzz at a time.  [default: 8]"),
-    _number("--daily-budget", "paperbuzz.daily_budget", "N", "Requests to Paperbuzz in 24 hours.  [default: 95000]"),
+    _setting("--rate", "paperbuzz.rate", "N", "Requests per second to Paperbuzz.  [default: 10]"),
+    _setting("--concurrency", "paperbuzz.concurrency", "N", "Most requests to Paperbuzz at a time.  [default: 8]"),
+    _setting("--daily-budget", "paperbuzz.daily_budget", "N", "Requests to Paperbuzz in 24 hours.  [default: 95000]"),
     click.option("--paperbuzz-base-url", metavar="URL", help="Another Paperbuzz, your own or a sandbox."),
 )
 
 operas = _all(
     click.option("--operas-base-url", metavar="URL", help="Another OPERAS Altmetrics, such as a sandbox."),
     click.option("--operas-email", metavar="ADDRESS", help="Your account at OPERAS.  [default: as for Paperbuzz]"),
-    _number("--batch-size", "operas.batch_size", "N", "DOIs in one request.  [default: 100]"),
+    _setting("--batch-size", "operas.batch_size", "N", "DOIs in one request.  [default: 100]"),
 )

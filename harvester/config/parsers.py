@@ -26,6 +26,15 @@ def as_text(value: object) -> object:
     return value
 
 
+def as_column(value: object) -> object:
+    """A column of a table, by its name or by its number from 1."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else as_text(value)
+    number = str(text).strip()
+    if number.lstrip("-").isdecimal() and (number.startswith("-") or not number.strip("0")):
+        raise ValueError("the name of a column, or its number, counted from 1")
+    return text
+
+
 def as_path_text(value: object) -> object:
     """A path or glob, kept as text because `-` may take its place. `~` is the home folder."""
     text = str(as_text(value))

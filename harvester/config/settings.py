@@ -11,6 +11,7 @@ from harvester.config.parsers import (
     Parser,
     as_base_url,
     as_choice,
+    as_column,
     as_doi,
     as_duration,
     as_encoding,
@@ -85,8 +86,10 @@ class InputSettings:
     """`[input]`: which lists are read, and how."""
 
     files: tuple[str, ...] = _key((), as_path_texts)
-    doi_column: str | None = _key(None, as_text)
-    url_column: str | None = _key(None, as_text)
+    doi_column: str | None = _key(None, as_column)
+    url_column: str | None = _key(None, as_column)
+    header_row: int | None = _key(None, as_whole(1, 10_000))
+    sheet: str | None = _key(None, as_text)
     format: str = _key("auto", as_choice(*LIST_FORMATS))
     encoding: str = _key("auto", as_encoding)
 

@@ -45,16 +45,17 @@ _GLUED = re.compile(r"(?<!/)10\.[0-9]{4,9}/")
 """Another DOI inside a suffix. After a slash it is part of the name, as in the real `10.1097/10.1097/01.naj…`."""
 
 _LABEL = re.compile(
-    r"(?:info:(?:doi|hdl)/|urn:doi:|hdl:(?=10\.)|(?:digital\s+object\s+identifier|doi)(?:\s*[:=：]\s*|\s+|(?=10\.)))",
+    r"(?:info:(?:(?:doi|hdl)/|doi:)|urn:doi:|hdl:(?=10\.)|(?:digital\s+object\s+identifier|doi)(?:\s*[:=：]\s*|\s+|(?=10\.)))",
     re.IGNORECASE,
 )
 _ADDRESS = re.compile(r"(?:(https?):/+|//)?([^/?#\s@]+)/+(.*)\Z", re.IGNORECASE | re.DOTALL)
 _RESOLVER = re.compile(
-    r"(?:(?:www\.)?(?:dx\.)?doi\.org|hdl\.handle\.net"
-    r"|(?:www[.-])?(?:dx[.-])?doi[.-]org[.-][a-z0-9.-]+)(?::[0-9]+)?\Z",
+    r"(?:(?:www\.)?(?:dx\.)?doi\.org|hdl\.handle\.net|(?:www\.)?oadoi\.org|doi\.pangaea\.de|n2t\.net"
+    r"|(?:0-)?(?:www[.-])?(?:dx[.-])?doi[.-]org[.-][a-z0-9.-]+)(?::[0-9]+)?\Z",
     re.IGNORECASE,
 )
-"""doi.org, its other names, the handle proxy, and what library proxies make of doi.org (`doi-org.proxy.example`)."""
+"""doi.org, its other names, resolvers that take a DOI as their whole path, and what library proxies make of doi.org
+(`doi-org.proxy.example`, `0-doi-org.library.example`)."""
 
 _RESOLVED = re.compile(r"(?:https?://(?:dx\.)?doi\.org/|doi:)", re.IGNORECASE)
 """What a service may write before a DOI."""
@@ -65,6 +66,19 @@ _PROXIED = re.compile(r"https?://[^?#\s]+\?(?:[^#\s]*&)?q?url=(https?(?::|%3A)\S
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});|&[lg]t\Z")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _DOT_SEGMENT = re.compile(r"/\.\.?(?:/|\Z)")
+
+_ADDRESS_TAILS = (
+    ".pdf", "/pdf", "/epdf", "/abstract", "/full", "/fulltext", "/full-text", "/full.pdf", "/full/html", "/meta",
+    "/epub", "/references", "/citation", "/download",
+)  # fmt: skip
+_MARKUP = re.compile(r"</|<[a-z][a-z0-9]*(?:/?>|\Z)")
+"""A tag. In a SICI, a digit and `::` follow the `<`."""
+_LITERAL_ESCAPE = re.compile(r"\\[nrt](?:[^a-z0-9]|\Z)")
+_TRACKER = re.compile(
+    r"[?&;](?:utm_[a-z]+|gclid|fbclid|mkt_tok|casa_token|needaccess|download|via)=|#sthash\.|;jsessionid="
+)
+_REMARK = re.compile(r"[,|](?=[^,|/()<>\[\]]*\Z)|;(?=[a-z]{3}[^;/()<>\[\]]*\Z)|;(?=(?:19|20)[0-9]{2}\Z)")
+"""A last part behind a delimiter. Behind a semicolon only a word or a year: `10.1089/ct.2015;27.272-274` is real."""
 
 _PAIRS = {")": "(", "]": "[", "}": "{", ">": "<"}
 _QUOTES = "\"'`´“”„‘’‚«»‹›"
@@ -85,9 +99,13 @@ def parse_doi(text: str) -> str:
     Raises:
         InvalidDoi: the text is no DOI, or not only a DOI; the message says why.
     """
-    if _PLAIN.match(text) and len(text) <= MAX_BYTES and text.find("10.", 3) < 0:
-        return text.lower()
-    return _parse_closely(text)
+    return _plain(text) or _parse_closely(text)
+
+
+def plain_doi(text: str) -> str | None:
+    """The canonical form of a text that is a bare DOI of the usual form and not doubtful; None to look more closely."""
+    doi = _plain(text)
+    return None if doi is None or doi.endswith(_ADDRESS_TAILS) else doi
 
 
 def doi_path(doi: str) -> str:
@@ -119,9 +137,38 @@ def is_same_doi(told: str, doi: str) -> bool:
     return name.lower() == doi.lower() or name == doi.upper()
 
 
-def lost_full_stop(text: str, doi: str) -> bool:
-    """Whether parsing removed a full stop at the end of the text. That is a heuristic, so users are told."""
-    return text.endswith(".") and not doi.endswith(".")
+def lost_end(text: str, doi: str) -> str:
+    """The full stop or the slash that parsing removed from the end of a text; empty if there was none.
+
+    It may be part of the name, so users are told.
+    """
+    end = text.rstrip(_AROUND)[-1:]
+    return end if end in (".", "/") and not doi.endswith(end) else ""
+
+
+def why_doubtful(doi: str) -> str | None:
+    """Why a canonical DOI from a list is more probably a name with something glued to it; None if it is not.
+
+    A wrong name would be registered for ever, so a list should not give one. `docs/dois.md` has the counts from real
+    lists. A name that is known already, from a ledger or an output, needs no such judgement.
+    """
+    if doi.endswith(_ADDRESS_TAILS):
+        tail = next(tail for tail in _ADDRESS_TAILS if doi.endswith(tail))
+        return f"it ends in {tail}, which belongs to an address and not to a DOI"
+    if _PLAIN.match(doi):
+        return None
+    if _MARKUP.search(doi):
+        return "markup is glued to it"
+    if _LITERAL_ESCAPE.search(doi):
+        return "an escaped line end or tab is glued to it"
+    if _TRACKER.search(doi):
+        return "the tail of an address is glued to it"
+    return "a remark seems to be glued to it by a delimiter" if _REMARK.search(doi) else None
+
+
+def _plain(text: str) -> str | None:
+    is_plain = _PLAIN.match(text) and len(text) <= MAX_BYTES and text.find("10.", 3) < 0
+    return text.lower() if is_plain else None
 
 
 def _parse_closely(text: str) -> str:

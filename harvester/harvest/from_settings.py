@@ -22,6 +22,8 @@ def list_options(settings: Settings) -> ListOptions:
         given.url_column,
         given.format,
         given.encoding,
+        given.header_row,
+        given.sheet,
         allow_hosts=settings.operas.allow_hosts,
         deny_hosts=settings.operas.deny_hosts,
     )

@@ -13,6 +13,7 @@ from itertools import islice
 from bibtexparser.entrypoint import parse_string
 from bibtexparser.model import DuplicateFieldKeyBlock, Entry
 
+from harvester.core.text.sanitize import printable
 from harvester.lists.rows import Row, doi_or_resolver, split_urls
 
 MAX_ENTRY_BYTES = 4 * 1024 * 1024
@@ -34,9 +35,23 @@ _INNER_BLOCK = re.compile(r"@\s*+\w*+\s*+[{(]")
 _BRACE = re.compile(rb"(?<!\\)[{}]")
 _NOT_WORKS = frozenset({"string", "comment", "preamble"})
 
-_ESCAPED = re.compile(r"\{?\\([_%&#$])\}?")
-_COMMANDS = {r"\textless": "<", r"\textgreater": ">", r"\textunderscore": "_", r"\textasciitilde": "~"}
-_COMMAND = re.compile(r"\{?(\\text(?:less|greater|underscore|asciitilde))(?:\{\}|\s)?\}?")
+_MATH = re.compile(r"\\ensuremath\s?\{([^{}$\\]{0,40})\}|\{?\$\{?(\\?[<>_&#%~]|\\[lg]t|\\text\w{4,12}|\\sim)\}?\$\}?")
+r"""One sign in mathematics: `$<$`, `{$<$}`, `${<}$`, `$\_$`, `\ensuremath{<}`."""
+_ESCAPED = re.compile(r"\{?\\{1,2}([_%&#$])\}?|\\string\s?([_%&#~<>])")
+_COMMANDS = {
+    r"\textless": "<",
+    r"\lt": "<",
+    r"\textgreater": ">",
+    r"\gt": ">",
+    r"\textunderscore": "_",
+    r"\textasciitilde": "~",
+    r"\sim": "~",
+}
+_COMMAND = re.compile(r"\{?(\\(?:text(?:less|greater|underscore|asciitilde)|[lg]t|sim)(?![a-z]))(?:\{\}|\s)?\}?")
+_TILDE = re.compile(r"\{?\\~\{\s?\}\}?")
+_GROUP = re.compile(r"(?<![a-zA-Z}])\{([^{}\\$]{0,100})\}")
+"""A group that is no argument of a command."""
+_TEX_LEFT = re.compile(r"[${}\\]")
 
 
 def read_bibtex(lines: Iterable[str]) -> Iterator[Row]:
@@ -61,6 +76,8 @@ def _row(number: int, entry: bytes) -> Row:
         return Row(number, text[:200], problem=problem or "the BibTeX entry cannot be read")
     addresses = [_plain(fields.get(key, "")) for key in ("url", "howpublished")]
     doi = doi_or_resolver(_plain(fields.get("doi", "")), addresses)
+    if doi is not None and _TEX_LEFT.search(doi):
+        return Row(number, doi, problem=f"TeX is left in its DOI, so its name is not certain: {printable(doi, 120)}")
     return Row(number, doi, split_urls(addresses) if doi is not None else ())
 
 
@@ -99,10 +116,13 @@ def _fields(text: str) -> Mapping[str, str] | None:
 
 def _plain(value: str) -> str:
     """The value of a field without TeX's braces and escapes."""
-    value = _COMMAND.sub(lambda match: _COMMANDS[match[1]], _ESCAPED.sub(r"\1", value.strip()))
+    value = _MATH.sub(lambda match: match[1] or _COMMANDS.get(match[2], match[2]) or "", value.strip())
+    value = _ESCAPED.sub(lambda match: match[1] or match[2], _TILDE.sub("~", value))
+    value = _COMMAND.sub(lambda match: _COMMANDS[match[1]], value)
     for _ in range(MAX_BRACES):
         if value.startswith("{") and value.endswith("}"):
             value = value[1:-1].strip()
+    value = _GROUP.sub(r"\1", value)
     return value.removeprefix(r"\url{").removesuffix("}") if value.startswith(r"\url{") else value
 
 

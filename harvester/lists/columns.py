@@ -1,6 +1,5 @@
 """Find the columns of a table that hold the DOIs and the URLs: as the user said, or from the first rows."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,13 +8,15 @@ from harvester.core.errors import InputUnusable
 from harvester.core.text.sanitize import printable
 from harvester.core.urls.cells import split_cell
 from harvester.core.urls.landing import LandingPages
+from harvester.lists.cells import holds_dois, looks_like_doi
+from harvester.lists.header import names_dois, normalized
 from harvester.lists.rows import is_doi, is_nothing
 
 MOST_LISTED = 30
 """How many columns a message names."""
 
-_DOI_NAMES = frozenset({"di", "digitalobjectidentifier", "onlineidentifier"})
-"""Names of DOI columns without the word DOI: of Web of Science, spelled out, and of KBART."""
+_KBART_NAMES = ("doi", "online_identifier", "title_id", "print_identifier")
+"""Where a file in KBART may have the DOI. A column `doi` is no part of KBART, but some presses add it."""
 
 _URL_NAMES = frozenset(
     {"url", "urls", "titleurl", "landingpage", "landingpageurl", "landingurl", "articleurl", "fulltexturl"}
@@ -34,15 +35,24 @@ class Columns:
         doi: the column with the DOIs.
         urls: the columns with URLs.
         has_header: whether the first row names the columns.
+        instead: columns that may hold the DOI where the first does not, in this order; None if the file is not in
+            KBART.
     """
 
     doi: int
     urls: tuple[int, ...]
     has_header: bool
+    instead: tuple[int, ...] | None = None
 
 
 def choose_columns(
-    name: str, rows: Sequence[Sequence[str]], *, doi_column: str | None, url_column: str | None, kbart: bool = False
+    name: str,
+    rows: Sequence[Sequence[str]],
+    *,
+    doi_column: str | None,
+    url_column: str | None,
+    kbart: bool = False,
+    header_given: bool = False,
 ) -> Columns:
     """Find the columns from the first rows of a table.
 
@@ -56,22 +66,39 @@ def choose_columns(
         doi_column: name or number (from 1) of the DOI column; None to find it.
         url_column: the same for the URL column.
         kbart: whether the file is in KBART, which fixes the names of the columns.
+        header_given: whether the user said that the first row is the header.
 
     Raises:
         InputUnusable: no column fits, or more than one; the message lists the columns.
     """
     first = rows[0] if rows else ()
-    has_header = not any(is_doi(cell) for cell in first)
-    body = rows[1:] if has_header else rows
-    table = _Table(name, [cell.strip() for cell in first] if has_header else [], body, max(map(len, rows), default=0))
+    has_header = header_given or not any(is_doi(cell) for cell in first)
+    columns = _chosen(name, rows, has_header, doi_column, url_column, kbart)
+    if has_header and not header_given and columns.doi < len(first) and looks_like_doi(first[columns.doi]):
+        # The first row is data, though its DOI is damaged: it is no header, and has to be accounted for.
+        return _chosen(name, rows, False, doi_column, url_column, kbart)
+    return columns
+
+
+def _chosen(
+    name: str,
+    rows: Sequence[Sequence[str]],
+    has_header: bool,
+    doi_column: str | None,
+    url_column: str | None,
+    kbart: bool,
+) -> Columns:
+    header = [cell.strip() for cell in rows[0]] if has_header and rows else []
+    table = _Table(name, header, rows[1:] if has_header else rows, max(map(len, rows), default=0))
+    kbart = kbart or {"publication_title", "title_url"} <= set(map(str.casefold, header))
+    named = [table.named(each) for each in _KBART_NAMES] if kbart and doi_column is None else []
+    known = [column for column in named if column is not None]
     if doi_column is not None:
         doi = table.find(doi_column, "--doi-column")
     else:
-        known = table.named("online_identifier") if kbart else None
-        doi = table.doi_column() if known is None else known
-    if url_column is not None:
-        return Columns(doi, (table.find(url_column, "--url-column"),), has_header)
-    return Columns(doi, table.url_columns(doi), has_header)
+        doi = known[0] if known else table.doi_column()
+    urls = (table.find(url_column, "--url-column"),) if url_column is not None else table.url_columns(doi)
+    return Columns(doi, urls, has_header, tuple(known[1:]) if kbart else None)
 
 
 class _Table:
@@ -99,10 +126,10 @@ class _Table:
 
     def doi_column(self) -> int:
         """The DOI column, found by names and contents."""
-        exact = [i for i, name in enumerate(self._header) if _normalized(name) == "doi"]
+        exact = [i for i, name in enumerate(self._header) if normalized(name) == "doi"]
         if len(exact) == 1:
             return exact[0]
-        named = exact or [i for i, name in enumerate(self._header) if _names_dois(name)]
+        named = exact or [i for i, name in enumerate(self._header) if names_dois(name)]
         candidates = [i for i in named or range(self._width) if self._holds_dois(i)]
         bare = [i for i in candidates if not self._holds(i, lambda cell: "://" in cell)]
         for choice in (candidates, bare, named, range(self._width)):
@@ -123,10 +150,10 @@ class _Table:
         if not self._header:
             found = [i for i in range(self._width) if i != doi and self._holds(i, _is_landing_page)]
             return tuple(found) if len(found) == 1 else ()
-        return tuple(i for i, name in enumerate(self._header) if _normalized(name) in _URL_NAMES and i != doi)
+        return tuple(i for i, name in enumerate(self._header) if normalized(name) in _URL_NAMES and i != doi)
 
     def _holds_dois(self, column: int) -> bool:
-        return self._holds(column, is_doi)
+        return self._holds(column, holds_dois)
 
     def _holds(self, column: int, test: Callable[[str], bool]) -> bool:
         """Whether at least half of the cells that are not empty pass a test."""
@@ -149,14 +176,3 @@ _PAGES = LandingPages()
 
 def _is_landing_page(cell: str) -> bool:
     return "://" in cell and any(_PAGES.why_left_out(piece) is None for piece in split_cell(cell))
-
-
-def _normalized(name: str) -> str:
-    """The letters and digits of a column name, in lower case."""
-    return re.sub(r"[^a-z0-9]", "", name.casefold())
-
-
-def _names_dois(name: str) -> bool:
-    """Whether a column name means DOIs, such as `articleDOI` or `Digital Object Identifier`."""
-    words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
-    return "doi" in words or "dois" in words or _normalized(name) in _DOI_NAMES

@@ -46,8 +46,6 @@ MAX_FILES = 50_000
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 _SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 _NOT_A_LIST = {
-    b"PK\x03\x04": "a spreadsheet or a ZIP archive. Save the sheet as CSV, or unpack the archive first",
-    b"\xd0\xcf\x11\xe0": "an old Office document. Save the sheet as CSV",
     b"%PDF": "a PDF. Export the list as text or CSV",
     DATABASE_MAGIC: "a database, such as a ledger. Name a list",
     **dict.fromkeys(LOG_MAGICS, "the log of a database. Name a list"),

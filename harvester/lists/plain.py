@@ -6,8 +6,10 @@ Blank lines are skipped, and so are comments: a line that begins with `#`, or th
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from harvester.core.urls.cells import WHITE_SPACE
+from harvester.lists.cells import holds_dois
 from harvester.lists.rows import Row, is_nothing, split_urls
 
 _HEADER = re.compile(r"\W*(?:dois?|digital object identifier|doi[ _-]?(?:number|url|link)?)\W*\Z", re.IGNORECASE)
@@ -18,16 +20,17 @@ _SEPARATORS = WHITE_SPACE + ",;|"
 _COMMENT = re.compile(r"\s#.*\Z")
 
 
-def read_plain(lines: Iterable[str], *, has_header: bool = False) -> Iterator[Row]:
+def read_plain(lines: Iterable[str], *, has_header: bool = False, above: int = 0) -> Iterator[Row]:
     """Read a plain list.
 
     Args:
         lines: of the file.
         has_header: whether the first line that is not blank is a header.
+        above: how many lines above the header are left out.
     """
     header_due = True
-    for number, line in enumerate(lines, 1):
-        if header_due and not is_nothing(line):
+    for number, line in enumerate(islice(lines, above, None), above + 1):
+        if header_due and not is_nothing(line) and not line.startswith("#"):
             header_due = False
             if has_header or is_header(line):
                 continue
@@ -47,6 +50,7 @@ def _row(number: int, line: str) -> Row:
         return Row(number, None)
     text = _COMMENT.sub("", text) if "#" in text else text
     start = _start_of_urls(text) if "://" in text else None
+    start = None if start is not None and holds_dois(text) else start  # the addresses are those of other DOIs
     return (
         Row(number, text)
         if start is None

@@ -1,9 +1,10 @@
 """Read lists of DOIs as people keep them, line by line: works, failures with file and line, and blank lines.
 
 The way of one input: `inputs` opens and decompresses it, `lines` decodes it, `sniff` finds out the format from the
-first 64 KiB, and a reader of that format (`plain`, `tabular` with `columns`, `jsonlist`, `tagged`, `bibtex`) makes
-rows. This module turns each row into exactly one `Work`, `Failure` or `Blank`. Memory stays constant, whatever the
-inputs are: nothing is held but a block, a line, and what is kept of an entry.
+first 64 KiB, and a reader of that format (`plain`, `tabular` with `header` and `columns`, `workbooks`, `jsonlist`,
+`tagged`, `bibtex`) makes rows. `cells` finds the DOIs of a row. This module turns each row into its works, or into one
+`Failure` or `Blank`. Memory stays constant, whatever the inputs are: nothing is held but a block, a line, and what is
+kept of an entry.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -13,26 +14,31 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from harvester.core.doi import lost_full_stop, parse_doi
+from harvester.core.doi import lost_end
 from harvester.core.errors import InputUnusable, InvalidDoi, Usage
 from harvester.core.model import LIST_FORMATS, Blank, Failure, Stage, Work
 from harvester.core.text.encodings import text_codec
 from harvester.core.text.sanitize import printable
 from harvester.core.urls.landing import LandingPages
 from harvester.core.version import __version__
-from harvester.lists.addresses import sort_out
 from harvester.lists.bibtex import read_bibtex
+from harvester.lists.cells import holds_dois, looks_like_doi, read_cell
+from harvester.lists.header import find_header
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
 from harvester.lists.jsonlist import MAX_BUILT_BYTES, JsonKeys, read_document, read_json_lines, shortened
 from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding
-from harvester.lists.notes import FileNotes
+from harvester.lists.notes import FileNotes, Sorter
 from harvester.lists.plain import read_plain
 from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, is_doi, is_nothing
 from harvester.lists.sniff import sniff_format
 from harvester.lists.tabular import DELIMITERS, find_delimiter, plan_table, read_table
 from harvester.lists.tagged import read_ris, read_wos
+from harvester.lists.workbooks import is_workbook, workbook_lines
 
 SAMPLE_BYTES = 64 * 1024
+MOST_SAMPLED = 500
+"""Rows of a workbook by which its columns are found."""
+
 MAX_INPUT_SHOWN = 200
 
 _BLANK = Blank()
@@ -48,6 +54,8 @@ class ListOptions:
         url_column: the same for the URLs to register.
         format: one of `LIST_FORMATS`.
         encoding: the name of a codec, or `auto`.
+        header_row: the number of the line with the names of a table's columns, from 1; None to find it.
+        sheet: the name of the sheet of a workbook; None for the first one with DOIs.
         allow_hosts: hosts whose pages are landing pages although the table of hosts says otherwise.
         deny_hosts: hosts whose pages are none.
     """
@@ -56,6 +64,8 @@ class ListOptions:
     url_column: str | None = None
     format: str = "auto"
     encoding: str = "auto"
+    header_row: int | None = None
+    sheet: str | None = None
     allow_hosts: tuple[str, ...] = ()
     deny_hosts: tuple[str, ...] = ()
 
@@ -86,7 +96,9 @@ def read_list(
     is_stopped: Callable[[], bool] = lambda: False,
     note: Callable[[FileNotes], None] = lambda _: None,
 ) -> Iterator[Work | Failure | Blank]:
-    """Read the inputs one after the other. Each line, row or entry gives one item; duplicates are not removed.
+    """Read the inputs one after the other.
+
+    Each line, row or entry gives one item, or one for each of its DOIs. Duplicates are not removed.
 
     Args:
         inputs: paths, globs (whose matches are sorted), `-` for stdin.
@@ -140,9 +152,9 @@ def _read(
     note: Callable[[FileNotes], None],
 ) -> Iterator[Work | Failure | Blank]:
     """Turn the rows of one input into items."""
-    shown, number, full_stops = printable(name), 0, 0
-    first_full_stop = ""
-    pages, notes = LandingPages(options.allow_hosts, options.deny_hosts), FileNotes(shown)
+    shown, number = printable(name), 0
+    notes = FileNotes(shown)
+    sorter = Sorter(LandingPages(options.allow_hosts, options.deny_hosts), notes, now)
     try:
         for row in _rows(name, options, warn, blocks_of(name), notes):
             number, text, pieces, problem = row
@@ -154,24 +166,24 @@ def _read(
             try:
                 if problem or (pieces and sum(map(len, pieces)) > MAX_KEPT_CHARS):
                     raise InvalidDoi(problem or TOO_MUCH_KEPT)
-                doi = parse_doi(text)
+                found = read_cell(text)
             except InvalidDoi as error:
                 failure = _failure(text, origin, str(error), now)
                 notes.add_invalid(origin, failure.input, failure.message)
                 yield failure
                 continue
-            if doi is not text and lost_full_stop(text, doi):
-                full_stops, first_full_stop = full_stops + 1, first_full_stop or origin
-            urls, left_out = sort_out(pieces, doi, origin, now, pages, notes) if pieces else ((), ())
-            notes.add_work(doi, urls)
-            yield Work(doi, urls, origin, left_out)
+            for doi, part in found:
+                if len(doi) != len(part) and (end := lost_end(part, doi)):
+                    notes.add_lost(end, origin)
+                urls, left_out = sorter.sort_out(pieces, doi, origin, several=len(found) > 1) if pieces else ((), ())
+                notes.add_work(doi, urls)
+                yield Work(doi, urls, origin, left_out)
     except DamagedArchive as error:
         raise InputUnusable(
             f"{shown}: {error}. It was readable up to line {number}; what comes after is lost. Make the file again."
         ) from error
-    if full_stops:
-        taken_off = f"{full_stops:,} {'DOI' if full_stops == 1 else 'DOIs'} (the first: {first_full_stop})"
-        warn(f"{shown}: a full stop at the end was taken off {taken_off}")
+    for sentence in notes.warnings():
+        warn(sentence)
     note(notes)
 
 
@@ -185,6 +197,11 @@ def _rows(
 ) -> Iterator[Row]:
     """Find out the encoding and the format of one input, and read it."""
     head = _head(blocks)
+    if is_workbook(head):
+        lines = workbook_lines(name, chain([head], blocks), options.sheet, warn)
+        notes.format = "workbook"
+        yield from _table_rows(name, "tsv", *_sampled(lines), options, warn, notes)
+        return
     encoding, mark = detect_encoding(head, options.encoding)
     whole: Iterable[bytes] = chain([head[mark:]], blocks)
     if encoding != "utf-8" or options.encoding != "auto":
@@ -204,8 +221,13 @@ def _rows(
         return
     lines = decoder.text_lines(byte_lines(whole))
     if kind in ("csv", "tsv", "kbart"):
-        yield from _table_rows(name, kind, sample, lines, options, notes)
+        yield from _table_rows(name, kind, sample, lines, options, warn, notes)
     else:
+        _tell_unused(name, kind, options, warn)
+        if kind == "txt" and (header := find_header(sample, "")) is not None and header.line > 1:
+            _tell_above(name, header.line - 1, warn)
+            yield from read_plain(lines, has_header=True, above=header.line - 1)
+            return
         yield from {"txt": read_plain, "ris": read_ris, "wos": read_wos, "bibtex": read_bibtex}[kind](lines)
 
 
@@ -224,15 +246,46 @@ def _sample(head: bytes, encoding: str, name: str) -> list[str]:
     return lines[:-1] if len(lines) > 1 and len(head) >= SAMPLE_BYTES else lines
 
 
+def _sampled(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
+    """The first lines, and all lines."""
+    sample: list[str] = []
+    for line in lines:
+        sample.append(line)
+        if len(sample) >= MOST_SAMPLED or sum(map(len, sample[-100:])) > SAMPLE_BYTES:
+            break
+    return sample, chain(list(sample), lines)
+
+
 def _table_rows(
-    name: str, kind: str, sample: list[str], lines: Iterable[str], options: ListOptions, notes: FileNotes
+    name: str,
+    kind: str,
+    sample: list[str],
+    lines: Iterable[str],
+    options: ListOptions,
+    warn: Callable[[str], None],
+    notes: FileNotes,
 ) -> Iterator[Row]:
     """Read a table; one with a single column is read as a plain list."""
-    delimiter = find_delimiter(sample, only="\t" if kind in ("tsv", "kbart") else DELIMITERS)
-    if delimiter is None and options.doi_column in (None, "1"):
-        values = [line for line in sample if not is_nothing(line) and not line.startswith("#")]
-        has_header = bool(values) and not is_doi(values[0]) and any(map(is_doi, values[1:2]))
-        yield from read_plain(lines, has_header=has_header)
+    if options.header_row is not None and options.header_row > len(sample):
+        raise InputUnusable(f"{printable(name)} has no line {options.header_row:,} for a header among its first ones.")
+    signs = "\t" if kind == "tsv" else DELIMITERS
+    given = sample[options.header_row - 1 :] if options.header_row else sample
+    wanted = None if (options.doi_column or "1").isdecimal() else options.doi_column
+    header = find_header(given, signs, wanted) if wanted else None
+    delimiter = header.delimiter if header else find_delimiter(given, only=signs)
+    if delimiter is not None and header is None and options.doi_column is None and _are_lists_of_dois(given, delimiter):
+        delimiter = None
+    if delimiter is None and (options.doi_column in (None, "1") or header):
+        values = [line for line in given if not is_nothing(line) and not line.startswith("#")]
+        above = (options.header_row or 1) - 1
+        if header is None and options.header_row is None:
+            header = find_header(given, "")
+        if header is not None:
+            above += header.line - 1
+        has_header = header is not None or options.header_row is not None
+        has_header = has_header or (bool(values) and not looks_like_doi(values[0]) and any(map(is_doi, values[1:2])))
+        _tell_above(name, above, warn)
+        yield from read_plain(lines, has_header=has_header, above=above)
         return
     table = plan_table(
         name,
@@ -241,6 +294,30 @@ def _table_rows(
         doi_column=options.doi_column,
         url_column=options.url_column,
         kbart=kind == "kbart",
+        header_row=options.header_row,
     )
+    if options.header_row is None:
+        _tell_above(name, table.above, warn)
     notes.columns = table.described
     yield from read_table(lines, table)
+
+
+def _are_lists_of_dois(sample: Sequence[str], delimiter: str) -> bool:
+    """Whether each line is some DOIs, not always as many. If there are as many in each line, they may be columns."""
+    lines = [line for line in sample[:MOST_SAMPLED] if not is_nothing(line)]
+    return len({line.count(delimiter) for line in lines}) > 1 and all(map(holds_dois, lines))
+
+
+def _tell_unused(name: str, kind: str, options: ListOptions, warn: Callable[[str], None]) -> None:
+    """Say which options for tables were given for a file that is none."""
+    given = {"doi-column": options.doi_column, "url-column": options.url_column, "header-row": options.header_row}
+    unused = [f"--{flag}" for flag, value in given.items() if value is not None]
+    if unused:
+        what = "plain lines" if kind == "txt" else kind
+        warn(f"{printable(name)} is read as {what}, where {', '.join(unused)} has no meaning")
+
+
+def _tell_above(name: str, above: int, warn: Callable[[str], None]) -> None:
+    if above:
+        what = "the line above it is" if above == 1 else f"the {above:,} lines above it are"
+        warn(f"{printable(name)}: line {above + 1:,} is taken for the header; {what} not read")

@@ -6,6 +6,7 @@ from pathlib import PurePath
 
 import orjson
 
+from harvester.lists.cells import holds_dois
 from harvester.lists.rows import is_doi, is_nothing
 from harvester.lists.tabular import find_delimiter
 
@@ -80,5 +81,5 @@ def _table_or_text(sample: Sequence[str]) -> str:
         return "txt"
     cells = lines[0].count(delimiter)
     alike = sum(line.count(delimiter) >= cells for line in lines)
-    has_doi = any(is_doi(cell) for line in lines[:20] for cell in line.split(delimiter))
+    has_doi = any(holds_dois(cell) for line in lines[:20] for cell in line.split(delimiter))
     return "csv" if 2 * alike > len(lines) and has_doi else "txt"

@@ -9,8 +9,11 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
+from harvester.lists.cells import holds_dois, looks_like_doi
 from harvester.lists.columns import Columns, choose_columns
+from harvester.lists.header import MOST_ABOVE, find_header, split_line
 from harvester.lists.lines import MAX_LINE_BYTES
 from harvester.lists.notes import UsedColumns, describe_columns
 from harvester.lists.rows import Row, doi_or_resolver, is_doi, is_nothing, split_urls
@@ -19,10 +22,13 @@ DELIMITERS = "\t;,|"
 
 MAX_ROW_LINES = 200
 MAX_ROW_CHARS = 128 * 1024
-"""The csv module takes no longer cells."""
+"""How long a row of several lines may be."""
+
+csv.field_size_limit(2 * MAX_LINE_BYTES)  # of the whole process; nobody else reads tables in it
 
 _QUOTED = re.compile(r'"[^"]*"')
 _SICI_END = re.compile(r"\.co;2-.", re.IGNORECASE)
+_LONE_NAME = re.compile(r"[\"']?dois?[\"']?((?P<sign>[,;|\t])[,;|\t \"]*)\Z", re.IGNORECASE)
 _EXCEL_HINT = re.compile(r"sep=(.)\Z", re.IGNORECASE)
 
 
@@ -33,13 +39,13 @@ class Table:
     Args:
         delimiter: between the cells.
         columns: where DOIs and URLs are.
-        kbart: whether the DOI column may hold other identifiers, as `online_identifier` of KBART does.
+        above: how many lines stand above the header, or above the first row.
         described: the columns in words.
     """
 
     delimiter: str
     columns: Columns
-    kbart: bool = False
+    above: int = 0
     described: UsedColumns = UsedColumns()
 
 
@@ -60,12 +66,35 @@ def find_delimiter(sample: Sequence[str], *, only: str = DELIMITERS) -> str | No
     hint = _EXCEL_HINT.match(lines[0].strip())
     if hint:
         return hint[1]
+    header = find_header(sample, only)
+    if header is not None and header.delimiter is not None and header.line > 1:
+        return header.delimiter
+    lone = _LONE_NAME.match(lines[0].strip(" \ufeff"))
+    if lone and lone[1][:1] in only:  # further columns have no name
+        return lone[1][0]
     counts = {sign: [_between_cells(line, sign) for line in lines] for sign in only}
     candidates = [sign for sign in only if counts[sign][0]]
+    if not candidates:
+        return _below_a_title(lines, only)
     best = max(candidates, key=lambda sign: _agreement(counts[sign]), default=None)
     if best is None or 2 * sum(map(is_doi, lines)) <= len(lines) or _names_doi(lines[0].split(best)):
         return best
     return best if 5 * _agreement(counts[best])[0] >= 4 * len(lines) else None
+
+
+def _below_a_title(lines: Sequence[str], only: str) -> str | None:
+    """The delimiter of a table below a title: that of the first row with a DOI, if a line above has it as often."""
+    for i, line in enumerate(lines[:MOST_ABOVE]):
+        if looks_like_doi(line):
+            signs = [sign for sign in only if any(map(is_doi, split_line(line, sign))) and not is_doi(line)]
+            alike = [sign for sign in signs if _between_cells(line, sign) in _counts(lines[:i], sign)]
+            return alike[0] if alike else None
+    return None
+
+
+def _counts(lines: Sequence[str], sign: str) -> set[int]:
+    """How often a sign is in the lines that have it."""
+    return {_between_cells(line, sign) for line in lines} - {0}
 
 
 def _names_doi(cells: Sequence[str]) -> bool:
@@ -96,22 +125,69 @@ def plan_table(
     doi_column: str | None,
     url_column: str | None,
     kbart: bool = False,
+    header_row: int | None = None,
 ) -> Table:
-    """Decide from its first lines how to read a table. For the arguments see `choose_columns`.
+    """Decide from its first lines how to read a table. For the other arguments see `choose_columns`.
+
+    Args:
+        name: of the file, for messages.
+        sample: its first lines.
+        delimiter: between the cells.
+        doi_column: name or number of the DOI column; None to find it.
+        url_column: the same for the URL column.
+        kbart: whether the file is in KBART.
+        header_row: the number of the line with the names, from 1; None to find it.
 
     Raises:
         InputUnusable: it is not clear which column holds the DOIs.
     """
-    rows = [cells for _, cells, _ in _cells(sample, delimiter) if cells and not _is_empty(cells)]
-    columns = choose_columns(name, rows[:200], doi_column=doi_column, url_column=url_column, kbart=kbart)
-    return Table(delimiter, columns, kbart, describe_columns(rows[:200], columns))
+    above = header_row - 1 if header_row is not None else _lines_above(sample, delimiter, doi_column)
+    rows = [cells for _, cells, _ in _cells(sample[above:], delimiter) if cells and not _is_empty(cells)]
+    columns = choose_columns(
+        name,
+        rows[:200],
+        doi_column=doi_column,
+        url_column=url_column,
+        kbart=kbart,
+        header_given=header_row is not None,
+    )
+    given = {"doi_given": doi_column is not None, "urls_given": url_column is not None}
+    return Table(delimiter, columns, above, describe_columns(rows[:200], columns, **given))
+
+
+def _lines_above(sample: Sequence[str], delimiter: str, doi_column: str | None) -> int:
+    """How many lines stand above the header.
+
+    The header is the line that names the DOI column; else, if a single cell stands in the first row and several in the
+    rows with DOIs, the first row with several cells.
+    """
+    wanted = None if doi_column is None or doi_column.isdecimal() else doi_column
+    header = find_header(sample, delimiter, wanted)
+    if header is not None and header.delimiter == delimiter:
+        return header.line - 1
+    rows = [(number, cells) for number, cells, _ in _cells(sample[: MOST_ABOVE + 1], delimiter) if cells]
+    first = next((i for i, (_, cells) in enumerate(rows) if any(map(is_doi, cells))), None)
+    if not first:
+        return 0
+    width = _filled(rows[first][1])
+    filled = [_filled(cells) for _, cells in rows[:first]]
+    if width < 2 or max(filled) < 2 or next((count for count in filled if count), 0) > 1:
+        return 0
+    return next(rows[i][0] - 1 for i, count in enumerate(filled) if count > 1)
+
+
+def _filled(cells: Sequence[str]) -> int:
+    return sum(not is_nothing(cell) for cell in cells)
 
 
 def read_table(lines: Iterable[str], table: Table) -> Iterator[Row]:
-    """Read a table; its header is skipped."""
+    """Read a table; its header, and what stands above it, are skipped."""
     columns = table.columns
     header_due = columns.has_header
-    for number, cells, line in _cells(lines, table.delimiter):
+    source = iter(lines)
+    for _ in islice(source, table.above):
+        pass
+    for number, cells, line in _cells(source, table.delimiter, table.above):
         if cells is None:
             yield Row(number, line, problem=f"a row longer than {MAX_LINE_BYTES:,} bytes")
         elif header_due and not _is_empty(cells):
@@ -123,22 +199,33 @@ def read_table(lines: Iterable[str], table: Table) -> Iterator[Row]:
 def _row(number: int, cells: Sequence[str], table: Table) -> Row:
     columns = table.columns
     doi = cells[columns.doi] if columns.doi < len(cells) else ""
-    if table.kbart and "10." not in doi:
-        doi = ""  # an ISSN, an ISBN or a proprietary number, as KBART allows
     addresses = [cells[i] for i in columns.urls if i < len(cells)]
-    text = doi_or_resolver(doi, addresses)
+    if columns.instead is not None and "10." not in doi:  # an ISSN, an ISBN or a proprietary number, as KBART allows
+        text = doi_or_resolver("", addresses) or _first_doi(cells[i] for i in columns.instead if i < len(cells))
+    else:
+        text = doi_or_resolver(doi, addresses)
     return Row(number, text, split_urls(addresses) if text is not None and addresses else ())
+
+
+def _first_doi(cells: Iterable[str]) -> str | None:
+    return next((cell for cell in cells if "10." in cell and holds_dois(cell)), None)
 
 
 def _is_empty(cells: Sequence[str]) -> bool:
     return all(is_nothing(cell) for cell in cells)
 
 
-def _cells(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, Sequence[str] | None, str]]:
-    """Cut a table into rows: the number of the first line, the cells (None if too long) and the first line of each."""
+def _cells(lines: Iterable[str], delimiter: str, above: int = 0) -> Iterator[tuple[int, Sequence[str] | None, str]]:
+    """Cut a table into rows: the number of the first line, the cells (None if too long) and the first line of each.
+
+    Args:
+        lines: of the table.
+        delimiter: between the cells.
+        above: how many lines were read before.
+    """
     source = iter(lines)
     waiting: deque[str] = deque()
-    number = 0
+    number = above
     header_seen = False
     while True:
         line = waiting.popleft() if waiting else next(source, None)

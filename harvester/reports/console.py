@@ -138,10 +138,10 @@ def _mostly_empty(figures: Figures) -> list[str]:
     empty = figures.outcomes.get(Outcome.EMPTY, 0)
     if figures.results < FEW_RECORDS or empty < NEARLY_ALL * figures.results:
         return []
+    looks_like = "names that do not exist, or a service whose own sources (Crossref, Unpaywall) were down"
     return [
-        f"{empty:,} of {figures.results:,} records are empty. That looks like names that do not exist, or like a "
-        "service whose own sources (Crossref, Unpaywall) were down. If the names are right, ask again later with "
-        "--refetch."
+        f"{empty:,} of {figures.results:,} records are empty. That looks like {looks_like}.",
+        "If the names are right, ask again later with --retry-empty.",
     ]
 
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.core import doi as module
-from harvester.core.doi import MAX_BYTES, doi_path, is_same_doi, lost_full_stop, parse_doi
+from harvester.core.doi import MAX_BYTES, doi_path, is_same_doi, lost_end, parse_doi
 from harvester.core.errors import InvalidDoi
 from tests.folders import DATA
 
@@ -125,7 +125,7 @@ def test_a_letter_and_its_accent_become_one_character() -> None:
 
 def test_one_full_stop_at_the_end_is_a_sentences_and_is_told() -> None:
     assert parse_doi("10.5555/abc.") == "10.5555/abc"
-    assert lost_full_stop("10.5555/abc.", "10.5555/abc")
+    assert lost_end("10.5555/abc.", "10.5555/abc") == "."
 
 
 def test_several_full_stops_at_the_end_are_the_names() -> None:

@@ -185,7 +185,7 @@ def test_a_stop_breaks_off_a_list_between_two_blocks(packed: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"PK\x03\x04xlsx", b"%PDF-1.7", b"\xd0\xcf\x11\xe0doc"])
 def test_a_file_that_is_no_list_is_named_for_what_it_is(data: bytes, tmp_path: Path, reading: Reading) -> None:
-    with pytest.raises(InputUnusable, match=r"Save the sheet|Export the list"):
+    with pytest.raises(InputUnusable, match=r"save the list as CSV|Export the list"):
         reading.dois(written(tmp_path / "a", data))
 
 

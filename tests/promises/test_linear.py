@@ -18,11 +18,12 @@ from time import thread_time
 
 import pytest
 
-from harvester.core.doi import doi_path, lost_full_stop, parse_doi
+from harvester.core.doi import doi_path, lost_end, parse_doi, why_doubtful
 from harvester.core.errors import InvalidDoi, StopRun
 from harvester.core.text import sanitize
 from harvester.core.urls.clean import clean_url
 from harvester.lists import ListOptions, read_list
+from harvester.lists.cells import read_cell
 from harvester.lists.sniff import sniff_format
 from harvester.operas.validation import doi_refusal
 
@@ -46,6 +47,7 @@ PIECES = (
 
 ALONE = ("{}",)
 IN_DOI = ("{}", "10.5555/a{}", "{}10.5555/é{}")
+IN_CELL = ("{}", "10.5555/a {}", "1. 10.5555/a; {}", "=HYPERLINK({}", "[a]({}", "{} [doi]")
 IN_URL = ("https://{}/", "https://a.example/{}")
 IN_LISTS = {
     "auto": ("{}",),
@@ -70,8 +72,10 @@ def reading(form: str) -> Callable[[str], object]:
 
 FUNCTIONS: dict[str, tuple[Callable[[str], object], Sequence[str]]] = {
     "parse_doi": (parse_doi, IN_DOI),
+    "read_cell": (read_cell, IN_CELL),
+    "why_doubtful": (why_doubtful, ALONE),
     "doi_path": (doi_path, ALONE),
-    "lost_full_stop": (lambda text: lost_full_stop(text, text), ALONE),
+    "lost_end": (lambda text: lost_end(text, text), ALONE),
     "printable": (lambda text: sanitize.printable(text, len(text)), ALONE),
     "redacted": (sanitize.redacted, ALONE),
     "safe_line": (lambda text: sanitize.safe_line(text, len(text) // 2), ALONE),

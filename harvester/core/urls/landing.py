@@ -1,7 +1,7 @@
 """Is an address a landing page? If not, why it is left out.
 
-OPERAS attaches an address to the first DOI that brings it, whoever sends it, and never takes it back. So only what may be
-the page of the work itself is registered. What is in doubt is left out, and told.
+OPERAS attaches an address to the first DOI that brings it, whoever sends it, and never takes it back. So only what may
+be the page of the work itself is registered. What is in doubt is left out, and told.
 """
 
 import ipaddress
@@ -36,6 +36,7 @@ class LeftOut(StrEnum):
     NOT_HTTP = "not-http"
     NO_SCHEME = "no-scheme"
     GLUED = "glued"
+    SEVERAL_DOIS = "several-dois"
     MALFORMED = "malformed"
     TEXT = "text"
 
@@ -54,6 +55,7 @@ IN_WORDS: Final[Mapping[LeftOut, str]] = {
     LeftOut.NOT_HTTP: "it is not http or https",
     LeftOut.NO_SCHEME: "it does not begin with https://",
     LeftOut.GLUED: "something is glued to it, such as a remark or another address",
+    LeftOut.SEVERAL_DOIS: "its line names several DOIs, and nobody can say whose page it is",
     LeftOut.MALFORMED: "it is no address that OPERAS takes",
     LeftOut.TEXT: "it is no address",
 }
