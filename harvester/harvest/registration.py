@@ -58,14 +58,6 @@ class StoredOutbox:
         failpoint.hit("settled")
         return stay
 
-    async def known_prefixes(self) -> set[str]:
-        """DOI prefixes that OPERAS has seen from us."""
-        return await self._store.call(self._store.outbox.prefixes)
-
-    async def add_prefix(self, prefix: str) -> None:
-        """Remember that OPERAS knows a prefix."""
-        await self._store.call(self._store.outbox.add_prefix, prefix)
-
 
 class Registration:
     """The registration of one run.

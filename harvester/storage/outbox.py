@@ -142,16 +142,6 @@ class Outbox:
             add_failures(db, ((entry.work_id, failure) for entry, failure in rejected))
         return stay
 
-    def prefixes(self) -> set[str]:
-        """DOI prefixes that OPERAS has seen from us."""
-        with self._file.reading() as db:
-            return {prefix for (prefix,) in db.execute("SELECT prefix FROM prefix")}
-
-    def add_prefix(self, prefix: str) -> None:
-        """Remember that OPERAS knows a prefix."""
-        with self._file.transaction() as db:
-            db.execute("INSERT OR IGNORE INTO prefix VALUES (?)", (prefix,))
-
 
 class OutboxHook(CommitHook):
     """Puts committed results into the outbox, in the transaction that commits them.
