@@ -160,6 +160,7 @@ class Registration:
             stop=self._context.stop,
             tally=self._context.tally,
             clock=self._clock,
+            pages=self._account.pages,
         )
         try:
             await until_stopped(registrar.run(harvested, self._arrived), self._context.stop)

@@ -42,6 +42,8 @@ def find_header(sample: Sequence[str], signs: str, wanted: str | None = None) ->
         wanted: the name of the column, if the user said it. No DOIs need to be below it then.
     """
     for index, line in enumerate(sample[:MOST_ABOVE]):
+        if wanted is None and _is_row(line, signs):
+            return None
         if is_nothing(line) or len(line) > MAX_HEADER_CHARS or looks_like_doi(line):
             continue
         below = sample[index + 1 : index + 1 + MOST_BELOW]
@@ -50,6 +52,15 @@ def find_header(sample: Sequence[str], signs: str, wanted: str | None = None) ->
                 is_first = all(is_nothing(other) or other.startswith("#") for other in sample[:index])
                 return Header(1 if is_first else index + 1, sign)
     return None
+
+
+def _is_row(line: str, signs: str) -> bool:
+    """Whether a line has DOIs already. No header comes below: what looks like one is a line without a DOI."""
+    if not looks_like_doi(line) or len(line) > MAX_HEADER_CHARS:
+        return False
+    return holds_dois(line) or any(
+        holds_dois(cell) for sign in signs if sign in line for cell in split_line(line, sign)
+    )
 
 
 def split_line(line: str, delimiter: str | None) -> list[str]:

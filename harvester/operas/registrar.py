@@ -35,6 +35,7 @@ from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.core.text.sanitize import safe_line
 from harvester.core.urls.clean import clean_url
+from harvester.core.urls.landing import IN_WORDS, LandingPages, without_credentials
 from harvester.operas.bisect import bisect
 from harvester.operas.rejection import rejection
 from harvester.operas.responses import BatchRefused
@@ -110,6 +111,8 @@ class Registrar:
         stop: ends the run early: a POST in flight is awaited and settled, and no other is begun.
         tally: registered and rejected works are counted here.
         clock: time; its sleep ends when the run stops.
+        pages: tells which URLs are landing pages; others are not sent. Those of lists were looked at before, those that
+            records give were not, nor those that an earlier version left in the outbox.
     """
 
     def __init__(
@@ -122,9 +125,11 @@ class Registrar:
         stop: Stop,
         tally: Tally,
         clock: Clock,
+        pages: LandingPages | None = None,
     ) -> None:
         self._outbox, self._client, self._size = outbox, client, batch_size
         self._breaker, self._stop, self._tally, self._clock = breaker, stop, tally, clock
+        self._pages = pages or LandingPages()
         self._known_good: str | None = None
         self._suspects: deque[PendingRegistration] = deque()
         self._refused: set[str] = set()
@@ -349,11 +354,15 @@ class Registrar:
         self._tally.registration_pending -= len(failures)
 
     def _with_clean_urls(self, entry: PendingRegistration) -> PendingRegistration:
-        """The entry with its URLs in a form that OPERAS takes. A URL that has none is left out and logged (O4)."""
+        """The entry with its landing pages, in a form that OPERAS takes (O4). Other URLs are left out and logged."""
         urls = []
         for url in entry.urls:
             cleaned = clean_url(url)
-            if cleaned is None:
+            reason = self._pages.why_left_out(url, entry.doi)
+            if cleaned is not None and reason is not None:
+                shown = safe_line(without_credentials(url), 200)
+                log.info("not registered, because %s: %s", IN_WORDS[reason], shown, extra={"doi": entry.doi})
+            elif cleaned is None:
                 shown = safe_line(url, 200)
                 log.warning("OPERAS takes no URL such as %s; left out", shown, extra={"doi": entry.doi})
             else:

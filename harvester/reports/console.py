@@ -141,7 +141,7 @@ def _mostly_empty(figures: Figures) -> list[str]:
     looks_like = "names that do not exist, or a service whose own sources (Crossref, Unpaywall) were down"
     return [
         f"{empty:,} of {figures.results:,} records are empty. That looks like {looks_like}.",
-        "If the names are right, ask again later with --retry-empty.",
+        "If the names are right, ask again later with --refetch.",
     ]
 
 

@@ -144,3 +144,9 @@ def test_lines_of_several_dois_each_are_no_table() -> None:
 
 def test_blank_lines_and_comments_above_a_header_are_blank_as_anywhere() -> None:
     assert read("# made by hand\n\nDOI\n10.5555/a\n") == (["blank", "blank", "4 10.5555/a"], [])
+
+
+def test_a_line_about_dois_below_the_first_ones_is_no_header() -> None:
+    works, told = read("10.5555/a\n10.5555/b\nno doi\n10.5555/c\n", ListOptions())
+    assert works == ["1 10.5555/a", "2 10.5555/b", "3 invalid", "4 10.5555/c"]
+    assert told == []
