@@ -1,6 +1,6 @@
 """Reading the lists of a job into its ledger."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from harvester.core.errors import InputUnusable
 from harvester.core.text.sanitize import printable
 from harvester.harvest.job import Context
 from harvester.lists import ListOptions, fingerprint, read_list
+from harvester.lists.notes import FileNotes
 from harvester.storage.database import WorkState
 from harvester.storage.ingest import Reading, enrol
 from harvester.storage.store import Store
@@ -22,6 +23,7 @@ async def read_inputs(
     *,
     own: Collection[Path] = (),
     enrol_as: WorkState = WorkState.DUE,
+    note: Callable[[FileNotes], None] = lambda _: None,
 ) -> Reading:
     """Enrol all inputs.
 
@@ -32,6 +34,7 @@ async def read_inputs(
         context: its stop breaks the reading off.
         own: files that the job writes, and so never lists.
         enrol_as: state of works that are new.
+        note: takes what was found in a file. It is called on the thread that reads.
 
     Raises:
         InputUnusable: there is no DOI in them.
@@ -44,7 +47,9 @@ async def read_inputs(
 
     # Already the search for the files may take long, so that it is left to the thread that reads them.
     lines = chain.from_iterable(
-        read_list(inputs, options, warn=context.warn, now=now, stdin=context.stdin, own=own, is_stopped=is_stopped)
+        read_list(
+            inputs, options, warn=context.warn, now=now, stdin=context.stdin, own=own, is_stopped=is_stopped, note=note
+        )
         for _ in range(1)
     )
     reading = await store.call(

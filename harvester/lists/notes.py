@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 
 from harvester.core.errors import FailureKind
 from harvester.core.model import Failure, Stage
@@ -207,9 +208,9 @@ def describe_columns(
         if column in used:
             continue
         if not urls_given and holds(column, holds_address):
-            unused.append(f"{label(column)} holds URLs and is not used; --url-column {label(column)} uses it")
+            unused.append(f"{label(column)} holds URLs and is not used; --url-column {quote(label(column))} uses it")
         elif not doi_given and holds(column, is_doi):
-            unused.append(f"{label(column)} holds DOIs and is not used; --doi-column {label(column)} uses it")
+            unused.append(f"{label(column)} holds DOIs and is not used; --doi-column {quote(label(column))} uses it")
     wrong = [
         f"fewer than half of the first cells in column {label(column)} hold an address with https://"
         for column in columns.urls

@@ -102,6 +102,20 @@ class Outbox:
                     break
         return entries
 
+    def listed(self, after: int, limit: int) -> list[PendingRegistration]:
+        """Listed works in the order of the list, with their URLs, whether they are registered or not.
+
+        Args:
+            after: the id of the last work that was read, 0 for none.
+            limit: how many at the most.
+        """
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT id, doi, origin FROM work WHERE id > ? AND listed >= ? ORDER BY id LIMIT ?",
+                (after, self._file.meta.reading, limit),
+            ).fetchall()
+            return [PendingRegistration(work_id, doi, _urls_of(db, work_id), origin) for work_id, doi, origin in rows]
+
     def _hand_out_urls(self, db: sqlite3.Connection, work_id: int) -> tuple[str, ...]:
         """The URLs of a work. The id of the last one is remembered: `settle` must not settle URLs that come later.
 
@@ -141,6 +155,11 @@ class Outbox:
             forget_failures(db, keys, Stage.REGISTER)
             add_failures(db, ((entry.work_id, failure) for entry, failure in rejected))
         return stay
+
+
+def _urls_of(db: sqlite3.Connection, work_id: int) -> tuple[str, ...]:
+    rows = db.execute("SELECT url FROM url WHERE work_id = ? ORDER BY id", (work_id,))
+    return tuple(url for (url,) in rows)
 
 
 class OutboxHook(CommitHook):
