@@ -40,6 +40,10 @@ COMMANDS = {
         "register",
         "Print what OPERAS holds for your account, as JSON Lines: raw (the DOI), urls, last_checked.",
     ),
+    "lists": (
+        "lists",
+        "Show how INPUT... is read: format, columns, works, URLs by host, what looks wrong. Asks and changes nothing.",
+    ),
     "check": ("check", "Check settings, files, credentials and both services; nothing is harvested or registered."),
     "status": (
         "status",

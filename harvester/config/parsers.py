@@ -50,6 +50,19 @@ def as_path_texts(value: object) -> object:
     return tuple(as_path_text(item) for item in items)
 
 
+def as_hosts(value: object) -> object:
+    """A list of host names, each for itself and all below it; one alone needs no list."""
+    items = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
+    listed = items if isinstance(items, list | tuple) else [None]
+    hosts = [item.lower().removeprefix("*.").strip(".") for item in listed if isinstance(item, str)]
+    if len(hosts) != len(listed) or not all(map(_HOST.fullmatch, hosts)):
+        raise ValueError('host names such as ["europepmc.org", "repository.example.edu"], without https:// and path')
+    return tuple(hosts)
+
+
+_HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){0,9}")
+
+
 def as_output(value: object) -> object:
     """Where records go: a path whose ending says how they are packed, or `-`."""
     text = as_path_text(value)

@@ -16,6 +16,7 @@ from harvester.config.parsers import (
     as_duration,
     as_encoding,
     as_flag,
+    as_hosts,
     as_mail,
     as_number,
     as_output,
@@ -76,6 +77,9 @@ class OperasSettings:
     batch_size: int = _key(100, as_whole(1, 10_000))
     rate: float = _key(5.0, _RATE)
     urls_from_metadata: bool = _key(False, as_flag)
+    register_empty: bool = _key(False, as_flag)
+    allow_hosts: tuple[str, ...] = _key((), as_hosts)
+    deny_hosts: tuple[str, ...] = _key((), as_hosts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class FailureKind(StrEnum):
     REDIRECT = "redirect"
     INTERNAL = "internal"
     REJECTED = "rejected"
+    URL_LEFT_OUT = "url-left-out"
 
 
 COMPLETE: Final = 0

@@ -44,11 +44,13 @@ class Work(NamedTuple):
         doi: canonical (see `harvester.core.doi`).
         urls: to be registered with OPERAS, in the order of the input.
         origin: where it was read first, `file:line`.
+        left_out: the addresses of the input that are not to be registered, and why.
     """
 
     doi: str
     urls: tuple[str, ...] = ()
     origin: str = ""
+    left_out: tuple["Failure", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class Figures:
         rejected: works that OPERAS refuses.
         registration_pending: works that wait to be registered, those that left the list included.
         resting: works of the list that a nightly harvest does not ask tonight; 0 in any other run.
+        held_back: works of the list that are not registered because their record is empty.
+        urls_left_out: URLs of the list that are not registered, because they are no landing pages.
     """
 
     works: int = 0
@@ -112,6 +116,8 @@ class Figures:
     rejected: int = 0
     registration_pending: int = 0
     resting: int = 0
+    held_back: int = 0
+    urls_left_out: int = 0
 
     def __add__(self, other: "Figures") -> "Figures":
         return Figures(
@@ -126,6 +132,8 @@ class Figures:
             rejected=self.rejected + other.rejected,
             registration_pending=self.registration_pending + other.registration_pending,
             resting=self.resting + other.resting,
+            held_back=self.held_back + other.held_back,
+            urls_left_out=self.urls_left_out + other.urls_left_out,
         )
 
 

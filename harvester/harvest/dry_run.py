@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+from harvester.core.text.sanitize import printable
 from harvester.core.text.wording import counted, in_words
 from harvester.harvest.inputs import read_inputs
 from harvester.harvest.job import Context, HarvestJob, Mode
@@ -10,6 +11,11 @@ from harvester.storage.database import Database
 from harvester.storage.ledger import Ledger
 from harvester.storage.paths import is_there, own_files
 from harvester.storage.store import Store
+
+MOST_SHOWN = 10
+"""Works that are shown with their URLs."""
+
+MAX_SHOWN = 1_000
 
 
 async def dry_run(job: HarvestJob, context: Context, *, registers: bool) -> str:
@@ -25,6 +31,7 @@ async def dry_run(job: HarvestJob, context: Context, *, registers: bool) -> str:
     async with Store(None, None) as store:
         reading = await read_inputs(store, job.inputs, job.options, context, own=own_files(job.paths))
         done = await _done(job, store)
+        first = await store.call(store.outbox.listed, 0, MOST_SHOWN) if registers else []
     due, limits = reading.works - done, job.upstream.limits
     text = (
         f"{reading.lines:,} lines: {reading.works:,} works, {reading.duplicates:,} duplicates, "
@@ -35,7 +42,9 @@ async def dry_run(job: HarvestJob, context: Context, *, registers: bool) -> str:
     if limits.daily_budget:
         text += f", and {due / limits.daily_budget:.1%} of a daily budget of {limits.daily_budget:,} requests"
     if registers:
-        text += f".\nUp to {due:,} works would be registered with OPERAS, which cannot be undone"
+        text += f".\nUp to {due:,} works would be registered with OPERAS, which cannot be undone; the first ones:\n"
+        text += "\n".join(printable("  ".join(["", entry.doi, *entry.urls]), MAX_SHOWN) for entry in first)
+        text += "\n`harvester register --dry-run` shows all of them"
     return text + ". Nothing was asked."
 
 

@@ -14,6 +14,7 @@ from harvester.config.parsers import as_proxy
 from harvester.config.settings import Settings
 from harvester.core.errors import Misconfigured, Usage
 from harvester.core.text.sanitize import hide
+from harvester.core.urls.landing import LandingPages
 from harvester.harvest.job import Account, Upstream
 from harvester.lists import ListOptions
 from harvester.providers.paperbuzz import PaperbuzzProvider
@@ -34,6 +35,8 @@ def list_options(settings: Settings) -> ListOptions:
         given.header_row,
         given.sheet,
         extract=given.extract,
+        allow_hosts=settings.operas.allow_hosts,
+        deny_hosts=settings.operas.deny_hosts,
     )
 
 
@@ -111,4 +114,6 @@ def account(settings: Settings, password: Secret) -> Account:
         password=password,
         batch_size=settings.operas.batch_size,
         network=network(settings, os.environ),
+        register_empty=settings.operas.register_empty,
+        pages=LandingPages(settings.operas.allow_hosts, settings.operas.deny_hosts),
     )

@@ -12,6 +12,7 @@ from harvester.core.text.sanitize import printable
 from harvester.harvest.job import Context
 from harvester.lists import ListOptions, fingerprint, read_list
 from harvester.lists.inputs import expand
+from harvester.lists.notes import FileNotes
 from harvester.storage.database import WorkState
 from harvester.storage.ingest import Reading, enrol
 from harvester.storage.store import Store
@@ -26,6 +27,7 @@ async def read_inputs(
     own: Collection[Path] = (),
     enrol_as: WorkState = WorkState.DUE,
     unread: list[StopRun] | None = None,
+    note: Callable[[FileNotes], None] = lambda _: None,
 ) -> Reading:
     """Enrol all inputs.
 
@@ -37,6 +39,7 @@ async def read_inputs(
         own: files that the job writes, and so never lists.
         enrol_as: state of works that are new.
         unread: takes why an input cannot be read, and the others are read all the same; None if that ends the run.
+        note: takes what was found in a file. It is called on the thread that reads.
 
     Raises:
         InputUnusable: there is no DOI in them.
@@ -48,7 +51,14 @@ async def read_inputs(
         return context.stop.requested or store.is_closing()
 
     read = partial(
-        read_list, options=options, warn=context.warn, now=now, stdin=context.stdin, own=own, is_stopped=is_stopped
+        read_list,
+        options=options,
+        warn=context.warn,
+        now=now,
+        stdin=context.stdin,
+        own=own,
+        is_stopped=is_stopped,
+        note=note,
     )
 
     def known() -> str | None:

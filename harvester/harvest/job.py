@@ -1,7 +1,7 @@
 """What a run is asked to do, as plain data, and the context it is done in."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from random import Random
@@ -13,6 +13,7 @@ from harvester.core.errors import StopRun
 from harvester.core.limits import ServiceLimits
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
+from harvester.core.urls.landing import LandingPages
 from harvester.lists import ListOptions
 from harvester.storage.database import WorkState
 from harvester.storage.paths import Paths
@@ -69,6 +70,8 @@ class Account:
         password: of the account.
         batch_size: DOIs in one request.
         network: the way to OPERAS.
+        register_empty: whether a harvest also registers DOIs whose record is empty.
+        pages: tell landing pages from other addresses.
     """
 
     limits: ServiceLimits
@@ -76,6 +79,8 @@ class Account:
     password: Secret
     batch_size: int
     network: Network = Network()
+    register_empty: bool = False
+    pages: LandingPages = field(default_factory=LandingPages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,14 +58,6 @@ class StoredOutbox:
         failpoint.hit("settled")
         return stay
 
-    async def known_prefixes(self) -> set[str]:
-        """DOI prefixes that OPERAS has seen from us."""
-        return await self._store.call(self._store.outbox.prefixes)
-
-    async def add_prefix(self, prefix: str) -> None:
-        """Remember that OPERAS knows a prefix."""
-        await self._store.call(self._store.outbox.add_prefix, prefix)
-
 
 class Registration:
     """The registration of one run.
@@ -100,16 +92,18 @@ class Registration:
         """Put works into the outbox that were never in it.
 
         Args:
-            harvested_only: only those with a record; otherwise all.
+            harvested_only: only those with a record, and with an empty one only if the account says so; otherwise all.
             retry_rejected: those that OPERAS refused as well.
         """
-        await self._store.call(self._store.outbox.fill, harvested_only=harvested_only)
+        empty_too = self._account.register_empty or not harvested_only
+        await self._store.call(self._store.outbox.fill, harvested_only=harvested_only, empty_too=empty_too)
         if retry_rejected:
             await self._store.call(self._store.outbox.retry_rejected)
 
     async def follow(self) -> None:
         """From here on, put whatever is committed into the outbox."""
-        self._hook = await self._store.join(lambda _: OutboxHook(self._added))
+        empty_too = self._account.register_empty
+        self._hook = await self._store.join(lambda _: OutboxHook(self._added, empty_too=empty_too))
 
     async def close(self) -> None:
         """Put nothing more into the outbox: the store may stay open for another harvest."""
@@ -166,6 +160,7 @@ class Registration:
             stop=self._context.stop,
             tally=self._context.tally,
             clock=self._clock,
+            pages=self._account.pages,
         )
         try:
             await until_stopped(registrar.run(harvested, self._arrived), self._context.stop)

@@ -75,7 +75,7 @@ class Summarizer:
         context: what is passed in from outside.
         started: when the run began.
         registers: whether it registers DOIs.
-        harvests: whether it asks for records; registration alone leaves works pending.
+        harvests: whether it asks for records. For registration alone, the works that were never asked rest.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Summarizer:
         finished = self._context.clock.now()
         await self._write_failures()
         summary = self._summary(reading, figures, ending, finished)
-        summary = checked(summary, broken_identities(summary, harvested=self._harvests))
+        summary = checked(summary, broken_identities(summary))
         if self._paths.summary:
             await self._store.call(write_atomically, self._paths.summary, [as_json(summary)], SUMMARY)
         return summary
@@ -107,7 +107,7 @@ class Summarizer:
             duplicates=reading.duplicates,
             invalid=reading.invalid,
             blank=reading.blank,
-            figures=figures if self._registers else replace(figures, registration_pending=0),
+            figures=self._told(figures),
             requests={name: tally.requests[name] for name in dict.fromkeys((*SERVICES, *tally.requests))},
             retries=tally.retries,
             bytes=tally.bytes,
@@ -117,7 +117,17 @@ class Summarizer:
             duration_seconds=round((finished - self._started).total_seconds(), 3),
             files=self._files(figures),
             exit=ending,
+            harvests=self._harvests,
+            registers=self._registers,
         )
+
+    def _told(self, figures: Figures) -> Figures:
+        """What the ledger says, but nothing pending of which this run was not to do."""
+        if not self._registers:
+            figures = replace(figures, registration_pending=0, held_back=0)
+        if not self._harvests:
+            figures = replace(figures, pending=0, resting=figures.resting + figures.pending)
+        return figures
 
     def _files(self, figures: Figures) -> dict[str, str]:
         paths = self._paths

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from harvester.core.errors import InputUnusable
 from harvester.core.text.sanitize import printable
+from harvester.core.urls.cells import split_cell
+from harvester.core.urls.landing import LandingPages
 from harvester.lists.cells import holds_dois, looks_like_doi
 from harvester.lists.header import names_dois, normalized
-from harvester.lists.rows import is_doi, is_nothing, split_urls
+from harvester.lists.rows import is_doi, is_nothing
 
 MOST_LISTED = 30
 """How many columns a message names."""
@@ -148,14 +150,11 @@ class _Table:
         )
 
     def url_columns(self, doi: int) -> tuple[int, ...]:
-        """The URL columns: by name and content, or, in a table without a header, the only column that holds URLs."""
+        """The URL columns: by name, or, in a table without a header, the only column that holds landing pages."""
         if not self._header:
-            found = [
-                i for i in range(self._width) if i != doi and self._holds(i, lambda cell: bool(split_urls([cell])))
-            ]
+            found = [i for i in range(self._width) if i != doi and self._holds(i, _is_landing_page)]
             return tuple(found) if len(found) == 1 else ()
-        named = [i for i, name in enumerate(self._header) if normalized(name) in _URL_NAMES and i != doi]
-        return tuple(i for i in named if self._holds(i, lambda cell: "://" in cell) or not self._body)
+        return tuple(i for i, name in enumerate(self._header) if normalized(name) in _URL_NAMES and i != doi)
 
     def _holds_dois(self, column: int) -> bool:
         return self._holds(column, holds_dois)
@@ -174,3 +173,10 @@ class _Table:
             for i in columns[:MOST_LISTED]
         ]
         return ", ".join(names) + (", …" if len(columns) > MOST_LISTED else "") if names else "none"
+
+
+_PAGES = LandingPages()
+
+
+def _is_landing_page(cell: str) -> bool:
+    return "://" in cell and any(_PAGES.why_left_out(piece) is None for piece in split_cell(cell))

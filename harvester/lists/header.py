@@ -44,11 +44,9 @@ def find_header(sample: Sequence[str], signs: str, wanted: str | None = None) ->
         wanted: the name of the column, if the user said it. No DOIs need to be below it then.
     """
     for index, line in enumerate(sample[:MOST_ABOVE]):
-        if is_nothing(line) or len(line) > MAX_HEADER_CHARS:
-            continue
-        if looks_like_doi(line):
-            if wanted is None and _has_doi(line, signs):
-                return None
+        if wanted is None and _is_row(line, signs):
+            return None
+        if is_nothing(line) or len(line) > MAX_HEADER_CHARS or looks_like_doi(line):
             continue
         below = sample[index + 1 : index + 1 + MOST_BELOW]
         for sign in [*sorted((sign for sign in signs if sign in line), key=line.count, reverse=True), None]:
@@ -58,9 +56,13 @@ def find_header(sample: Sequence[str], signs: str, wanted: str | None = None) ->
     return None
 
 
-def _has_doi(line: str, signs: str) -> bool:
-    """Whether a line, or one of its cells, is a DOI."""
-    return any(holds_dois(cell) for sign in (None, *signs) for cell in split_line(line, sign))
+def _is_row(line: str, signs: str) -> bool:
+    """Whether a line has DOIs already. No header comes below: what looks like one is a line without a DOI."""
+    if not looks_like_doi(line) or len(line) > MAX_HEADER_CHARS:
+        return False
+    return holds_dois(line) or any(
+        holds_dois(cell) for sign in signs if sign in line for cell in split_line(line, sign)
+    )
 
 
 def split_line(line: str, delimiter: str | None) -> list[str]:

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from harvester.core.urls.cells import WHITE_SPACE
 from harvester.lists.cells import holds_dois
-from harvester.lists.rows import WHITE_SPACE, Row, is_nothing, split_urls
+from harvester.lists.rows import Row, is_nothing, split_urls
 
 _HEADER = re.compile(r"\W*(?:dois?|digital object identifier|doi[ _-]?(?:number|url|link)?)\W*\Z", re.IGNORECASE)
 _WORD = re.compile(r"\S+")

@@ -19,6 +19,7 @@ from harvester.core.errors import InputUnusable, InvalidDoi, Usage
 from harvester.core.model import LIST_FORMATS, Blank, Failure, Stage, Work
 from harvester.core.text.encodings import text_codec
 from harvester.core.text.sanitize import printable
+from harvester.core.urls.landing import LandingPages
 from harvester.core.version import __version__
 from harvester.lists.cells import holds_dois, looks_like_doi, read_cell
 from harvester.lists.entries.bibtex import read_bibtex
@@ -30,6 +31,7 @@ from harvester.lists.extract import read_any_text
 from harvester.lists.header import find_header
 from harvester.lists.inputs import DamagedArchive, bare_name, content_digest, expand, read_blocks
 from harvester.lists.lines import Decoder, as_utf8, byte_lines, detect_encoding
+from harvester.lists.notes import FileNotes, Sorter
 from harvester.lists.plain import read_plain
 from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, is_doi, is_nothing
 from harvester.lists.sniff import sniff_format
@@ -58,6 +60,8 @@ class ListOptions:
         header_row: the number of the line with the names of a table's columns, from 1; None to find it.
         sheet: the name of the sheet of a workbook; None for the first one with DOIs.
         extract: whether to search the text of the inputs for DOIs, in place of reading a list.
+        allow_hosts: hosts whose pages are landing pages although the table of hosts says otherwise.
+        deny_hosts: hosts whose pages are none.
     """
 
     doi_column: str | None = None
@@ -67,6 +71,8 @@ class ListOptions:
     header_row: int | None = None
     sheet: str | None = None
     extract: bool = False
+    allow_hosts: tuple[str, ...] = ()
+    deny_hosts: tuple[str, ...] = ()
 
 
 def check_options(options: ListOptions) -> None:
@@ -93,6 +99,7 @@ def read_list(
     stdin: BinaryIO | None = None,
     own: Collection[Path] = (),
     is_stopped: Callable[[], bool] = lambda: False,
+    note: Callable[[FileNotes], None] = lambda _: None,
 ) -> Iterator[Work | Failure | Blank]:
     """Read the inputs one after the other.
 
@@ -106,6 +113,7 @@ def read_list(
         stdin: binary, for `-`.
         own: files that the job writes, and so never lists.
         is_stopped: whether to break off. It is asked for each block that is read, since a block may hold no line end.
+        note: takes what was found in a file, when all of it was read.
 
     Raises:
         Stopped: it was broken off.
@@ -117,7 +125,7 @@ def read_list(
     check_options(options)
     files = expand(inputs, warn, own)
     blocks_of = partial(read_blocks, stdin=stdin, warn=warn, is_stopped=is_stopped)
-    return chain.from_iterable(_read(name, options, warn, now, blocks_of) for name in files)
+    return chain.from_iterable(_read(name, options, warn, now, blocks_of, note) for name in files)
 
 
 def fingerprint(inputs: Sequence[str], options: ListOptions, own: Collection[Path] = ()) -> str | None:
@@ -141,50 +149,47 @@ def fingerprint(inputs: Sequence[str], options: ListOptions, own: Collection[Pat
 
 
 def _read(
-    name: str, options: ListOptions, warn: Callable[[str], None], now: str, blocks_of: Callable[[str], Iterator[bytes]]
+    name: str,
+    options: ListOptions,
+    warn: Callable[[str], None],
+    now: str,
+    blocks_of: Callable[[str], Iterator[bytes]],
+    note: Callable[[FileNotes], None],
 ) -> Iterator[Work | Failure | Blank]:
     """Turn the rows of one input into items."""
     shown, number = printable(name), 0
-    works = invalid = blank = 0
-    example = ""
-    used: list[str] = []  # the name of the column with the DOIs, if there is one
-    lost: dict[str, tuple[int, str]] = {}  # by the sign that was taken off: how often, and where first
+    notes = FileNotes(shown)
+    sorter = Sorter(LandingPages(options.allow_hosts, options.deny_hosts), notes, now)
     try:
-        for row in _rows(name, options, warn, blocks_of(name), used):
-            number, text, urls, problem = row
+        for row in _rows(name, options, warn, blocks_of(name), notes):
+            number, text, pieces, problem = row
             if text is None:
-                blank += 1
+                notes.blank += 1
                 yield _BLANK
                 continue
             origin = f"{shown}:{number}"
             try:
-                if problem or (urls and sum(map(len, urls)) > MAX_KEPT_CHARS):
+                if problem or (pieces and sum(map(len, pieces)) > MAX_KEPT_CHARS):
                     raise InvalidDoi(problem or TOO_MUCH_KEPT)
                 found = read_cell(text)
             except InvalidDoi as error:
-                invalid += 1
-                example = example or f"line {number:,}: {error}"
-                yield _failure(text, origin, str(error), now)
+                failure = _failure(text, origin, str(error), now)
+                notes.add_invalid(origin, failure.input, failure.message)
+                yield failure
                 continue
-            works += len(found)
             for doi, part in found:
                 if len(doi) != len(part) and (end := lost_end(part, doi)):
-                    lost[end] = (lost[end][0] + 1, lost[end][1] or origin) if end in lost else (1, origin)
-                yield Work(doi, urls if len(found) == 1 else (), origin)
+                    notes.add_lost(end, origin)
+                urls, left_out = sorter.sort_out(pieces, doi, origin, several=len(found) > 1) if pieces else ((), ())
+                notes.add_work(doi, urls)
+                yield Work(doi, urls, origin, left_out)
     except DamagedArchive as error:
         raise InputUnusable(
             f"{shown}: {error}. It was readable up to line {number}; what comes after is lost. Make the file again."
         ) from error
-    if not works:
-        column = f" in column {printable(used[0], 40)}" if used else ""
-        what = f" ({example})" if example else ""
-        warn(
-            f"{shown} gives no DOI: of {invalid + blank:,} lines, {invalid:,} hold none{column}{what}, "
-            f"{blank:,} are empty there"
-        )
-    for end, (times, first) in lost.items():
-        taken_off = f"{times:,} {'DOI' if times == 1 else 'DOIs'} (the first: {first})"
-        warn(f"{shown}: a {'full stop' if end == '.' else 'slash'} at the end was taken off {taken_off}")
+    for sentence in notes.warnings():
+        warn(sentence)
+    note(notes)
 
 
 def _failure(text: str, origin: str, message: str, now: str) -> Failure:
@@ -193,13 +198,14 @@ def _failure(text: str, origin: str, message: str, now: str) -> Failure:
 
 
 def _rows(
-    name: str, options: ListOptions, warn: Callable[[str], None], blocks: Iterator[bytes], used: list[str]
+    name: str, options: ListOptions, warn: Callable[[str], None], blocks: Iterator[bytes], notes: FileNotes
 ) -> Iterator[Row]:
     """Find out the encoding and the format of one input, and read it."""
     head = _head(blocks)
     if is_workbook(head):
         lines = workbook_lines(name, chain([head], blocks), options.sheet, warn)
-        yield from _table_rows(name, "tsv", *_sampled(lines), options, warn, used)
+        notes.format = "workbook"
+        yield from _table_rows(name, "tsv", *_sampled(lines), options, warn, notes)
         return
     encoding, mark = detect_encoding(head, options.encoding)
     whole: Iterable[bytes] = chain([head[mark:]], blocks)
@@ -217,6 +223,7 @@ def _rows(
             f"{printable(name)} is an HTML page and no list. If a program fetched it, look whether it is a login page. "
             "With --extract its text is searched for DOIs."
         )
+    notes.format, notes.encoding = kind, encoding
     if kind == "xml":
         yield from read_xml(name, whole, "utf-8" if is_recoded or mark else None)
         return
@@ -230,7 +237,7 @@ def _rows(
         return
     lines = decoder.text_lines(byte_lines(whole))
     if kind in ("csv", "tsv", "kbart"):
-        yield from _table_rows(name, kind, sample, lines, options, warn, used)
+        yield from _table_rows(name, kind, sample, lines, options, warn, notes)
     else:
         _tell_unused(name, kind, options, warn)
         if kind == "txt" and (header := find_header(sample, "")) is not None and header.line > 1:
@@ -285,7 +292,7 @@ def _table_rows(
     lines: Iterable[str],
     options: ListOptions,
     warn: Callable[[str], None],
-    used: list[str],
+    notes: FileNotes,
 ) -> Iterator[Row]:
     """Read a table; one with a single column is read as a plain list."""
     if options.header_row is not None and options.header_row > len(sample):
@@ -320,7 +327,7 @@ def _table_rows(
     )
     if options.header_row is None:
         _tell_above(name, table.above, warn)
-    used.append(table.doi_name)
+    notes.columns = table.described
     yield from read_table(lines, table)
 
 

@@ -15,6 +15,7 @@ from harvester.lists.cells import doi_in_note, holds_dois, looks_like_doi
 from harvester.lists.columns import Columns, choose_columns
 from harvester.lists.header import MOST_ABOVE, find_header, split_line
 from harvester.lists.lines import MAX_LINE_BYTES
+from harvester.lists.notes import UsedColumns, describe_columns
 from harvester.lists.rows import Row, doi_or_resolver, is_doi, is_nothing, split_urls
 
 DELIMITERS = "\t;,|"
@@ -39,13 +40,13 @@ class Table:
         delimiter: between the cells.
         columns: where DOIs and URLs are.
         above: how many lines stand above the header, or above the first row.
-        doi_name: the name of the column with the DOIs, or its number from 1.
+        described: the columns in words.
     """
 
     delimiter: str
     columns: Columns
     above: int = 0
-    doi_name: str = ""
+    described: UsedColumns = UsedColumns()
 
 
 def find_delimiter(sample: Sequence[str], *, only: str = DELIMITERS) -> str | None:
@@ -150,8 +151,8 @@ def plan_table(
         kbart=kbart,
         header_given=header_row is not None,
     )
-    named = rows[0][columns.doi].strip() if columns.has_header and columns.doi < len(rows[0]) else ""
-    return Table(delimiter, columns, above, named or str(columns.doi + 1))
+    given = {"doi_given": doi_column is not None, "urls_given": url_column is not None}
+    return Table(delimiter, columns, above, describe_columns(rows[:200], columns, **given))
 
 
 def _lines_above(sample: Sequence[str], delimiter: str, doi_column: str | None) -> int:

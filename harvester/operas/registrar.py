@@ -6,10 +6,10 @@ wrong with a batch:
 
 - The application itself refuses it. One bad entry is enough for that (O4), and a race may do it to a good batch (O5).
   The batch is sent once more unchanged, then bisected until the bad entries are sent alone (`bisect`).
-- It takes too long. It may be stored or not (O13). It is sent again unchanged; if that takes too long as well, batches
-  are smaller for the rest of the run (O3).
-- Nobody answers, or a gateway does (O10). That is an outage: wait, and send it again unchanged. After `patience` the
-  entries stay in the outbox for another run; the harvest is not affected.
+- It takes too long, by our clock or by that of a gateway (504). It may be stored or not (O13). It is sent again
+  unchanged; if that takes too long as well, batches are smaller for the rest of the run (O3).
+- Nobody answers, or a gateway does with anything else (O10). That is an outage: wait, and send it again unchanged.
+  After `patience` the entries stay in the outbox for another run; the harvest is not affected.
 
 A server that answers 500 to everything looks as if it refused every entry, and a rejection is for good. So an entry
 that was refused alone is a suspect, and not rejected yet. First OPERAS has to accept a DOI that it accepted before
@@ -17,8 +17,8 @@ that was refused alone is a suspect, and not rejected yet. First OPERAS has to a
 leaves room for them. If OPERAS never accepted anything, the suspects wait until it accepts another entry. If it does
 not, that is an outage like any other, and nothing is rejected.
 
-A prefix that OPERAS has not seen is sent first, alone and without URLs. If it were part of a batch that fails, it would
-stay stored without its URLs for good (O12).
+A batch that fails may leave DOIs with a prefix that OPERAS had not seen stored without their URLs (O12). That needs no
+care: a part of the batch that is sent again brings them.
 """
 
 import asyncio
@@ -34,10 +34,12 @@ from harvester.core.model import Failure, PendingRegistration
 from harvester.core.stop import Stop
 from harvester.core.tally import Tally
 from harvester.core.text.sanitize import safe_line
+from harvester.core.urls.clean import clean_url
+from harvester.core.urls.landing import IN_WORDS, LandingPages, without_credentials
 from harvester.operas.bisect import bisect
 from harvester.operas.rejection import rejection
 from harvester.operas.responses import BatchRefused
-from harvester.operas.validation import clean_url, doi_refusal
+from harvester.operas.validation import doi_refusal
 from harvester.politeness.breaker import CircuitBreaker
 
 log = logging.getLogger("harvester.registrar")
@@ -45,6 +47,10 @@ log = logging.getLogger("harvester.registrar")
 
 LINGER_SECONDS = 30.0
 """How long entries wait for their batch to fill while the harvest goes on."""
+
+
+GATEWAY_TIMEOUTS = frozenset({408, 504, 524})
+"""Statuses by which a server or a gateway says that OPERAS took too long (O10)."""
 
 
 SMALLEST_FOR_TIME = 10
@@ -66,14 +72,6 @@ class Outbox(Protocol):
         self, acknowledged: Sequence[PendingRegistration], rejected: Sequence[tuple[PendingRegistration, Failure]]
     ) -> int:
         """Take entries out, durably; returns how many stay in, because they were given more URLs meanwhile."""
-        ...
-
-    async def known_prefixes(self) -> set[str]:
-        """DOI prefixes that OPERAS has seen."""
-        ...
-
-    async def add_prefix(self, prefix: str) -> None:
-        """Remember that OPERAS has seen a prefix."""
         ...
 
 
@@ -113,6 +111,8 @@ class Registrar:
         stop: ends the run early: a POST in flight is awaited and settled, and no other is begun.
         tally: registered and rejected works are counted here.
         clock: time; its sleep ends when the run stops.
+        pages: tells which URLs are landing pages; others are not sent. Those of lists were looked at before, those that
+            records give were not, nor those that an earlier version left in the outbox.
     """
 
     def __init__(
@@ -125,10 +125,11 @@ class Registrar:
         stop: Stop,
         tally: Tally,
         clock: Clock,
+        pages: LandingPages | None = None,
     ) -> None:
         self._outbox, self._client, self._size = outbox, client, batch_size
         self._breaker, self._stop, self._tally, self._clock = breaker, stop, tally, clock
-        self._prefixes: set[str] = set()
+        self._pages = pages or LandingPages()
         self._known_good: str | None = None
         self._suspects: deque[PendingRegistration] = deque()
         self._refused: set[str] = set()
@@ -146,7 +147,6 @@ class Registrar:
             ServiceDown: OPERAS stayed down for longer than our patience.
             CredentialsRefused, Misconfigured: OPERAS rejects the account or the address.
         """
-        self._prefixes = await self._outbox.known_prefixes()
         try:
             while not self._stop.requested:
                 # Both before the outbox is looked at: what arrives after that sets the event again, and if the harvest
@@ -202,31 +202,11 @@ class Registrar:
         await self._reject(unfit)
         try:
             fit = [self._with_clean_urls(entry) for entry in entries if not doi_refusal(entry.doi)]
-            await self._send_all(await self._post_new_prefixes(fit))
+            await self._send_all(fit)
             if self._known_good is not None:
                 await self._settle_suspects()
         except _TooSlow:  # what was not settled is still in the outbox and comes again, in smaller batches
             log.warning("OPERAS is too slow for batches of this size; smaller ones from here on: %d", self._size)
-
-    async def _post_new_prefixes(self, entries: Sequence[PendingRegistration]) -> list[PendingRegistration]:
-        """Post the prefixes that are new to OPERAS (O12); returns the entries that are left to be sent."""
-        left = []
-        for entry in entries:
-            prefix = entry.doi.partition("/")[0]
-            if prefix not in self._prefixes and not await self._introduce(entry):
-                await self._suspect(entry)
-                continue
-            left.append(entry)
-        return left
-
-    async def _introduce(self, entry: PendingRegistration) -> bool:
-        """Post an entry of a new prefix without its URLs; returns whether it was accepted."""
-        if not await self._post([replace(entry, urls=())]):
-            return False
-        prefix = entry.doi.partition("/")[0]
-        await self._outbox.add_prefix(prefix)
-        self._prefixes.add(prefix)
-        return True
 
     async def _send_all(self, entries: Sequence[PendingRegistration]) -> None:
         if not entries:
@@ -261,7 +241,7 @@ class Registrar:
                 self._refusal = refusal
                 return False
             except (TryAgain, GiveUp) as error:
-                timeouts += isinstance(error, TimedOut)
+                timeouts += isinstance(error, TimedOut) or error.status in GATEWAY_TIMEOUTS
                 if timeouts > 1 and len(entries) > SMALLEST_FOR_TIME:
                     self._size = min(self._size, max(SMALLEST_FOR_TIME, len(entries) // 2))
                     raise _TooSlow from error
@@ -286,7 +266,7 @@ class Registrar:
                 await self._wait(problem)
                 if self._known_good is not None:
                     continue
-            accepted = await self._post_whole(entry)
+            accepted = await self._post([entry])
             self._suspects.popleft()
             if accepted:
                 await self._acknowledge([entry])
@@ -294,12 +274,6 @@ class Registrar:
                 await self._reject_refused(entry)
             else:
                 self._suspects.append(entry)  # nothing is known to be good: it is the turn of the next one
-
-    async def _post_whole(self, entry: PendingRegistration) -> bool:
-        """Post one entry, its prefix before it if that is new; returns whether it was accepted."""
-        if entry.doi.partition("/")[0] not in self._prefixes and not await self._introduce(entry):
-            return False
-        return await self._post([entry])
 
     async def _service_problem(self) -> TryAgain | GiveUp | None:
         """Try whether OPERAS works, with a known-good DOI. Returns the error, None if it was accepted.
@@ -380,11 +354,15 @@ class Registrar:
         self._tally.registration_pending -= len(failures)
 
     def _with_clean_urls(self, entry: PendingRegistration) -> PendingRegistration:
-        """The entry with its URLs in a form that OPERAS takes. A URL that has none is left out and logged (O4)."""
+        """The entry with its landing pages, in a form that OPERAS takes (O4). Other URLs are left out and logged."""
         urls = []
         for url in entry.urls:
             cleaned = clean_url(url)
-            if cleaned is None:
+            reason = self._pages.why_left_out(url, entry.doi)
+            if cleaned is not None and reason is not None:
+                shown = safe_line(without_credentials(url), 200)
+                log.info("not registered, because %s: %s", IN_WORDS[reason], shown, extra={"doi": entry.doi})
+            elif cleaned is None:
                 shown = safe_line(url, 200)
                 log.warning("OPERAS takes no URL such as %s; left out", shown, extra={"doi": entry.doi})
             else:

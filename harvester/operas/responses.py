@@ -68,8 +68,8 @@ def read_token(response: Response, now: datetime) -> str:
                 "Ask OPERAS to approve it."
             )
         raise CredentialsRefused(
-            "OPERAS does not accept e-mail and password. Check [operas] email (or HARVESTER_OPERAS__EMAIL; it is "
-            "case-sensitive) and HARVESTER_OPERAS__PASSWORD or password_file."
+            "OPERAS does not accept e-mail and password. Check [operas] email (or HARVESTER_OPERAS__EMAIL) "
+            "and HARVESTER_OPERAS__PASSWORD or password_file."
         )
     _refuse_redirect(response)
     if response.status in _NOT_THE_API:

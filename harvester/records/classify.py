@@ -3,6 +3,7 @@
 from typing import TypeGuard
 
 from harvester.core.model import Outcome
+from harvester.core.urls.landing import LandingPages, LeftOut
 from harvester.records.large_json import UNKNOWN_SOURCE
 from harvester.records.lazy_json import each_member, member, members, names
 
@@ -55,11 +56,22 @@ def doi_of_metadata(metadata: object) -> str | None:
 
 
 def landing_urls_of(metadata: object, open_access: object) -> tuple[str, ...]:
-    """The URLs of a work by its record: Crossref's first, then that of the best open-access location."""
+    """The URLs of a work by its record: the publisher's page first, then that of the best open-access location.
+
+    The publisher's page is `resource.primary.URL` of Crossref. Its `URL` is an address of doi.org, as a rule. Such
+    addresses only repeat the DOI, and are left out.
+    """
     page, other = members(member(open_access, "best_oa_location"), "url_for_landing_page", "url")
-    crossref, best = member(metadata, "URL"), page if _is_web(page) else other
-    urls = [url for url in (crossref, best) if _is_web(url)]
-    return tuple(dict.fromkeys(urls))
+    publishers = member(member(member(metadata, "resource"), "primary"), "URL")
+    given = (publishers if _is_page(publishers) else member(metadata, "URL"), page if _is_page(page) else other)
+    return tuple(dict.fromkeys(url for url in given if _is_page(url)))
+
+
+_PAGES = LandingPages()
+
+
+def _is_page(url: object) -> TypeGuard[str]:
+    return _is_web(url) and _PAGES.why_left_out(url) not in (LeftOut.RESOLVER, LeftOut.REPEATS_DOI)
 
 
 def _is_web(url: object) -> TypeGuard[str]:

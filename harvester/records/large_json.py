@@ -77,6 +77,7 @@ class _Source(msgspec.Struct):
 
 class _Part(msgspec.Struct):
     URL: msgspec.Raw = _NOTHING
+    resource: msgspec.Raw = _NOTHING
     best_oa_location: msgspec.Raw = _NOTHING
     crossref_url: msgspec.Raw = _NOTHING
     oadoi_url: msgspec.Raw = _NOTHING
@@ -84,6 +85,14 @@ class _Part(msgspec.Struct):
 
 class _KnownPart(_Part, forbid_unknown_fields=True):
     pass
+
+
+class _Resource(msgspec.Struct):
+    primary: msgspec.Raw = _NOTHING
+
+
+class _Primary(msgspec.Struct):
+    URL: msgspec.Raw = _NOTHING
 
 
 class _Location(msgspec.Struct):
@@ -165,6 +174,10 @@ def _unbuilt_object(part: memoryview) -> Unbuilt:
     location = memoryview(_decoded(part, _Part).best_oa_location)
     if location and location[0] == _OBJECT:
         found["best_oa_location"] = Unbuilt(_plain_members(location, _Location))
+    resource = memoryview(_decoded(part, _Part).resource)
+    primary = memoryview(_decoded(resource, _Resource).primary) if resource and resource[0] == _OBJECT else resource
+    if primary and primary[0] == _OBJECT:
+        found["resource"] = Unbuilt(primary=Unbuilt(_plain_members(primary, _Primary)))
     if not _has_only(part, _KnownPart):
         found[""] = None  # stands for all others, which have names that nobody looks for
     return found

@@ -38,6 +38,8 @@ _SUMMARY_COUNTS = {
     "registered": "Works that OPERAS acknowledged.",
     "rejected": "Works that OPERAS refuses; in the failures file under the stage register.",
     "registration_pending": "Works that wait to be registered.",
+    "held_back": "Works that are not registered because their record is empty; 0 where nothing is registered.",
+    "urls_left_out": "URLs that are not registered because they are no landing pages; in the failures file.",
     "retries": "Requests of this run beyond the first for each work.",
     "bytes": "Decompressed bytes of records received in this run.",
 }
@@ -99,7 +101,7 @@ def failure_schema() -> Schema:
     """The schema of a line of the failures file."""
     return _object(
         "harvester failure",
-        "A line that is no DOI, a work without a record, or a registration that was refused.",
+        "A line that is no DOI, a work without a record, a registration that was refused, or a URL that was left out.",
         {
             "v": _said("Version of this format.", {"const": SCHEMA_VERSION}),
             "doi": _said("In canonical form; null: the text is no DOI.", {"anyOf": [_DOI, {"type": "null"}]}),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 
+from harvester.core.errors import FailureKind
 from harvester.core.model import Failure, Figures, Stage
 from harvester.recovery.salvage import Line, failures_in, lines_of
 from harvester.storage.database import Database, RegistrationState, WorkState
@@ -170,7 +171,7 @@ def _added(db: sqlite3.Connection, number: int, line: Line) -> bool:
 
 def _add_failure(db: sqlite3.Connection, failure: Failure, reading: int) -> None:
     """Add a failure of the failures file, unless its work got a record later."""
-    if failure.doi is None or failure.stage is Stage.INPUT:
+    if failure.doi is None or failure.stage is Stage.INPUT or failure.kind == FailureKind.URL_LEFT_OUT:
         add_failures(db, [(None, failure)])
         return
     db.execute(ADD_WORK, (failure.doi, failure.origin, reading, WorkState.DUE))

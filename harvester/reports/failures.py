@@ -65,6 +65,10 @@ ADVICE: Final[Mapping[str, Advice]] = {
         "OPERAS does not take the DOI or one of its URLs; the record was harvested all the same.",
         "Correct the URLs in the list; the failures file says which.",
     ),
+    FailureKind.URL_LEFT_OUT: Advice(
+        "The URL is no landing page, or not for all to see; its DOI is registered without it.",
+        "Correct it in the list, or name its host in allow_hosts under [operas] if it is the work's own page.",
+    ),
 }
 """By kind of failure. `{title}` stands for the provider, `{section}` for its section of the settings."""
 

@@ -210,6 +210,7 @@ def _failures_by_kind(summary: Summary) -> dict[str, int]:
     """All lines of the failures file by kind: failed works, lines that are no DOIs, refused registrations."""
     figures = summary.figures
     others: dict[str, int] = {FailureKind.INVALID_DOI: summary.invalid, FailureKind.REJECTED: figures.rejected}
+    others[FailureKind.URL_LEFT_OUT] = figures.urls_left_out
     counts = {**figures.failures_by_kind, **others}
     return {kind: count for kind, count in counts.items() if count}
 

@@ -45,6 +45,8 @@ class Summary:
         duration_seconds: wall time between them.
         files: where the output, failures and ledger are, by name.
         exit: how it ended.
+        harvests: whether the run was to ask for records. This and the next are not in the file.
+        registers: whether it was to register DOIs.
     """
 
     lines: int
@@ -61,6 +63,8 @@ class Summary:
     duration_seconds: float
     files: Mapping[str, str]
     exit: Exit
+    harvests: bool = True
+    registers: bool = False
 
 
 def as_json(summary: Summary) -> bytes:
@@ -82,6 +86,8 @@ def as_json(summary: Summary) -> bytes:
         "registered": figures.registered,
         "rejected": figures.rejected,
         "registration_pending": figures.registration_pending,
+        "held_back": figures.held_back,
+        "urls_left_out": figures.urls_left_out,
         "requests": summary.requests,
         "retries": summary.retries,
         "bytes": summary.bytes,
@@ -104,7 +110,7 @@ def from_json(content: bytes) -> Summary:
         KeyError, TypeError: it lacks members that a summary has.
         ValueError: a member is not what it should be; the message says which, to stand behind "the summary".
     """
-    members = {"resting": 0} | orjson.loads(content)
+    members = {"resting": 0, "held_back": 0, "urls_left_out": 0} | orjson.loads(content)
     for name, (is_right, kind) in _MEMBERS.items():
         if not is_right(members[name]):
             raise ValueError(f"has what is no {kind} as {name}")
@@ -125,6 +131,8 @@ def from_json(content: bytes) -> Summary:
             rejected=members["rejected"],
             registration_pending=members["registration_pending"],
             resting=members["resting"],
+            held_back=members["held_back"],
+            urls_left_out=members["urls_left_out"],
         ),
         requests=members["requests"],
         retries=members["retries"],
@@ -170,6 +178,7 @@ def _is_exit(value: object) -> bool:
 _COUNTS = (
     *("lines", "works", "duplicates", "invalid", "blank", "results", "failures", "pending", "gone"),
     *("registered", "rejected", "registration_pending", "retries", "bytes", "resting"),
+    *("held_back", "urls_left_out"),
 )
 
 _MEMBERS: Mapping[str, tuple[Callable[[object], bool], str]] = {
@@ -189,15 +198,10 @@ def _text(name: str) -> str:
     return name.encode(errors="replace").decode()
 
 
-def broken_identities(summary: Summary, *, harvested: bool = True) -> list[str]:
-    """The accounting identities that do not hold, in words; empty when all is well (promise G1).
-
-    Args:
-        summary: of a run.
-        harvested: whether the run was to harvest; registration alone leaves works pending.
-    """
+def broken_identities(summary: Summary) -> list[str]:
+    """The accounting identities that do not hold, in words; empty when all is well (promise G1)."""
     figures = summary.figures
-    unfinished = figures.registration_pending + (figures.pending if harvested else 0)
+    unfinished = figures.registration_pending + figures.pending
     identities = {
         "lines = works + duplicates + invalid + blank": summary.lines
         == figures.works + summary.duplicates + summary.invalid + summary.blank,

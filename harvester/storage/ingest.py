@@ -28,6 +28,10 @@ URL_OVERHEAD = 64
 """What a URL takes in memory beside its characters, in bytes."""
 
 
+LEFT_OUT_CHARS = 512
+"""What a URL that is left out takes in memory, in characters."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a reading of the list found.
@@ -128,7 +132,9 @@ def _chunks(
     with prefetched(iter(lambda: _chunk(rest), []), is_stopped) as chunks:
         for chunk in chunks:
             counted.update(map(type, chunk))
-            yield [line for line in chunk if type(line) is Work], [line for line in chunk if type(line) is Failure]
+            works = [line for line in chunk if type(line) is Work]
+            failures = [line for line in chunk if type(line) is Failure]
+            yield works, [*failures, *(failure for work in works for failure in work.left_out)]
             failpoint.hit("enrol")
     if is_stopped():  # a stop also ends the lines early, so this may not be the end of the list
         raise Stopped
@@ -140,8 +146,8 @@ def _chunk(lines: Iterator[Work | Failure | Blank]) -> list[Work | Failure | Bla
     room = ENROL_URL_CHARS
     for line in islice(lines, ENROL_CHUNK):
         chunk.append(line)
-        if type(line) is Work and line.urls:
-            room -= sum(map(len, line.urls)) + URL_OVERHEAD * len(line.urls)
+        if type(line) is Work and (line.urls or line.left_out):
+            room -= sum(map(len, line.urls)) + URL_OVERHEAD * len(line.urls) + LEFT_OUT_CHARS * len(line.left_out)
             if room < 0:
                 break
     return chunk

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import orjson
 
+from harvester.core.errors import FailureKind
 from harvester.core.model import DueWork, Failure, Figures, Outcome, Stage, Work
 from harvester.records.result import Finished, Result
 from harvester.storage.bulk_load import bulk_load
 from harvester.storage.database import Database, RegistrationState, WorkState
 from harvester.storage.failures import add_failures
-from harvester.storage.outbox import registrations_by_state, requeue
+from harvester.storage.outbox import count_held_back, registrations_by_state, requeue
 from harvester.storage.output_file import Seal
 
 RECORD = """
@@ -136,8 +137,7 @@ class Ledger:
     def drop_broken_reading(self) -> None:
         """Delete the invalid lines of a reading that was cut off. Their ids are above those of the complete one."""
         with self._file.transaction() as db:
-            broken_off = (Stage.INPUT, self._meta.invalid_up_to)
-            db.execute("DELETE FROM failure WHERE stage = ? AND id > ?", broken_off)
+            db.execute("DELETE FROM failure WHERE work_id IS NULL AND id > ?", (self._meta.invalid_up_to,))
 
     def reuse_reading(self, fingerprint: str) -> str | None:
         """What the last reading found (as JSON) if the list has not changed since, else None.
@@ -169,9 +169,9 @@ class Ledger:
         with self._file.transaction() as db:
             dropped = db.execute(REST_UNLISTED if keep else DROP_UNLISTED, (reading,)).rowcount
             requeue(db)
-            # The invalid lines of this reading take the place of those of the reading before, which have lower ids.
-            old = (Stage.INPUT, self._meta.invalid_up_to)
-            db.execute("DELETE FROM failure WHERE stage = ? AND id <= ?", old)
+            # What belongs to no work are the invalid lines and the URLs that were left out. Those of this reading take
+            # the place of those of the reading before, which have lower ids.
+            db.execute("DELETE FROM failure WHERE work_id IS NULL AND id <= ?", (self._meta.invalid_up_to,))
             last = db.execute("SELECT COALESCE(MAX(id), 0) FROM failure").fetchone()[0]
             self._meta.reading, self._meta.invalid_up_to = reading, last
             self._meta.found, self._meta.fingerprint = found, fingerprint
@@ -302,13 +302,17 @@ class Ledger:
             also()
 
     def failures(self) -> Iterator[Failure]:
-        """All failures of the last reading, in the order in which they were written down."""
+        """All failures of the last reading, in the order in which they were written down.
+
+        URLs that were left out are among them only where DOIs are registered: nobody else wants any.
+        """
+        silent = FailureKind.URL_LEFT_OUT if self._meta.operas is None else ""
         with self._file.reading() as db:
             rows = db.execute(
                 "SELECT failure.doi, input, failure.origin, kind, http_status, attempts, message, failed_at, stage "
                 "FROM failure LEFT JOIN work ON work.id = work_id "
-                "WHERE work_id IS NULL OR work.listed >= ? ORDER BY failure.id",
-                (self._meta.reading,),
+                "WHERE (work_id IS NULL OR work.listed >= ?) AND kind <> ? ORDER BY failure.id",
+                (self._meta.reading, silent),
             )
             for doi, text, origin, kind, status, attempts, message, failed_at, stage in rows:
                 yield Failure(doi, text, origin, kind, status, attempts, message, failed_at, Stage(stage))
@@ -337,6 +341,10 @@ class Ledger:
                 ).fetchall()
             )
             registrations = registrations_by_state(db, reading)
+            held_back = count_held_back(db, reading)
+            left_out = db.execute(
+                "SELECT COUNT(*) FROM failure WHERE work_id IS NULL AND kind = ?", (FailureKind.URL_LEFT_OUT,)
+            ).fetchone()[0]
         return Figures(
             works=states.total(),
             results=states[WorkState.RESULT],
@@ -349,6 +357,8 @@ class Ledger:
             rejected=registrations[RegistrationState.REJECTED],
             registration_pending=registrations[RegistrationState.WAITING],
             resting=states[WorkState.RESTING],
+            held_back=0 if self._meta.operas is None else held_back,
+            urls_left_out=0 if self._meta.operas is None else left_out,
         )
 
     def done_in(self, other: Path, *, failed_too: bool) -> int:

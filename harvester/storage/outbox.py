@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from harvester.core.errors import Misconfigured
-from harvester.core.model import Failure, PendingRegistration, Stage
+from harvester.core.model import Failure, Outcome, PendingRegistration, Stage
 from harvester.core.text.address import canonical
 from harvester.records.result import Finished, Result
 from harvester.storage.database import Database, RegistrationState, WorkState
@@ -54,17 +54,18 @@ class Outbox:
                 "now. Name another output or ledger for that."
             )
 
-    def fill(self, *, harvested_only: bool) -> int:
+    def fill(self, *, harvested_only: bool, empty_too: bool = True) -> int:
         """Put the listed works into the outbox that were never in it; returns how many.
 
         Args:
             harvested_only: only those with a record; otherwise all.
+            empty_too: of these, also those whose record is empty.
         """
         with self._file.transaction() as db:
             return db.execute(
                 "INSERT OR IGNORE INTO registration (work_id) "
-                "SELECT id FROM work WHERE listed >= ? AND (state = ? OR NOT ?)",
-                (self._file.meta.reading, WorkState.RESULT, harvested_only),
+                "SELECT id FROM work WHERE listed >= ? AND (NOT ? OR (state = ? AND (? OR outcome <> ?)))",
+                (self._file.meta.reading, harvested_only, WorkState.RESULT, empty_too, Outcome.EMPTY),
             ).rowcount
 
     def retry_rejected(self) -> int:
@@ -100,6 +101,20 @@ class Outbox:
                 if room < 0:
                     break
         return entries
+
+    def listed(self, after: int, limit: int) -> list[PendingRegistration]:
+        """Listed works in the order of the list, with their URLs, whether they are registered or not.
+
+        Args:
+            after: the id of the last work that was read, 0 for none.
+            limit: how many at the most.
+        """
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT id, doi, origin FROM work WHERE id > ? AND listed >= ? ORDER BY id LIMIT ?",
+                (after, self._file.meta.reading, limit),
+            ).fetchall()
+            return [PendingRegistration(work_id, doi, _urls_of(db, work_id), origin) for work_id, doi, origin in rows]
 
     def _hand_out_urls(self, db: sqlite3.Connection, work_id: int) -> tuple[str, ...]:
         """The URLs of a work. The id of the last one is remembered: `settle` must not settle URLs that come later.
@@ -141,15 +156,10 @@ class Outbox:
             add_failures(db, ((entry.work_id, failure) for entry, failure in rejected))
         return stay
 
-    def prefixes(self) -> set[str]:
-        """DOI prefixes that OPERAS has seen from us."""
-        with self._file.reading() as db:
-            return {prefix for (prefix,) in db.execute("SELECT prefix FROM prefix")}
 
-    def add_prefix(self, prefix: str) -> None:
-        """Remember that OPERAS knows a prefix."""
-        with self._file.transaction() as db:
-            db.execute("INSERT OR IGNORE INTO prefix VALUES (?)", (prefix,))
+def _urls_of(db: sqlite3.Connection, work_id: int) -> tuple[str, ...]:
+    rows = db.execute("SELECT url FROM url WHERE work_id = ? ORDER BY id", (work_id,))
+    return tuple(url for (url,) in rows)
 
 
 class OutboxHook(CommitHook):
@@ -157,15 +167,19 @@ class OutboxHook(CommitHook):
 
     Args:
         added: called after each commit with the number of works that it put into the outbox.
+        empty_too: also results whose record is empty.
     """
 
-    def __init__(self, added: Callable[[int], None]) -> None:
-        self._added = added
+    def __init__(self, added: Callable[[int], None], *, empty_too: bool = True) -> None:
+        self._added, self._empty_too = added, empty_too
         self._recorded, self._waiting = 0, 0
 
     def record(self, db: sqlite3.Connection, finished: Sequence[Finished]) -> None:
         """Put results into the outbox."""
-        self._recorded = enqueue(db, [due.work_id for due, result in finished if isinstance(result, Result)])
+        self._recorded = enqueue(db, [due.work_id for due, result in finished if self._is_wanted(result)])
+
+    def _is_wanted(self, result: Result | Failure) -> bool:
+        return isinstance(result, Result) and (self._empty_too or result.outcome != Outcome.EMPTY)
 
     def adopt(self) -> None:
         """Count what was put into the outbox."""
@@ -205,6 +219,17 @@ def requeue(db: sqlite3.Connection, works: Sequence[int] | None = None) -> int:
         f"AND EXISTS (SELECT 1 FROM url WHERE url.work_id = registration.work_id AND NOT url.settled) {among}",
         () if works is None else (orjson.dumps(works).decode(),),
     ).rowcount
+
+
+def count_held_back(db: sqlite3.Connection, reading: int) -> int:
+    """How many works of a reading have an empty record and never were in the outbox."""
+    return int(
+        db.execute(
+            "SELECT COUNT(*) FROM work INDEXED BY work_figures WHERE listed >= ? AND state = ? AND outcome = ? "
+            "AND NOT EXISTS (SELECT 1 FROM registration WHERE work_id = work.id)",
+            (reading, WorkState.RESULT, Outcome.EMPTY),
+        ).fetchone()[0]
+    )
 
 
 def registrations_by_state(db: sqlite3.Connection, reading: int) -> Counter[RegistrationState]:

@@ -315,13 +315,14 @@ def _told(entry: FailureEntry) -> str:
 
 def _of_summary(summary: Summary, evidence: Evidence, counts: WorkCounts) -> Iterator[Violation]:
     """The summary's identities, its figures against those that were met, and whether the files are as it says."""
-    for identity in broken_identities(summary, harvested=evidence.output is not None):
+    for identity in broken_identities(summary):
         yield Violation("G1", f"the summary does not add up: {identity} does not hold")
     yield from _of_figures(summary, counts)
     if evidence.failures is not None:
-        expected = summary.invalid + summary.figures.failures + summary.figures.rejected
+        figures = summary.figures
+        expected = summary.invalid + figures.failures + figures.rejected + figures.urls_left_out
         if counts.failure_lines != expected:
-            told = f"{counts.failure_lines:,} lines, but invalid + failures + rejected are {expected:,}"
+            told = f"{counts.failure_lines:,} lines, but invalid + failures + rejected + urls_left_out are {expected:,}"
             yield Violation("G1", f"the failures file has {told}")
     output = evidence.output
     is_complete = not summary.figures.pending and summary.exit.code in (COMPLETE, TOO_MANY_FAILURES)
@@ -341,7 +342,7 @@ def _of_figures(summary: Summary, counts: WorkCounts) -> Iterator[Violation]:
         ("works", said.works, met.works),
         ("results", said.results, met.results),
         ("failures", said.failures, met.failures),
-        ("pending", said.pending, met.pending),
+        ("pending and resting", said.pending + said.resting, met.pending + met.resting),
         ("gone", said.gone, met.gone),
         ("outcomes", said.outcomes, met.outcomes),
         ("failures_by_kind", said.failures_by_kind, met.failures_by_kind),

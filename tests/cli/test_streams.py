@@ -45,6 +45,7 @@ CASES = (
     Case(("nightly", "-c", "n.toml"), prints=False),
     Case(("register", "dois.txt"), prints=False),
     Case(("registered",)),
+    Case(("lists", "dois.txt")),
     Case(("check", "--offline")),
     Case(("status", "kept.jsonl")),
     Case(("plan", "-c", "n.toml")),

@@ -134,7 +134,7 @@ def test_a_file_that_gives_nothing_is_told_with_the_reason_the_column_and_an_exa
     _, told = read("title,landing page\nOne,https://press.example/1\nTwo,\n", ListOptions("landing page", format="csv"))
     assert " ".join(told) == (
         "- gives no DOI: of 2 lines, 1 hold none in column landing page "
-        "(line 2: a web address, but not one of doi.org: https://press.example/1), 1 are empty there"
+        "(-:2: a web address, but not one of doi.org: https://press.example/1), 1 are empty there"
     )
 
 
@@ -156,3 +156,9 @@ def test_no_line_with_a_doi_is_passed_over_for_a_header_further_down(line: str) 
     found, _ = read(f"10.5555/a\n{line}\n10.5555/b\n")
     assert found[0] == "1 10.5555/a"
     assert found[-1] == "3 10.5555/b"
+
+
+def test_a_line_about_dois_below_the_first_ones_is_no_header() -> None:
+    works, told = read("10.5555/a\n10.5555/b\nno doi\n10.5555/c\n", ListOptions())
+    assert works == ["1 10.5555/a", "2 10.5555/b", "3 invalid", "4 10.5555/c"]
+    assert told == []

@@ -26,9 +26,10 @@ from harvester.core.errors import (
     TryAgain,
 )
 from harvester.core.model import PendingRegistration
+from harvester.core.urls.clean import clean_url
 from harvester.operas.client import ALL_AT_ONCE, PAGE, OperasClient
 from harvester.operas.responses import BatchRefused
-from harvester.operas.validation import clean_url, doi_refusal
+from harvester.operas.validation import doi_refusal
 from harvester.sandbox.operas.urlrules import doi_accepted, url_accepted
 from harvester.sandbox.server import Sandbox
 from harvester.transport.aiohttp import AiohttpTransport

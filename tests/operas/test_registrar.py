@@ -66,10 +66,9 @@ class FakeClock:
 class FakeOutbox:
     """The store, as far as registration goes."""
 
-    def __init__(self, entries: Sequence[PendingRegistration] = (), prefixes: Sequence[str] = ()) -> None:
+    def __init__(self, entries: Sequence[PendingRegistration] = ()) -> None:
         self.rows = {entry.work_id: entry for entry in entries}
         self.asked = 0
-        self.prefixes = set(prefixes)
         self.acknowledged: list[PendingRegistration] = []
         self.rejected: list[tuple[PendingRegistration, Failure]] = []
 
@@ -86,12 +85,6 @@ class FakeOutbox:
         self.acknowledged += acknowledged
         self.rejected += rejected
         return 0
-
-    async def known_prefixes(self) -> set[str]:
-        return set(self.prefixes)
-
-    async def add_prefix(self, prefix: str) -> None:
-        self.prefixes.add(prefix)
 
 
 class FakeOperas:
@@ -189,11 +182,10 @@ def entries(count: int, prefix: str = "10.5334") -> list[PendingRegistration]:
 def desk_of(
     waiting: Sequence[PendingRegistration], operas: FakeOperas | None = None, size: int = 100, *, known: bool = True
 ) -> Desk:
-    """A desk whose entries' prefixes are known to both sides, unless they are not."""
-    prefixes = {entry.doi.partition("/")[0] for entry in waiting} if known else set()
+    """A desk whose entries' prefixes OPERAS knows, unless it does not."""
     operas = operas or FakeOperas()
-    operas.store.prefixes |= prefixes
-    return Desk(FakeOutbox(waiting, sorted(prefixes)), operas, size)
+    operas.store.prefixes |= {entry.doi.partition("/")[0] for entry in waiting} if known else set()
+    return Desk(FakeOutbox(waiting), operas, size)
 
 
 def down_for(posts: int, error: Callable[[], Exception]) -> Callable[[Batch], None]:
@@ -357,41 +349,17 @@ async def test_a_batch_that_was_stored_in_spite_of_an_error_is_sent_again_unchan
 # New prefixes
 
 
-async def test_a_new_prefix_goes_first_alone_and_without_urls() -> None:
-    waiting = [
-        *entries(2),
-        PendingRegistration(7, "10.1000/x", ("https://a.org/x",)),
-        PendingRegistration(8, "10.1000/y"),
-    ]
+async def test_new_prefixes_cost_no_post_of_their_own() -> None:
+    waiting = [PendingRegistration(n, f"10.{1000 + n}/x", (f"https://a.org/{n}",)) for n in range(600)]
     desk = desk_of(waiting, known=False)
     await desk.run()
-    assert desk.operas.posts[:2] == [[("10.5334/0", ())], [("10.1000/x", ())]]
-    assert desk.operas.sizes == [1, 1, 4]
-    assert desk.outbox.prefixes == {"10.5334", "10.1000"}
-
-
-async def test_a_prefix_is_introduced_once_and_remembered_by_the_ledger() -> None:
-    desk = desk_of(entries(250), known=False)
-    await desk.run()
-    assert desk.operas.sizes == [1, 100, 100, 50]
-    again = Desk(FakeOutbox(entries(5), sorted(desk.outbox.prefixes)), desk.operas)
-    await again.run()
-    assert desk.operas.sizes == [1, 100, 100, 50, 5]
-
-
-async def test_a_prefix_whose_first_doi_is_refused_is_introduced_by_the_next_one() -> None:
-    desk = desk_of(entries(4), FakeOperas(poison=["10.5334/0"]), known=False)
-    await desk.run()
-    assert [entry.work_id for entry, _ in desk.outbox.rejected] == [0]
-    assert [entry.work_id for entry in desk.outbox.acknowledged] == [1, 2, 3]
-    assert desk.operas.posts[1:3] == [[("10.5334/1", ())], [(e.doi, e.urls) for e in entries(4)[1:]]]
+    assert desk.operas.sizes == [100] * 6
+    assert desk.tally.registered == 600
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.sets(st.tuples(st.integers(1000, 1004), st.integers(0, 40)), min_size=1), st.data())
-async def test_no_good_entry_is_left_without_its_urls_or_with_an_empty_prefix(
-    dois: set[tuple[int, int]], data: st.DataObject
-) -> None:
+async def test_no_good_entry_is_left_without_its_urls(dois: set[tuple[int, int]], data: st.DataObject) -> None:
     """Bad entries of any number of new prefixes, anywhere in the list: what is acknowledged is stored whole."""
     waiting = [
         PendingRegistration(n, f"10.{p}/{k}", (f"https://a.org/{p}/{k}",)) for n, (p, k) in enumerate(sorted(dois))
@@ -554,10 +522,13 @@ async def test_one_timeout_means_unknown_and_the_batch_is_sent_again_unchanged()
     assert desk.tally.registered == 100
 
 
-async def test_a_batch_that_times_out_twice_is_halved_and_later_ones_stay_smaller() -> None:
+@pytest.mark.parametrize(
+    "error", [TimedOut("60 s"), ServerFailed("OPERAS answers 504", status=504), ServerFailed("", status=524)]
+)
+async def test_a_batch_that_times_out_twice_is_halved_and_later_ones_stay_smaller(error: Exception) -> None:
     def slow(batch: Batch) -> None:
         if len(batch) > 40:
-            raise TimedOut("60 s")
+            raise error
 
     desk = desk_of(entries(200), FakeOperas(fault=slow))
     await desk.run()
@@ -597,7 +568,6 @@ async def turns(count: int) -> None:
 
 async def test_full_batches_go_out_at_once_and_the_rest_at_the_end_of_the_harvest() -> None:
     desk = desk_of([], size=10)
-    desk.outbox.prefixes.add("10.5334")
     task = asyncio.create_task(desk.registrar().run(desk.harvested, desk.arrived))
     desk.add(*entries(25))
     await until(lambda: len(desk.operas.posts) == 2)
@@ -610,7 +580,6 @@ async def test_full_batches_go_out_at_once_and_the_rest_at_the_end_of_the_harves
 async def test_a_batch_that_does_not_fill_up_goes_out_after_half_a_minute_of_waiting() -> None:
     """Counted from when the first of its entries was there, not from the batch before."""
     desk = desk_of([], size=10)
-    desk.outbox.prefixes.add("10.5334")
     task = asyncio.create_task(desk.registrar().run(desk.harvested, desk.arrived))
     desk.clock.seconds = since = 1_000.0
     await turns(10)
@@ -624,7 +593,6 @@ async def test_a_batch_that_does_not_fill_up_goes_out_after_half_a_minute_of_wai
 
 async def test_the_outbox_is_not_asked_before_a_commit_fills_a_batch() -> None:
     desk = desk_of([], size=10)
-    desk.outbox.prefixes.add("10.5334")
     desk.clock.is_stuck = True
     task = asyncio.create_task(desk.registrar().run(desk.harvested, desk.arrived))
     await turns(50)

@@ -21,11 +21,14 @@ import pytest
 from harvester.core.doi import doi_path, lost_end, parse_doi, why_doubtful
 from harvester.core.errors import InvalidDoi, StopRun
 from harvester.core.text import sanitize
+from harvester.core.urls.cells import split_cell
+from harvester.core.urls.clean import clean_url
+from harvester.core.urls.landing import LandingPages
 from harvester.lists import ListOptions, read_list
 from harvester.lists.cells import read_cell
 from harvester.lists.extract import read_any_text
 from harvester.lists.sniff import sniff_format
-from harvester.operas.validation import clean_url, doi_refusal
+from harvester.operas.validation import doi_refusal
 
 RANDOM_TEXTS = int(os.environ.get("HARVESTER_HOSTILE_TEXTS", "10"))
 SIZES = (600, 2_400, 9_600)
@@ -88,6 +91,8 @@ FUNCTIONS: dict[str, tuple[Callable[[str], object], Sequence[str]]] = {
     "safe_line": (lambda text: sanitize.safe_line(text, len(text) // 2), ALONE),
     "mask_email": (sanitize.mask_email, ALONE),
     "clean_url": (clean_url, IN_URL),
+    "split_cell": (lambda text: list(split_cell(text)), (*ALONE, *IN_URL)),
+    "why_left_out": (LandingPages().why_left_out, (*ALONE, *IN_URL)),
     "doi_refusal": (doi_refusal, ALONE),
     "sniff_format": (lambda text: sniff_format("list", text.split("\n")), ALONE),
     "any text": (

@@ -80,7 +80,7 @@ def test_a_recorded_answer_becomes_a_record_with_its_landing_urls() -> None:
     response = recorded("/v0/doi/10.5334/bbc?email=a%40b.org")
     record = read_record("10.5334/bbc", response, NOW, landing_urls=True)
     assert (record.outcome, record.truncated, record.status) == ("ok", False, 200)
-    assert record.landing_urls == ("http://dx.doi.org/10.5334/bbc", "https://oa.org/l")
+    assert record.landing_urls == ("https://oa.org/l",)
     assert read_record("10.5334/bbc", response, NOW).landing_urls == (), "nobody wants them"
     assert record.body == response.body.rstrip(b"\n")
 
@@ -206,6 +206,12 @@ def test_truncated_is_true_at_the_cap_and_unknown_where_wikipedia_hides_it(
         ),
         ({}, {"best_oa_location": {"url_for_landing_page": None, "url": "HTTP://b.example"}}, ("HTTP://b.example",)),
         ({}, {"best_oa_location": {"url_for_landing_page": "", "url": "http://b.example"}}, ("http://b.example",)),
+        ({"URL": "http://dx.doi.org/10.1/x"}, {"best_oa_location": {"url": "https://doi.org/10.1/x"}}, ()),
+        (
+            {"URL": "http://dx.doi.org/10.1/x", "resource": {"primary": {"URL": "https://press.example/x"}}},
+            {"best_oa_location": {"url_for_landing_page": "https://doi.org/10.1/x", "url": "https://oa.example/x.pdf"}},
+            ("https://press.example/x", "https://oa.example/x.pdf"),
+        ),
         ({"URL": "javascript:alert(1)"}, {"best_oa_location": None}, ()),
         ({"URL": ["https://a.example"]}, {"best_oa_location": "https://a.example"}, ()),
     ],

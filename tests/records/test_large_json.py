@@ -143,7 +143,10 @@ WIDE = b'{"x":[%b]}' % b",".join([b"[]"] * 100_000)
 
 
 def test_what_harvester_looks_at_is_found_in_a_part_that_is_too_large() -> None:
-    metadata = b'{"URL":"https://x.example/a","title":"t",%b' % WIDE[1:]
+    metadata = (
+        b'{"URL":"https://doi.org/10.1/a","resource":{"primary":{"URL":"https://x.example/a"}},"title":"t",%b'
+        % WIDE[1:]
+    )
     sources = b'[{"source_id":"a","events_count":3,"events":[%b]},7]' % b",".join([b"1"] * 100)
     record = record_of(DOI, sources=sources, metadata=metadata)
     doi, listed, found, open_access = look_into(

@@ -100,7 +100,7 @@ def test_the_schema_lists_exactly_what_a_line_holds() -> None:
     assert list(orjson.loads(result_lines([RESULT]))) == result_schema()["required"]
     assert list(orjson.loads(failure_line(FAILURE))) == failure_schema()["required"]
     members = {each.name for each in (*fields(Summary), *fields(Figures))}
-    assert set(orjson.loads(as_json(SUMMARY))) == members - {"figures"} | {"v"}
+    assert set(orjson.loads(as_json(SUMMARY))) == members - {"figures", "registers", "harvests"} | {"v"}
     required: Any = summary_schema()["required"]
     assert set(orjson.loads(as_json(SUMMARY))) == set(required)
 
@@ -144,7 +144,7 @@ def subclasses(kind: type[Any]) -> set[type[Any]]:
 
 def test_every_kind_of_failure_is_carried_by_an_error_and_is_in_the_schema_and_the_reference() -> None:
     carried = {each.kind for each in subclasses(errors.TryAgain) | subclasses(errors.GiveUp)}
-    assert carried == set(FailureKind)
+    assert carried == set(FailureKind) - {FailureKind.URL_LEFT_OUT}, "that one is no error of a work"
     members: Any = failure_schema()["properties"]
     assert members["kind"]["enum"] == list(FailureKind)
     text = (REFERENCE / "records.md").read_text(encoding="utf-8")

@@ -81,7 +81,8 @@ def test_the_summary_is_indented_json_with_the_fields_in_order() -> None:
     assert text.endswith(b"\n}\n")
     assert list(orjson.loads(text)) == [
         *("v", "lines", "works", "duplicates", "invalid", "blank", "results", "failures", "pending", "gone"),
-        *("outcomes", "failures_by_kind", "registered", "rejected", "registration_pending", "requests", "retries"),
+        *("outcomes", "failures_by_kind", "registered", "rejected", "registration_pending"),
+        *("held_back", "urls_left_out", "requests", "retries"),
         *("bytes", "budget_left", "started_at", "finished_at", "duration_seconds", "files", "exit", "resting"),
     ]
 

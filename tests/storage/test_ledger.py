@@ -518,14 +518,6 @@ def test_settling_is_one_transaction(ledger: OpenedLedger, outbox: Outbox) -> No
     assert outbox.waiting(10) == [first, second]
 
 
-def test_prefixes_are_remembered_from_run_to_run(path: Path) -> None:
-    with closing(OpenedLedger(path)) as ledger:
-        for prefix in ("10.5555", "10.5334", "10.5555"):
-            Outbox(ledger.database).add_prefix(prefix)
-    with closing(OpenedLedger(path)) as ledger:
-        assert Outbox(ledger.database).prefixes() == {"10.5555", "10.5334"}
-
-
 # The file
 
 

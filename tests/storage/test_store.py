@@ -36,7 +36,6 @@ from harvester.core.errors import (
 )
 from harvester.core.model import Blank, DueWork, Failure, Stage, Work
 from harvester.core.stop import Stop
-from harvester.harvest.registration import StoredOutbox
 from harvester.records.lines import failure_line, result_lines
 from harvester.records.result import Finished, Result
 from harvester.storage import ingest
@@ -1479,7 +1478,5 @@ async def test_a_rejected_registration_is_settled_by_its_work(place: Place) -> N
         assert await store.fill_outbox(harvested_only=False) == 2
         first, second = await store.waiting(10)
         await store.settle([first], [(second, a_failure(second.doi, stage=Stage.REGISTER))])
-        await StoredOutbox(store).add_prefix("10.5555")
         figures = await store.figures()
-        assert await StoredOutbox(store).known_prefixes() == {"10.5555"}
     assert (figures.registered, figures.rejected, figures.pending) == (1, 1, 2)

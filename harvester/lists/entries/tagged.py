@@ -163,7 +163,8 @@ _RIS_OTHERS = ("L3", "M3", "M1", "N1", "L2", "L1", "ID", "AN", "C7")
 
 
 def _ris_row(number: int, fields: Fields) -> Row:
-    addresses = [line for tag in _RIS_URLS for value in fields.get(tag, ()) for line in value]
+    # A value of several lines stays one cell: perhaps they are several addresses, perhaps one that was broken.
+    addresses = ["\n".join(value) for tag in _RIS_URLS for value in fields.get(tag, ())]
     named = [" ".join(value) for tag in _RIS_DOI for value in fields.get(tag, ())]
     doi = doi_or_resolver("; ".join(dict.fromkeys(named)), addresses)
     if doi is None:
