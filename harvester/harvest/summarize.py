@@ -147,7 +147,7 @@ class Summarizer:
 
 
 def _log_failures(ledger: Ledger) -> None:
-    for failure in ledger.failures():
+    for failure in ledger.failures(with_urls=True):
         log.warning("%s: %s", failure.origin, printable(failure.message), extra={"doi": failure.doi or ""})
 
 

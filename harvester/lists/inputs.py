@@ -59,6 +59,10 @@ class DamagedArchive(Exception):
     """The compressed input is corrupt or cut off; the message says which."""
 
 
+NO_FAILURES = ".failures.jsonl"
+"""The end of the name of a failures file. If it is empty, nothing else tells whose it is: nothing failed."""
+
+
 def expand(
     inputs: Sequence[str],
     warn: Callable[[str], None],
@@ -182,6 +186,8 @@ def _is_no_list(name: str) -> bool:
             head = read_fully(file, KNOWN_BY_BYTES)
     except OSError:
         return False
+    if not head and name.endswith(NO_FAILURES):
+        return True
     return is_of_sqlite(head) or (name.endswith(LOCK_ENDING) and LOCK.is_ours(head)) or was_made_by_harvester(name)
 
 

@@ -103,7 +103,9 @@ class FileNotes:
 
     def warnings(self) -> Iterator[str]:
         """What looks wrong, in sentences."""
-        if not self.works:
+        if not (self.works or self.invalid or self.blank):
+            yield f"{self.name} holds nothing"
+        elif not self.works:
             column = f" in column {self.columns.doi}" if self.columns.doi else ""
             example = f" ({self.bad_lines[0][0]}: {self.bad_lines[0][2]})" if self.bad_lines else ""
             yield (

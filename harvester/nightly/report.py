@@ -92,7 +92,7 @@ def write_failure_page(template: str, reason: StopRun, now: datetime) -> None:
 
 def _groups(ledger: Ledger) -> tuple[FailureGroup, ...]:
     groups = FailureGroups()
-    for failure in ledger.failures():
+    for failure in ledger.failures(with_urls=True):
         groups.add(failure)
     return groups.largest_first()
 

@@ -39,7 +39,7 @@ _SUMMARY_COUNTS = {
     "rejected": "Works that OPERAS refuses; in the failures file under the stage register.",
     "registration_pending": "Works that wait to be registered.",
     "held_back": "Works that are not registered because their record is empty; 0 where nothing is registered.",
-    "urls_left_out": "URLs that are not registered because they are no landing pages; in the failures file.",
+    "urls_left_out": "URLs that are not registered because they are no landing pages; `harvester failures` names them.",
     "retries": "Requests of this run beyond the first for each work.",
     "bytes": "Decompressed bytes of records received in this run.",
 }

@@ -103,8 +103,8 @@ def _next_steps(summary: Summary, again: str) -> list[str]:
         steps.append(f"OPERAS refuses {counted(figures.rejected, 'DOI')}.")
     if figures.urls_left_out:
         left_out = counted(figures.urls_left_out, "URL is", "URLs are")
-        steps.append(f"{left_out} not registered; the DOIs are.")
-    if steps and "failures" in summary.files:
+        steps.append(f"{left_out} not registered; the DOIs are. See `harvester failures --kind url-left-out`.")
+    if steps and "failures" in summary.files and (figures.failures or summary.invalid or figures.rejected):
         steps.append("The failures file says why.")
     return [*steps, *_not_registered(summary), *_mostly_empty(figures)]
 

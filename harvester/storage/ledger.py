@@ -301,12 +301,13 @@ class Ledger:
             db.executemany("UPDATE work SET state = ? WHERE id = ? AND state = ?", rows)
             also()
 
-    def failures(self) -> Iterator[Failure]:
+    def failures(self, *, with_urls: bool = False) -> Iterator[Failure]:
         """All failures of the last reading, in the order in which they were written down.
 
-        URLs that were left out are among them only where DOIs are registered: nobody else wants any.
+        Args:
+            with_urls: whether URLs that were left out are among them, where DOIs are registered. No DOI fails for one.
         """
-        silent = FailureKind.URL_LEFT_OUT if self._meta.operas is None else ""
+        silent = "" if with_urls and self._meta.operas is not None else FailureKind.URL_LEFT_OUT
         with self._file.reading() as db:
             rows = db.execute(
                 "SELECT failure.doi, input, failure.origin, kind, http_status, attempts, message, failed_at, stage "

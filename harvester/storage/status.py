@@ -80,7 +80,7 @@ def failures_of(path: Path) -> Iterator[Failure]:
         Misconfigured: the file is no ledger.
     """
     with opened_ledger(path) as database:
-        yield from Ledger(database).failures()
+        yield from Ledger(database).failures(with_urls=True)
 
 
 @contextmanager

@@ -320,9 +320,9 @@ def _of_summary(summary: Summary, evidence: Evidence, counts: WorkCounts) -> Ite
     yield from _of_figures(summary, counts)
     if evidence.failures is not None:
         figures = summary.figures
-        expected = summary.invalid + figures.failures + figures.rejected + figures.urls_left_out
+        expected = summary.invalid + figures.failures + figures.rejected
         if counts.failure_lines != expected:
-            told = f"{counts.failure_lines:,} lines, but invalid + failures + rejected + urls_left_out are {expected:,}"
+            told = f"{counts.failure_lines:,} lines, but invalid + failures + rejected are {expected:,}"
             yield Violation("G1", f"the failures file has {told}")
     output = evidence.output
     is_complete = not summary.figures.pending and summary.exit.code in (COMPLETE, TOO_MANY_FAILURES)

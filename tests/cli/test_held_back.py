@@ -1,5 +1,7 @@
 """What a run that registers holds back, and how it says so."""
 
+import json
+
 from tests.tool import Tool
 
 
@@ -23,13 +25,13 @@ def test_a_setting_registers_empty_records_as_well(harvester: Tool) -> None:
     assert (summary["registered"], summary["held_back"]) == (2, 0)
 
 
-def test_urls_that_are_left_out_are_in_the_failures_file_with_their_doi_and_line(harvester: Tool) -> None:
+def test_urls_that_are_left_out_are_told_with_their_doi_and_line(harvester: Tool) -> None:
     harvester.write(
         "list.csv", ["doi,url", "10.5555/ok-1,https://www.scopus.com/1", "10.5555/ok-2,https://p.example/2"]
     )
     ran = harvester("run", "list.csv", "-o", "out.jsonl", "--register")
     assert ran.returncode == 0
-    (told,) = harvester.lines("out.failures.jsonl")
+    (told,) = map(json.loads, harvester("failures", "out.jsonl", "--kind", "url-left-out").stdout.splitlines())
     assert [told[name] for name in ("doi", "input", "origin", "kind", "stage")] == [
         "10.5555/ok-1",
         "https://www.scopus.com/1",
@@ -39,4 +41,5 @@ def test_urls_that_are_left_out_are_in_the_failures_file_with_their_doi_and_line
     ]
     assert harvester.summary("out")["urls_left_out"] == 1
     assert "1 URL is not registered; the DOIs are." in ran.stderr
+    assert harvester.lines("out.failures.jsonl") == [], "no DOI failed"
     assert harvester("verify", "out.jsonl").returncode == 0
