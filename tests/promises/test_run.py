@@ -408,6 +408,7 @@ def test_nothing_is_registered_unless_asked_for(harvester: Tool, sandbox: Sandbo
 
 
 def test_a_doi_that_operas_refuses_is_a_result_and_a_rejection(harvester: Tool) -> None:
+    harvester.extra["HARVESTER_OPERAS__REGISTER_EMPTY"] = "true"  # its record is empty
     run = harvester(
         "run", harvester.write("dois.txt", ["10.5555/ok-1", "10.978.8898392/315"]), "-o", "out.jsonl", "--register"
     )
