@@ -204,7 +204,7 @@ def describe_columns(
     def is_empty(column: int) -> bool:
         return all(column >= len(row) or is_nothing(row[column]) for row in body)
 
-    used = {columns.doi, *columns.urls}
+    used = {columns.doi, *columns.urls, *(columns.instead or ()), columns.notes}
     unused = []
     for column in range(max(map(len, rows), default=0)):
         if column in used:

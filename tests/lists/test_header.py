@@ -148,7 +148,7 @@ def test_blank_lines_and_comments_above_a_header_are_blank_as_anywhere() -> None
 
 def test_the_doi_of_a_work_without_one_is_taken_from_zoteros_extra() -> None:
     text = 'Title,DOI,Extra\nA,10.5555/a,\nB,,"OCLC: 1\nDOI: 10.5555/b"\nC,,DOI:10.5555/c\nD,,see 10.5555/no\n'
-    assert read(text)[0] == ["2 10.5555/a", "3 10.5555/b", "5 10.5555/c", "blank"]
+    assert read(text) == (["2 10.5555/a", "3 10.5555/b", "5 10.5555/c", "blank"], [])
 
 
 @pytest.mark.parametrize("line", ["not a doi", "DOI", "see doi"])
