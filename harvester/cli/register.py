@@ -21,7 +21,7 @@ from harvester.storage.paths import ledger_paths
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@options.inputs
 @click.option(
     "--ledger",
     type=click.Path(dir_okay=False),
