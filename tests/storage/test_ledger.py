@@ -691,6 +691,17 @@ def test_the_log_of_another_ledger_is_not_played_into_a_backup(path: Path, read_
         assert ledger.figures().pending == 2
 
 
+def test_a_stop_is_heard_while_a_ledger_with_the_log_of_a_killed_run_is_looked_through(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    with closing(OpenedLedger(path)) as ledger:
+        enrol(ledger, [Work("10.5555/a")])
+        ledger_bytes, log_bytes = path.read_bytes(), log.read_bytes()
+    path.write_bytes(ledger_bytes)
+    log.write_bytes(log_bytes)
+    with pytest.raises(Stopped):  # the thread that looks is left behind, so nobody may use this file any more
+        Database(path, is_stopped=lambda: True)
+
+
 def test_a_copy_of_a_ledger_beside_a_log_that_does_not_fit_is_left_alone(path: Path) -> None:
     """A copy that says that it has a log, as one by `.backup` does; only looking through it can tell."""
     log, copy = path.with_name(f"{path.name}-wal"), b""
@@ -703,8 +714,6 @@ def test_a_copy_of_a_ledger_beside_a_log_that_does_not_fit_is_left_alone(path: P
         left = log.read_bytes()
     path.write_bytes(copy)
     log.write_bytes(left)
-    with pytest.raises(Stopped):
-        Database(path, is_stopped=lambda: True)
     with pytest.raises(
         LedgerDamaged, match=r"its log do not fit together: .*Nothing was changed.*remove .*-wal and .*-shm"
     ):
