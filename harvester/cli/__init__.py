@@ -7,7 +7,6 @@ import gc
 import logging
 import platform
 import sys
-from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
 
@@ -90,31 +89,11 @@ COMMANDS = {
 The list of commands in `--help` is made of this table, in a sixth of the time that importing all of them takes."""
 
 
-GROUPS = {
-    "Every day": ("run", "lists", "status", "failures", "history"),
-    "Nights": ("nightly", "plan", "schedule"),
-    "Registration": ("register", "registered"),
-    "Checking and mending": ("check", "verify", "recover"),
-    "Setting up and trying out": ("demo", "sandbox", "config", "schema", "completion"),
-}
-"""The commands as `--help` groups them, by what somebody is about to do."""
-
-
 class _Commands(click.Group):
     """A group that imports the module of a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
         return list(COMMANDS)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that was typed; of one that there is not, say which was probably meant."""
-        typed = args[0] if args else ""
-        meant = get_close_matches(typed, COMMANDS, 1)
-        if typed not in COMMANDS and meant and not typed.startswith("-") and not ctx.resilient_parsing:
-            raise click.UsageError(f"there is no command {safe_line(typed, 40)}; did you mean {meant[0]}?", ctx)
-        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
@@ -129,11 +108,11 @@ class _Commands(click.Group):
         except BrokenPipeError as error:
             raise DiskFailed(f"a pipe broke that is not stdout: {error.filename or error.strerror}.") from error
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the commands group by group, without importing them. click's own list cuts their texts off."""
-        for title, names in GROUPS.items():
-            with formatter.section(title):
-                formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands as click does, without importing them."""
+        listed = click.Group(commands=[click.Command(name, help=text) for name, (_, text) in COMMANDS.items()])
+        listed.list_commands = self.list_commands  # type: ignore[method-assign] # their order is ours
+        listed.format_commands(ctx, formatter)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -142,9 +121,9 @@ def harvester() -> None:
     """Harvest altmetrics from Paperbuzz for lists of DOIs, and register them with OPERAS, exactly once.
 
     \b
-    harvester demo                           the whole job on this machine
-    harvester run dois.csv -o harvest.jsonl  harvest a list; repeated, it resumes
-    harvester check                          settings, credentials, both services
+    harvester demo                                 watch the whole job on this machine, no account, no network
+    harvester run dois.csv -o harvest.jsonl        harvest a list; the same command again resumes
+    harvester check                                config, credentials, both services; harvests nothing
 
     Every command has its own --help.
     """
