@@ -20,7 +20,7 @@ MOST_HOSTS = 10
 
 
 @click.command()
-@options.inputs
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options.reading
 @options.common

@@ -99,9 +99,6 @@ common = _all(
     click.option("--quiet", "-q", is_flag=True, help="No progress and no closing figures; only warnings and errors."),
 )
 
-inputs = click.argument("inputs", nargs=-1, type=click.Path(), metavar="INPUT...")
-"""The lists of a command. As paths they are completed by the shell; globs and `-` are left as they are."""
-
 reading = _all(
     _setting("--doi-column", "input.doi_column", "NAME", "Column with the DOIs, by its name or number."),
     _setting("--url-column", "input.url_column", "NAME", "Column with URLs to register."),

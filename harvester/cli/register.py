@@ -21,7 +21,7 @@ from harvester.storage.paths import ledger_paths
 
 
 @click.command()
-@options.inputs
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option(
     "--ledger",
     type=click.Path(dir_okay=False),

@@ -22,10 +22,8 @@ from harvester.storage.paths import check_paths
 
 
 @click.command()
-@options.inputs
-@click.option(
-    "--output", "-o", type=click.Path(), metavar="OUT", help="NAME.jsonl, .jsonl.gz, .jsonl.zst, or - for stdout."
-)
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option("--output", "-o", metavar="OUT", help="NAME.jsonl, .jsonl.gz, .jsonl.zst, or - for stdout.")
 @click.option(
     "--register/--no-register", default=None, help="Register the harvested DOIs with OPERAS (cannot be undone)."
 )
