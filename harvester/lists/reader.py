@@ -342,7 +342,7 @@ def _tell_unused(name: str, kind: str, options: ListOptions, warn: Callable[[str
     given = {"doi-column": options.doi_column, "url-column": options.url_column, "header-row": options.header_row}
     unused = [f"--{flag}" for flag, value in given.items() if value is not None]
     if unused:
-        what = "plain lines" if kind == "txt" else kind
+        what = {"txt": "plain lines", "any": "text to search in"}.get(kind, kind)
         warn(f"{printable(name)} is read as {what}, where {', '.join(unused)} has no meaning")
 
 

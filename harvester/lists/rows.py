@@ -59,3 +59,8 @@ def doi_or_resolver(doi: str, urls: Iterable[str]) -> str | None:
     if not is_nothing(doi):
         return doi
     return next((url for url in map(str.strip, urls) if _RESOLVER.match(url)), None)
+
+
+def row_with(number: int, doi: str | None, addresses: Iterable[str]) -> Row:
+    """The row of a line or entry. Where there is no DOI, addresses are nobody's, and are not kept."""
+    return Row(number, doi, split_urls(addresses) if doi is not None else ())

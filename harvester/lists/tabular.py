@@ -16,7 +16,7 @@ from harvester.lists.columns import Columns, choose_columns
 from harvester.lists.header import MOST_ABOVE, find_header, split_line
 from harvester.lists.lines import MAX_LINE_BYTES
 from harvester.lists.notes import UsedColumns, describe_columns
-from harvester.lists.rows import Row, doi_or_resolver, is_doi, is_nothing, split_urls
+from harvester.lists.rows import Row, doi_or_resolver, is_doi, is_nothing, row_with
 
 DELIMITERS = "\t;,|"
 
@@ -206,7 +206,7 @@ def _row(number: int, cells: Sequence[str], table: Table) -> Row:
         text = doi_or_resolver(doi, addresses)
     if text is None and columns.notes is not None and columns.notes < len(cells):
         text = doi_in_note(cells[columns.notes])
-    return Row(number, text, split_urls(addresses) if text is not None and addresses else ())
+    return row_with(number, text, addresses)
 
 
 def _first_doi(cells: Iterable[str]) -> str | None:

@@ -7,27 +7,19 @@ from urllib.parse import quote
 URL = re.compile(
     r"(https?|ftp)://(?:([^/?#@]*)@)?(\[[^\]/]*\]|[^/?#:]*)(:[0-9]{2,5})?([/?#].*)?", re.IGNORECASE | re.DOTALL
 )
-
-
 """The parts of a web address: scheme, user, host, port and the rest."""
-
 
 # Upper and lower case are spelled out: with IGNORECASE a range like this takes 30 ms to compile.
 _LETTER = r"a-zA-Z\u00a1-\uffff"
 
-
 MAX_HOST = 253
 """The greatest length of a host name (RFC 1035, 2.3.4). To decode punycode takes quadratic time."""
 
-
 _USER = re.compile(rf"[-{_LETTER}0-9._~%!$&'()*+,;=:]*")
-
 
 _LABEL = rf"(?:[{_LETTER}0-9][-_]?)*[{_LETTER}0-9]"
 
-
 _HOST = re.compile(rf"(?i:localhost)|(?:{_LABEL}\.)+[{_LETTER}]{{2,}}")
-
 
 _NOT_IN_PATH = re.compile(rf"\s|[^-{_LETTER}0-9._~%!$&'()*+,;=:@/?#]")
 """Characters that OPERAS refuses in a path. Queries and fragments are encoded in the same way: OPERAS refuses fewer

@@ -15,7 +15,7 @@ from bibtexparser.model import DuplicateFieldKeyBlock, Entry
 
 from harvester.core.text.sanitize import printable
 from harvester.lists.cells import doi_in_note, looks_like_doi
-from harvester.lists.rows import Row, doi_or_resolver, split_urls
+from harvester.lists.rows import Row, doi_or_resolver, row_with
 
 MAX_ENTRY_BYTES = 4 * 1024 * 1024
 
@@ -89,7 +89,7 @@ def _row(number: int, entry: bytes) -> Row:
         return Row(number, text[:200], problem=f"a comma is missing before {unread[1]}, so it cannot be read")
     if doi is not None and _TEX_LEFT.search(doi):
         return Row(number, doi, problem=f"TeX is left in its DOI, so its name is not certain: {printable(doi, 120)}")
-    return Row(number, doi, split_urls(addresses) if doi is not None else ())
+    return row_with(number, doi, addresses)
 
 
 def _without_long_values(entry: bytes) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from harvester.lists.cells import doi_in_note, holds_dois, looks_like_doi
-from harvester.lists.rows import Row, doi_or_resolver, split_urls
+from harvester.lists.rows import Row, doi_or_resolver, row_with
 
 DOI_KEYS: Final = ("doi", "dois", "prism:doi", "doiid_s", "fulldoi", "doiurl", "raw")
 """Keys of a DOI, in small letters: of most services; Scopus; HAL; Thoth; and what `harvester registered` prints."""
@@ -51,7 +51,7 @@ class JsonKeys(NamedTuple):
 
 def row_of(number: int, entry: Mapping[str, object], keys: JsonKeys) -> Row:
     """The row of an object."""
-    members = {name.lower(): value for name, value in reversed(list(entry.items()))}
+    members = _lower(entry)
     addresses = [url for key in keys.of_urls() for url in _strings(members.get(key))]
     found = _named(members, keys) if keys.doi else _known(members, addresses)
     if found is None:
@@ -60,7 +60,7 @@ def row_of(number: int, entry: Mapping[str, object], keys: JsonKeys) -> Row:
         text = doi_or_resolver(found, addresses)
     else:
         return Row(number, shown(found), problem="the DOI is not a string")
-    return Row(number, text, split_urls(addresses) if text is not None else ())
+    return row_with(number, text, addresses)
 
 
 def has_doi(entry: object, keys: JsonKeys) -> bool:

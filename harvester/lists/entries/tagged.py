@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from harvester.lists.cells import holds_dois, looks_like_doi
-from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, doi_or_resolver, split_urls
+from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, doi_or_resolver, row_with
 
 MAX_ENTRY_CHARS = 4 * 1024 * 1024
 
@@ -169,7 +169,7 @@ def _ris_row(number: int, fields: Fields) -> Row:
     doi = doi_or_resolver("; ".join(dict.fromkeys(named)), addresses)
     if doi is None:
         doi = _found_in(line for tag in _RIS_OTHERS for value in fields.get(tag, ()) for line in value)
-    return Row(number, doi, split_urls(addresses) if doi is not None else ())
+    return row_with(number, doi, addresses)
 
 
 def _found_in(values: Iterable[str]) -> str | None:
@@ -248,7 +248,7 @@ read_nbib = partial(
 def _enw_row(number: int, fields: Fields) -> Row:
     addresses = [line for value in fields.get("U", ()) for line in value]
     doi = doi_or_resolver(" ".join(fields["R"][0]) if "R" in fields else "", addresses)
-    return Row(number, doi, split_urls(addresses) if doi is not None else ())
+    return row_with(number, doi, addresses)
 
 
 read_enw = partial(
@@ -273,7 +273,7 @@ def _mrk_row(number: int, fields: Fields) -> Row:
     addresses = [url for value in fields.get("856", ()) for line in value for url in _subfields(line).get("u", ())]
     dois = [name for found in identifiers if _OF_DOI in found.get("2", ()) for name in found.get("a", ())]
     doi = doi_or_resolver("; ".join(dois), addresses)
-    return Row(number, doi, split_urls(addresses) if doi is not None else ())
+    return row_with(number, doi, addresses)
 
 
 def _subfields(line: str) -> Mapping[str, list[str]]:

@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 from harvester.core.errors import InputUnusable
 from harvester.core.text.sanitize import printable
-from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, doi_or_resolver, split_urls
+from harvester.lists.rows import MAX_KEPT_CHARS, TOO_MUCH_KEPT, Row, doi_or_resolver, row_with
 
 STEP_BYTES = 64 * 1024
 """How much is given to expat at a time."""
@@ -265,4 +265,4 @@ class _Work:
         if self._kept > MAX_KEPT_CHARS:
             return Row(self._start, "", problem=TOO_MUCH_KEPT)
         doi = doi_or_resolver("; ".join(dict.fromkeys(filter(None, self._dois))), self._urls)
-        return Row(self._start, doi, split_urls(self._urls) if doi is not None else ())
+        return row_with(self._start, doi, self._urls)
